@@ -1,0 +1,45 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+LOCK := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.10 --generate-hashes --no-annotate --no-header
+
+##@ Use
+.PHONY: demo
+demo: $(READY) ## learn from the real flights on embedded Kafka and Elasticsearch, live in this terminal (ARGS="--help")
+	@$(BIN)/python -m embedded.demo $(ARGS)
+
+##@ Develop
+.PHONY: test lint format lock clean
+test: lint ## all checks and tests that need no Kubernetes (ARGS="-k name" picks some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## style, types and import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY) ## rewrite the Python files in the project's style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: $(READY) ## write the hashed requirements.txt files anew from pyproject.toml
+	@$(LOCK) --group pyproject.toml:dev -o requirements.txt
+	@for part in spark-apps producer; do $(LOCK) --group pyproject.toml:$$part -c requirements.txt -o $$part/requirements.txt; done
+
+clean: ## remove what the targets made here (downloads stay in the cache folder)
+	rm -rf $(VENV) .local .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help
+help:
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Set-up, done by the targets above when needed
+setup: $(READY) ## the Python environment in .venv and the jars Spark needs for Kafka
+$(READY): requirements.txt spark-apps/connector.py
+	@PYTHON=$(PYTHON) bash spark-apps/setup.sh $(VENV)

@@ -1,0 +1,222 @@
+"""The program: checks the servers, starts the streaming query, and keeps it going until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+from pyspark.errors import PySparkException, StreamingQueryException
+from pyspark.sql import SparkSession
+from pyspark.sql.functions import current_timestamp
+from pyspark.sql.streaming.query import StreamingQuery
+
+from streaming_regression import kafka, sink
+from streaming_regression.errors import Refused, ServerUnavailable
+from streaming_regression.kafka import Brokers
+from streaming_regression.learners import GradientDescent, Learner, RecursiveLeastSquares
+from streaming_regression.regression import Regression
+from streaming_regression.settings import Settings, split
+from streaming_regression.state import Identity, StateStore
+
+log = logging.getLogger(__name__)
+
+LOG4J = Path(__file__).with_name("log4j2.properties")
+STATES_KEPT = 100  # as many as Spark keeps offsets of (spark.sql.streaming.minBatchesToRetain)
+FINISH_WITHIN_S = 20.0
+MAY_PASS = re.compile(
+    r"\b(Timeout|Disconnect|Network|Retriable|BrokerNotAvailable|UnknownTopicOrPartition|LeaderNotAvailable"
+    r"|NotLeaderOrFollower|CoordinatorNotAvailable)Exception\b"
+)
+
+
+def run(settings: Settings) -> None:
+    """Stream until SIGTERM or SIGINT, or, with `available_now`, until all records are processed.
+
+    Raises
+    ------
+    ConfigError, ServerUnavailable, Refused
+        As soon as it is clear that the stream cannot go on.
+    """
+    stop = _Stop()
+    connection = _connection(settings)
+    with connection.open() as client, tempfile.TemporaryDirectory(prefix="streaming-regression-") as private:
+        sink.prepare(connection, client, settings.index_prefix, settings.fields)
+        with _session(settings) as spark:
+            stop.install()  # again: Spark has put its own in place
+            local = str(spark.sparkContext.master).startswith("local")
+            options = kafka.client_options(settings, Path(private) if local else None)
+            brokers = Brokers(spark._jvm, options, settings)
+            brokers.check()
+            store = _store(spark, settings)
+            newest = store.prune()
+            sink.claim(connection, client, settings.index_prefix, store.run(), replace=settings.replace_run)
+            log.info(
+                "%s run %s: %d rows learned so far",
+                "new" if newest is None else "going on with",
+                store.run() or "",
+                0 if newest is None else newest.rows_seen,
+            )
+            regression = Regression(settings, _learner(settings), connection, client, store, brokers)
+            stop.streaming(regression)
+            while not _stream(spark, settings, options, regression):
+                brokers.check()
+
+
+class _Stop:
+    """SIGTERM and SIGINT: at once while nothing is under way, else after the micro-batch; a second one at once."""
+
+    def __init__(self) -> None:
+        self._regression: Regression | None = None
+        self.install()
+
+    def install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def streaming(self, regression: Regression) -> None:
+        self._regression = regression
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._regression is None or self._regression.stopping.is_set():
+            raise SystemExit(0)
+        log.info("%s: finishing the micro-batch", signal.Signals(number).name)
+        self._regression.stopping.set()
+
+
+def _stream(spark: SparkSession, settings: Settings, options: dict[str, str], regression: Regression) -> bool:
+    """Run the query; return True when all is done, False when it ended by a fault of Kafka's that may pass."""
+    query = _start(spark, settings, options, regression)
+    try:
+        while not query.awaitTermination(1):
+            if regression.stopping.is_set():
+                _finish(query, regression)
+    except StreamingQueryException as error:
+        if regression.stopping.is_set():
+            return True
+        if regression.error is not None:
+            raise regression.error from error
+        _explain(error, settings, regression)
+        return False
+    return True
+
+
+def _start(spark: SparkSession, settings: Settings, options: dict[str, str], regression: Regression) -> StreamingQuery:
+    reader = spark.readStream.format("kafka").options(**{f"kafka.{key}": value for key, value in options.items()})
+    records = (
+        reader.option("subscribe", f"{settings.kafka_train_topic},{settings.kafka_test_topic}")
+        .option("startingOffsets", "earliest")
+        .option("failOnDataLoss", "true")
+        .option("maxOffsetsPerTrigger", settings.max_offsets_per_trigger)
+        .load()
+        .select("topic", "partition", "offset", "timestamp", "value")
+        # Here, not in foreachBatch: Spark logs it with the offsets, so a replay gets the same.
+        .withColumn("batch_time", current_timestamp())
+    )
+    writer = records.writeStream.foreachBatch(regression.process).option("checkpointLocation", settings.checkpoint)
+    if settings.available_now:
+        return writer.trigger(availableNow=True).start()
+    return writer.trigger(processingTime=f"{round(settings.trigger_interval_s * 1000)} milliseconds").start()
+
+
+def _finish(query: StreamingQuery, regression: Regression) -> None:
+    """Stop the query between two micro-batches, or within one that takes too long: it will be replayed."""
+    free = regression.busy.acquire(timeout=FINISH_WITHIN_S)
+    if free:
+        regression.busy.release()
+    else:
+        log.warning("the micro-batch is not finished after %.0f s; it will be replayed", FINISH_WITHIN_S)
+    with suppress(PySparkException):
+        query.stop()
+
+
+def _explain(error: StreamingQueryException, settings: Settings, regression: Regression) -> None:
+    """Return if the query's end may be a passing fault of Kafka's, else raise what is wrong."""
+    text = str(error)  # with the JVM's stack trace, by spark.sql.pyspark.jvmStacktrace.enabled
+    if "KAFKA_DATA_LOSS" in text or "OffsetOutOfRange" in text:
+        raise Refused(
+            "records that were not yet read are gone from Kafka (deleted by retention, or the topic was made anew): "
+            f"{_first_line(text)} Going on would lose them silently; to go on without them start anew with another "
+            "--checkpoint and --index-prefix, and give the topics a longer retention.ms"
+        ) from error
+    topics = f"{settings.kafka_train_topic},{settings.kafka_test_topic}"
+    causes = dict(re.findall(r"\.(\w+(?:Exception|Error))(?:: (.*))?", text))
+    kafka_error = kafka.explain(causes, settings, topics)
+    if not MAY_PASS.search(text):
+        raise error
+    away = time.monotonic() - regression.last_success
+    if away > settings.server_timeout_s:
+        raise ServerUnavailable(f"{kafka_error}; gave up after {away:.0f} s (--server-timeout-s)") from error
+    log.warning("%s; going on as soon as it does", kafka_error)
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0]
+
+
+@contextmanager
+def _session(settings: Settings) -> Iterator[SparkSession]:
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else the workers take the first python3 of the path
+    debug = settings.log_level == "DEBUG"
+    java = f"-Dlog4j2.configurationFile={LOG4J}" + (" -Dstack=full -Dstreaming=warn" if debug else "")
+    options = {
+        "spark.app.name": "streaming-regression",
+        "spark.driver.extraJavaOptions": java,
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.pyspark.jvmStacktrace.enabled": "true",
+        "spark.sql.streaming.minBatchesToRetain": str(STATES_KEPT),
+        "spark.sql.streaming.stopTimeout": "5s",
+        # Rows that a Python worker gets at once: enough to be quick, little enough for records of 1 MB.
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
+        "spark.sql.execution.arrow.maxBytesPerBatch": str(16 * 2**20),
+        # What the UI remembers: else the driver grows for the first thousand micro-batches.
+        "spark.ui.retainedJobs": "100",
+        "spark.ui.retainedStages": "100",
+        "spark.ui.retainedTasks": "1000",
+        "spark.sql.ui.retainedExecutions": "50",
+        "spark.sql.streaming.ui.retainedQueries": "5",
+    }
+    builder = SparkSession.builder
+    for key, value in options.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def _store(spark: SparkSession, settings: Settings) -> StateStore:
+    topics = (settings.kafka_train_topic, settings.kafka_test_topic)
+    identity = Identity(settings.fields, settings.learner, topics)
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    return StateStore(spark._jvm, hadoop, settings.checkpoint, identity, STATES_KEPT)
+
+
+def _learner(settings: Settings) -> Learner:
+    if settings.learner == "rls":
+        return RecursiveLeastSquares(np.array(settings.initial), settings.rls_half_life, settings.rls_ridge)
+    return GradientDescent(
+        settings.sgd_step_size, settings.sgd_iterations, settings.sgd_convergence_tolerance, settings.sgd_intercept
+    )
+
+
+def _connection(settings: Settings) -> sink.Connection:
+    return sink.Connection(
+        urls=split(settings.elasticsearch_url),
+        ca_file=settings.elasticsearch_ca_file,
+        user=settings.elasticsearch_user,
+        password_file=settings.elasticsearch_password_file,
+        api_key_file=settings.elasticsearch_api_key_file,
+        timeout_s=settings.server_timeout_s,
+    )

@@ -1,0 +1,228 @@
+"""The documents: indices, mappings, ids, and their text in Elasticsearch's bulk format; the same on every replay."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timezone
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from streaming_regression.decode import Fields, Invalid
+from streaming_regression.learners import Floats, Model
+
+KINDS = ("points", "metrics", "models", "invalid")
+KEYWORD, LONG, DOUBLE = {"type": "keyword"}, {"type": "long"}, {"type": "double"}
+COMMON = {"run": KEYWORD, "@timestamp": {"type": "date"}}
+PLACE = {"topic": KEYWORD, "partition": {"type": "integer"}, "offset": LONG}
+VALUE_ONLY = {"type": "keyword", "index": False, "doc_values": False}  # kept and shown, never searched: any length
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What all documents of one micro-batch share. `time` is the micro-batch's own, the same on a replay."""
+
+    run: str
+    batch: int
+    time: datetime
+    prefix: str
+
+    def index(self, kind: str) -> str:
+        """Return the name of the index for documents of `kind`."""
+        return f"{self.prefix}-{kind}-{self.time.astimezone(timezone.utc):%Y.%m.%d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one micro-batch knows of one partition: the numbers of a metrics document.
+
+    `rows` counts all records: points, of which `labelled` have a label, and `invalid`. The sums are over the labelled.
+    """
+
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    rows: int
+    labelled: int
+    invalid: int
+    sum_squared_error: float
+    sum_absolute_error: float
+    sum_y: float
+    sum_y_squared: float
+
+
+def index_date(name: str, prefix: str) -> date | None:
+    """Return the date in an index's name, None for a name that is none of the prefix's."""
+    match = re.fullmatch(rf"{re.escape(prefix)}-(?:{'|'.join(KINDS)})-(\d{{4}})\.(\d\d)\.(\d\d)", name)
+    return date(*map(int, match.groups())) if match else None
+
+
+def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
+    """Return the index templates, by name: a field that is not listed is refused."""
+    # Feature names may hold dots: they are names, not paths.
+    by_feature = {"type": "object", "subobjects": False, "properties": dict.fromkeys(fields.features, DOUBLE)}
+    mappings: dict[str, dict[str, Any]] = {
+        "points": {**PLACE, "x": by_feature, "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG},
+        "metrics": {
+            "batch": LONG,
+            "topic": KEYWORD,
+            "partition": {"type": "integer"},
+            **dict.fromkeys(["first_offset", "last_offset", "rows", "labelled", "invalid"], LONG),
+            **dict.fromkeys(["sum_squared_error", "sum_absolute_error", "sum_y", "sum_y_squared"], DOUBLE),
+        },
+        "models": {
+            "batch": LONG,
+            "learner": KEYWORD,
+            "intercept": DOUBLE,
+            "weights": by_feature,
+            "rows_seen": LONG,
+            "seconds": DOUBLE,
+            "lag": LONG,
+        },
+        "invalid": {
+            **PLACE,
+            "field": KEYWORD,
+            "reason": KEYWORD,
+            "value": VALUE_ONLY,
+            "value_base64": {"type": "binary"},
+        },
+    }
+    return {
+        f"{prefix}-{kind}": {
+            "index_patterns": [f"{prefix}-{kind}-*"],
+            "priority": 500,
+            "template": {
+                "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"},
+                "mappings": {"dynamic": "strict", "properties": {**COMMON, **properties}},
+            },
+        }
+        for kind, properties in mappings.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """n records of one partition, as Kafka holds them."""
+
+    topic: str
+    partition: int
+    offsets: NDArray[np.int64]
+    times: NDArray[np.datetime64]
+    values: list[bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """The m of the n records that are points: `positions` among them, `x` (m, d), `y` (m,) NaN if none, `pred` (m,)."""
+
+    positions: NDArray[np.int64]
+    x: Floats
+    y: Floats
+    pred: Floats
+
+    def without(self, refused: Sequence[int]) -> Points:
+        """Return these points but those at `refused`."""
+        kept = np.delete(np.arange(len(self.y)), refused)
+        return Points(self.positions[kept], self.x[kept], self.y[kept], self.pred[kept])
+
+
+def points(origin: Origin, fields: Fields, records: Records, found: Points) -> list[str]:
+    """Return the bulk lines, action and document, of the points `found` among `records`; no label, no error.
+
+    Several times as quick as a dict and a dump per point: numbers become text all at once, then go into a template.
+    """
+    head = _json({"run": origin.run, "batch": origin.batch, "topic": records.topic, "partition": records.partition})
+    slots = ",".join(f"{_escape(_json(name))}:%s" for name in fields.features)
+    start = (
+        f'{{"index":{{"_id":"{records.topic}-{records.partition}-%s"}}}}\n'
+        f'{_escape(head[:-1])},"offset":%s,"@timestamp":"%s","x":{{{slots}}},"pred":%s'
+    )
+    labelled = f'{start},"y":%s,"squared_error":%s}}\n'
+    unlabelled = f"{start}%.0s%.0s}}\n"  # %.0s takes a value and shows nothing of it
+
+    numbers = np.column_stack([found.x, found.pred, found.y, np.square(found.y - found.pred)])
+    texts = orjson.dumps(numbers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
+    columns = [texts[column :: numbers.shape[1]] for column in range(numbers.shape[1])]
+    offsets = list(map(str, records.offsets[found.positions].tolist()))
+    rows = zip(offsets, offsets, _times(records.times[found.positions]), *columns, strict=True)
+    missing = np.isnan(found.y)
+    if not missing.any():
+        return list(map(labelled.__mod__, rows))
+    return [(unlabelled if one else labelled) % row for one, row in zip(missing.tolist(), rows, strict=True)]
+
+
+def invalid(origin: Origin, records: Records, faults: Sequence[Invalid]) -> list[str]:
+    """Return the bulk lines of the records that `faults` names, with raw values: text, or base64 where it is none."""
+    times = _times(records.times[[fault.position for fault in faults]])
+    lines = []
+    for fault, time in zip(faults, times, strict=True):
+        offset, value = int(records.offsets[fault.position]), records.values[fault.position]
+        document: dict[str, object] = {
+            "run": origin.run,
+            "@timestamp": time,
+            "topic": records.topic,
+            "partition": records.partition,
+            "offset": offset,
+            "field": fault.field,
+            "reason": fault.reason,
+        }
+        try:
+            document["value"] = None if value is None else value.decode()
+        except UnicodeDecodeError:
+            document["value_base64"] = b64encode(value or b"").decode()
+        lines.append(_lines({"_id": f"{records.topic}-{records.partition}-{offset}"}, document))
+    return lines
+
+
+def metrics(origin: Origin, tallies: Iterable[Tally]) -> list[str]:
+    """Return the bulk lines of one metrics document per partition."""
+    return [
+        _lines(
+            {"_index": origin.index("metrics"), "_id": f"{origin.batch}-{tally.topic}-{tally.partition}"},
+            {"run": origin.run, "@timestamp": _iso(origin.time), "batch": origin.batch, **asdict(tally)},
+        )
+        for tally in tallies
+    ]
+
+
+def model(origin: Origin, fields: Fields, learner: str, after: Model, *, seconds: float, lag: int | None) -> list[str]:
+    """Return the bulk lines of the document of the model `after` the micro-batch."""
+    intercept, *weights = after.weights.tolist()
+    document = {
+        "run": origin.run,
+        "@timestamp": _iso(origin.time),
+        "batch": origin.batch,
+        "learner": learner,
+        "intercept": intercept,
+        "weights": dict(zip(fields.features, weights, strict=True)),
+        "rows_seen": after.rows_seen,
+        "seconds": seconds,
+        "lag": lag,
+    }
+    return [_lines({"_index": origin.index("models"), "_id": str(origin.batch)}, document)]
+
+
+def _lines(action: dict[str, str], document: dict[str, Any]) -> str:
+    return f"{_json({'index': action})}\n{_json(document)}\n"
+
+
+def _iso(time: datetime) -> str:
+    return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _times(times: NDArray[np.datetime64]) -> list[str]:
+    return list(np.datetime_as_string(times, unit="ms", timezone="UTC").tolist())
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")

@@ -1,0 +1,180 @@
+"""Kafka: the options of Spark's source, a check before the start that says what is wrong, and the consumer lag."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from py4j.java_gateway import JavaObject, JVMView
+from py4j.protocol import Py4JError, Py4JJavaError
+
+from streaming_regression.errors import ConfigError, Refused, ServerUnavailable, StreamError
+from streaming_regression.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LOGIN_MODULES = {
+    "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule",
+    "SCRAM-SHA-256": "org.apache.kafka.common.security.scram.ScramLoginModule",
+    "SCRAM-SHA-512": "org.apache.kafka.common.security.scram.ScramLoginModule",
+}
+ANSWER_WITHIN_MS = 5_000
+PAUSE_S = 1.0
+
+
+def client_options(settings: Settings, private_folder: Path | None) -> dict[str, str]:
+    """Return the Kafka clients' options, with a reference to the file where the password stands, not the password.
+
+    Kafka's clients resolve the reference on the driver and on executors, so the password is in no plan and no log.
+    Kafka takes the file as it is. A password that it could not take so (a line break at the end, a quote or backslash
+    within) is written anew below `private_folder`, which only this machine can read; None: there are others that must.
+
+    Raises
+    ------
+    ConfigError
+        For a password that executors elsewhere could not take.
+    """
+    options = {"bootstrap.servers": settings.kafka_bootstrap, "security.protocol": settings.kafka_security_protocol}
+    if settings.kafka_ca_file:
+        options |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(settings.kafka_ca_file.resolve())}
+    if settings.kafka_security_protocol.startswith("SASL"):
+        assert settings.kafka_user  # noqa: S101 - Settings has seen to it
+        assert settings.kafka_password_file  # noqa: S101
+        file = settings.kafka_password_file.resolve()
+        password = file.read_text()
+        plain = password.rstrip("\r\n")
+        if plain != password or '"' in plain or "\\" in plain:
+            if private_folder is None:
+                raise ConfigError(
+                    f"--kafka-password-file / KAFKA_PASSWORD_FILE: {file} must hold the password alone, without a line "
+                    "break at its end, quotes or backslashes, because executors read it too"
+                )
+            file = private_folder / "kafka-password"
+            file.touch(mode=0o600)
+            file.write_text(_quoted(plain))
+        options |= {
+            "sasl.mechanism": settings.kafka_sasl_mechanism,
+            "sasl.jaas.config": f"{LOGIN_MODULES[settings.kafka_sasl_mechanism]} required "
+            f'username="{_quoted(settings.kafka_user)}" password="${{dir:{file.parent}:{file.name}}}";',
+            "config.providers": "dir",
+            "config.providers.dir.class": "org.apache.kafka.common.config.provider.DirectoryConfigProvider",
+        }
+    return options
+
+
+class Brokers:
+    """Kafka as an administrator sees it, by the Java client that Spark has already."""
+
+    def __init__(self, jvm: JVMView, options: Mapping[str, str], settings: Settings) -> None:
+        self._jvm = jvm
+        self._options = options
+        self._settings = settings
+        self._client: JavaObject | None = None
+
+    def check(self) -> None:
+        """Wait until both topics can be seen, up to `server_timeout_s` seconds for what may pass.
+
+        Raises
+        ------
+        ServerUnavailable, ConfigError, Refused
+            After that time; for a missing topic after that time, for a wrong CA or login at once; for missing rights.
+        """
+        start = time.monotonic()
+        logged = 0.0
+        for topic in (self._settings.kafka_train_topic, self._settings.kafka_test_topic):
+            while (trouble := self._trouble(topic)) is not None:
+                waited = time.monotonic() - start
+                if waited >= self._settings.server_timeout_s:
+                    raise type(trouble)(f"{trouble}; gave up after {waited:.0f} s (--server-timeout-s)")
+                if waited >= logged:
+                    log.warning("%s; waiting (%.0f of %.0f s)", trouble, waited, self._settings.server_timeout_s)
+                    logged = max(2 * waited, 5.0)
+                time.sleep(PAUSE_S)
+
+    def lag(self, position: Mapping[str, Mapping[str, int]]) -> int | None:
+        """Return the records Kafka holds beyond `position` (topic → partition → offset); None without an answer."""
+        try:
+            latest = self._jvm.org.apache.kafka.clients.admin.OffsetSpec.latest()
+            asked = self._jvm.java.util.HashMap()
+            place = self._jvm.org.apache.kafka.common.TopicPartition
+            for topic, offsets in position.items():
+                for partition in offsets:
+                    asked.put(place(topic, int(partition)), latest)
+            answers = self._admin().listOffsets(asked).all().get()
+            ends = sum(answers.get(key).offset() for key in asked.keySet())
+        except Py4JError as error:
+            log.debug("no consumer lag: %s", error)
+            return None
+        return int(ends) - sum(sum(offsets.values()) for offsets in position.values())
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _admin(self) -> JavaObject:
+        if self._client is None:
+            properties = self._jvm.java.util.Properties()
+            for key, value in self._options.items():
+                properties.setProperty(key, value)
+            for key in ("request.timeout.ms", "default.api.timeout.ms"):
+                properties.setProperty(key, str(ANSWER_WITHIN_MS))
+            self._client = self._jvm.org.apache.kafka.clients.admin.AdminClient.create(properties)
+        return self._client
+
+    def _trouble(self, topic: str) -> StreamError | None:
+        """Return what is wrong with `topic` if it may pass, None if it can be seen."""
+        try:
+            names = self._jvm.java.util.Collections.singletonList(topic)
+            self._admin().describeTopics(names).allTopicNames().get()
+        except Py4JJavaError as error:
+            return explain(_causes(error), self._settings, topic)
+        return None
+
+
+def explain(causes: Mapping[str, str], settings: Settings, topic: str) -> StreamError:
+    """Return the error for a failure's `causes` (class name → message) if it may pass, else raise it."""
+    where = f"Kafka at {settings.kafka_bootstrap} (--kafka-bootstrap / KAFKA_BOOTSTRAP)"
+    if "SaslAuthenticationException" in causes:
+        raise ConfigError(
+            f"{where} refused the login of user {settings.kafka_user}: check --kafka-user, --kafka-password-file and "
+            "--kafka-sasl-mechanism"
+        )
+    if "SslAuthenticationException" in causes:
+        raise ConfigError(
+            f"{where}: the TLS handshake failed: check that --kafka-ca-file ({settings.kafka_ca_file or 'not set'}) is "
+            f"the CA of the broker's certificate and that the port speaks {settings.kafka_security_protocol} "
+            "(--kafka-security-protocol)"
+        )
+    if any("AuthorizationException" in name for name in causes):
+        raise Refused(
+            f"{where} does not let user {settings.kafka_user or '(anonymous)'} read topic {topic}: it needs the ACLs "
+            "Describe and Read on the topic and Read on the groups with prefix spark-kafka-source-"
+        )
+    if "UnknownTopicOrPartitionException" in causes:
+        flag = "train" if topic == settings.kafka_train_topic else "test"
+        return ConfigError(
+            f"{where} has no topic {topic}: create it, or correct --kafka-{flag}-topic / KAFKA_{flag.upper()}_TOPIC"
+        )
+    if "ConfigException" in causes and "resolvable" not in causes["ConfigException"]:
+        raise ConfigError(f"{where}: {causes['ConfigException']}")
+    if "InvalidConfigurationException" in causes:
+        raise ConfigError(f"--kafka-ca-file / KAFKA_CA_FILE: {causes['InvalidConfigurationException']}")
+    protocol = settings.kafka_security_protocol
+    return ServerUnavailable(f"{where} does not answer, or does not speak {protocol} (--kafka-security-protocol)")
+
+
+def _causes(error: Py4JJavaError) -> dict[str, str]:
+    causes: dict[str, str] = {}
+    throwable = error.java_exception
+    while throwable is not None and len(causes) < 10:
+        causes[throwable.getClass().getSimpleName()] = str(throwable.getMessage())
+        throwable = throwable.getCause()
+    return causes
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

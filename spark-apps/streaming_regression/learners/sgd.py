@@ -1,0 +1,70 @@
+"""What Spark MLlib's StreamingLinearRegressionWithSGD learns, from one pass instead of one pass per iteration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streaming_regression.learners.model import Floats, Model, published
+from streaming_regression.learners.statistics import Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class GradientDescent:
+    """Full-batch gradient descent on each micro-batch, starting from the weights before it.
+
+    With all rows in every step, the gradient follows from XᵀX and Xᵀy, so no step needs the rows again.
+
+    Attributes
+    ----------
+    step_size : iteration i = 1, 2, … uses step_size / √i.
+    iterations : steps per micro-batch, at most.
+    convergence_tolerance : stop once a step moves the weights by less than this, relative to max(‖w‖, 1).
+    intercept : learn the intercept too. MLlib's streaming regression never does: its initial intercept stays.
+
+    References
+    ----------
+    Spark MLlib: GradientDescent.runMiniBatchSGD (miniBatchFraction 1), LeastSquaresGradient, SimpleUpdater.
+    """
+
+    step_size: float = 0.1
+    iterations: int = 50
+    convergence_tolerance: float = 0.001
+    intercept: bool = False
+
+    @property
+    def name(self) -> str:
+        """`sgd`."""
+        return "sgd"
+
+    def update(self, model: Model, batch: Statistics) -> Model:
+        """See `Learner.update`; the cost is O(iterations · d²), whatever the rows."""
+        if not batch.rows:
+            return model
+        first = 0 if self.intercept else 1
+        gram = batch.gram
+        moved = self._descend(
+            gram[first:-1, first:-1],
+            # An intercept that is not learned is part of what is left to explain.
+            gram[first:-1, -1] - (0.0 if self.intercept else model.weights[0]) * gram[first:-1, 0],
+            model.weights[first:],
+            batch.rows,
+        )
+        remedy = (
+            f"sgd diverged on a micro-batch of {batch.rows} rows: lower --sgd-step-size (now {self.step_size:g}), "
+            "scale the features to about 1, or use --learner rls"
+        )
+        weights = published(np.concatenate([model.weights[:first], moved]), remedy)
+        return Model(weights, model.rows_seen + batch.rows)
+
+    def _descend(self, xtx: Floats, xty: Floats, start: Floats, rows: int) -> Floats:
+        weights = start
+        with np.errstate(over="ignore", invalid="ignore"):  # `published` reports it
+            for i in range(1, self.iterations + 1):
+                last, weights = weights, weights - self.step_size / np.sqrt(i) * (xtx @ weights - xty) / rows
+                small = self.convergence_tolerance * max(float(np.linalg.norm(weights)), 1.0)
+                # MLlib knows no weights before the first step, so it tests from the second.
+                if i > 1 and np.linalg.norm(weights - last) < small:
+                    break
+        return weights

@@ -1,0 +1,168 @@
+"""The micro-batch protocol: one pass, one Spark job, exactly once in effect."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from datetime import date
+from functools import partial
+from typing import Any
+
+import numpy as np
+from elasticsearch import Elasticsearch
+from pyspark.sql import DataFrame
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from streaming_regression import documents, score, sink
+from streaming_regression.documents import Origin, Tally
+from streaming_regression.errors import Refused, StreamError
+from streaming_regression.kafka import Brokers
+from streaming_regression.learners import DivergedError, Learner, Model, Statistics
+from streaming_regression.settings import Settings
+from streaming_regression.state import StateStore
+
+log = logging.getLogger(__name__)
+
+
+class Stopping(Exception):
+    """A micro-batch must not begin any more, and Spark must not think that it was done."""
+
+
+class Regression:
+    """The model, and what each micro-batch does to it. All methods run on the driver.
+
+    A crash at any point replays the micro-batch with the same offsets, the same model before it and the same document
+    ids, because the model's state is the last thing written before Spark is told that the micro-batch is done.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        learner: Learner,
+        connection: sink.Connection,
+        client: Elasticsearch,
+        store: StateStore,
+        brokers: Brokers,
+    ) -> None:
+        self._settings = settings
+        self._learner = learner
+        self._connection = connection
+        self._client = client
+        self._store = store
+        self._brokers = brokers
+        self._latest: tuple[int, Model] = (-1, Model(np.array(settings.initial)))
+        self._expired_on: date | None = None
+        self.busy = threading.Lock()
+        self.stopping = threading.Event()
+        self.error: StreamError | None = None
+        self.last_success = time.monotonic()
+
+    def process(self, frame: DataFrame, batch: int) -> None:
+        """Process micro-batch `batch`: what foreachBatch calls, once or, after a crash, again."""
+        with self.busy:
+            if self.stopping.is_set():
+                raise Stopping
+            try:
+                self._process(frame, batch)
+            except StreamError as error:
+                self.error = error
+                raise
+            self.last_success = time.monotonic()
+
+    def _process(self, frame: DataFrame, batch: int) -> None:
+        start = time.monotonic()
+        done = self._store.load(batch)
+        if done is not None:
+            log.info("batch %d: was finished before", batch)
+            self._latest = (batch, done)
+            return
+        before = self._before(batch)
+        origin, parts, stages = self._score(frame, batch, before)
+        after = self._learn(before, [statistics for _, statistics in parts])
+        if origin:  # else the offsets hold no records, but marks of transactions
+            self._publish(origin, [tally for tally, _ in parts], after, start, stages)
+        self._store.save(batch, after)
+        self._latest = (batch, after)
+
+    def _before(self, batch: int) -> Model:
+        """Return the model after the micro-batch before `batch`: from memory, after a restart from the checkpoint."""
+        if self._latest[0] == batch - 1:
+            return self._latest[1]
+        model = self._store.load(batch - 1)
+        if model is None:
+            raise Refused(
+                f"checkpoint {self._settings.checkpoint}: model/{batch - 1}.json is missing, so batch {batch} has "
+                "no model to start from: restore the folder, or start anew with another --checkpoint and --index-prefix"
+            )
+        return model
+
+    def _score(
+        self, frame: DataFrame, batch: int, model: Model
+    ) -> tuple[Origin | None, list[tuple[Tally, Statistics]], dict[str, float]]:
+        """Predict and write all records, in one Spark job, and return what it found: bounded by partitions and d²."""
+        settings = self._settings
+        run = self._store.run()
+        assert run is not None  # noqa: S101 - Spark writes it before the first micro-batch
+        task = score.Task(
+            batch=batch,
+            run=run,
+            prefix=settings.index_prefix,
+            fields=settings.fields,
+            train_topic=settings.kafka_train_topic,
+            weights=model.weights,
+            connection=self._connection,
+        )
+        scored = frame.mapInArrow(partial(score.score, task=task), from_arrow_schema(score.RESULT))
+        rows: list[Mapping[str, Any]] = [row.asDict() for row in scored.collect()]
+        parts = score.parts(rows)
+        if not parts:
+            return None, [], {}
+        origin = Origin(run, batch, rows[0]["batch_time"], settings.index_prefix)
+        seconds = np.sum([row["seconds"] for row in rows], axis=0)
+        return origin, parts, dict(zip(score.STAGES, seconds.tolist(), strict=True))
+
+    def _learn(self, before: Model, parts: list[Statistics]) -> Model:
+        """Return the next model; the last good one where the learner diverged."""
+        total = Statistics.total(parts, len(self._settings.fields.features))
+        try:
+            return self._learner.update(before, total)
+        except DivergedError as error:
+            log.error("the last good model stays: %s", error)
+            return before
+
+    def _publish(
+        self, origin: Origin, tallies: list[Tally], after: Model, start: float, stages: dict[str, float]
+    ) -> None:
+        """Write the documents of the micro-batch as a whole, log it, and delete old indices once a day."""
+        seconds = time.monotonic() - start
+        lag = self._brokers.lag(self._store.end_offsets(origin.batch))
+        fields, name = self._settings.fields, self._learner.name
+        lines = documents.metrics(origin, tallies)
+        lines += documents.model(origin, fields, name, after, seconds=seconds, lag=lag)
+        sink.write_all(self._connection, self._client, lines)
+        _log(origin.batch, tallies, self._settings, seconds, lag, stages)
+        today = origin.time.date()
+        if self._settings.retention_days and today != self._expired_on:
+            sink.expire(self._connection, self._client, origin.prefix, today, self._settings.retention_days)
+            self._expired_on = today
+
+
+def _log(
+    batch: int, tallies: list[Tally], settings: Settings, seconds: float, lag: int | None, stages: dict[str, float]
+) -> None:
+    rows = sum(tally.rows for tally in tallies)
+    values: dict[str, Any] = {"batch": batch, "rows": rows, "invalid": sum(tally.invalid for tally in tallies)}
+    for role, topic in (("train", settings.kafka_train_topic), ("test", settings.kafka_test_topic)):
+        mine = [tally for tally in tallies if tally.topic == topic]
+        labelled = sum(tally.labelled for tally in mine)
+        values[f"mse_{role}"] = sum(tally.sum_squared_error for tally in mine) / labelled if labelled else None
+    values |= {"rows_per_second": round(rows / seconds), "seconds": round(seconds, 3), "lag": lag}
+    text = "batch %d: %d rows, %d invalid, MSE train %s, test %s, %d rows/s, %.2f s, lag %s"
+    shown = [value if value is not None else "-" for value in values.values()]
+    shown[3:5] = [value if isinstance(value, str) else f"{value:.6g}" for value in shown[3:5]]
+    log.info(text, *shown, extra={"values": {**values, "stages": stages}})
+    log.debug(
+        "batch %d: seconds in tasks: %s", batch, ", ".join(f"{name} {spent:.2f}" for name, spent in stages.items())
+    )

@@ -1,0 +1,228 @@
+"""Every setting: a flag `--kafka-bootstrap`, an environment variable `KAFKA_BOOTSTRAP`, a default. A flag wins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import (
+    Field,
+    FilePath,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+
+from streaming_regression.decode import Fields
+from streaming_regression.errors import ConfigError
+from streaming_regression.learners import LIMIT
+
+
+def split(value: str) -> tuple[str, ...]:
+    """Return the parts of a setting that is a list, `a,b,c`."""
+    return tuple(part.strip() for part in value.split(","))
+
+
+class Settings(BaseSettings):
+    """An online linear regression over two Kafka topics: learns from one, predicts both, writes to Elasticsearch.
+
+    Each setting is a flag or the environment variable in brackets; a flag wins. Passwords are read from files only.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_ignore_empty=True,
+        cli_prog_name="python -m streaming_regression",
+        cli_kebab_case=True,
+        cli_implicit_flags="toggle",
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_show_env_vars=True,
+        cli_exit_on_error=False,
+    )
+
+    kafka_bootstrap: str = Field("localhost:9092", description="brokers, host:port[,host:port]")
+    kafka_train_topic: str = Field("train", description="topic to learn from")
+    kafka_test_topic: str = Field("test", description="topic to predict only; its records may lack the label")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how to talk to the brokers"
+    )
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
+        "SCRAM-SHA-512", description="how to log in, with a SASL_ protocol"
+    )
+    kafka_user: str | None = Field(None, description="user, with a SASL_ protocol")
+    kafka_password_file: FilePath | None = Field(None, description="file with that user's password")
+    kafka_ca_file: FilePath | None = Field(None, description="PEM file with the CA of the brokers' certificates")
+
+    elasticsearch_url: str = Field("http://localhost:9200", description="nodes, http[s]://host:port[,…]")
+    elasticsearch_ca_file: FilePath | None = Field(None, description="PEM file with the CA of the nodes' certificates")
+    elasticsearch_user: str | None = Field(None, description="user")
+    elasticsearch_password_file: FilePath | None = Field(None, description="file with that user's password")
+    elasticsearch_api_key_file: FilePath | None = Field(None, description="file with an API key, instead of a user")
+
+    features: str = Field("dep_delay,distance,air_time", description="names of the JSON fields to learn from, a,b,c")
+    label: str = Field("arr_delay", description="name of the JSON field to predict")
+    learner: Literal["rls", "sgd"] = Field(
+        "rls", description="rls: recursive least squares, exact; sgd: gradient descent as Spark MLlib's"
+    )
+    initial_weights: str | None = Field(
+        None, description="weights before the first record, one per feature, 1,2.5,…; none: all zero"
+    )
+    initial_intercept: float = Field(0.0, description="intercept before the first record, in label units")
+    rls_half_life: PositiveFloat | None = Field(
+        None, description="records after which a record counts half, at the grain of a micro-batch; none: never"
+    )
+    rls_ridge: NonNegativeFloat = Field(0.0, description="pull of the weights towards the initial ones")
+    sgd_step_size: PositiveFloat = Field(0.1, description="size of the first step; step i is 1/√i of it")
+    sgd_iterations: PositiveInt = Field(50, description="steps per micro-batch at most")
+    sgd_convergence_tolerance: float = Field(
+        0.001, ge=0, le=1, description="stop when a step moves the weights by less, relative to their norm"
+    )
+    sgd_intercept: bool = Field(False, description="learn the intercept too (MLlib's streaming regression does not)")
+
+    trigger_interval_s: NonNegativeFloat = Field(1.0, description="seconds from micro-batch to micro-batch, at least")
+    max_offsets_per_trigger: PositiveInt = Field(
+        100_000, description="records per micro-batch at most, all partitions together"
+    )
+    available_now: bool = Field(False, description="stop when all records that are there now have been processed")
+    checkpoint: str = Field(
+        "checkpoint",
+        description="folder or URI (s3a://, hdfs://, …) with offsets and model; keep it, the run lives in it",
+    )
+    index_prefix: str = Field("spark", description="indices are named PREFIX-points-DATE and so on; one run per prefix")
+    replace_run: bool = Field(False, description="delete the documents that another run left under the prefix")
+    retention_days: NonNegativeInt = Field(30, description="delete indices older than this; 0: never")
+    server_timeout_s: NonNegativeFloat = Field(
+        600.0,
+        description="seconds to wait for Kafka or Elasticsearch while away or busy, before ending with exit code 3",
+    )
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe line to log")
+    log_format: Literal["text", "json"] = Field("text", description="form of a log line, on standard error")
+
+    @property
+    def fields(self) -> Fields:
+        """The names of the features and of the label."""
+        return Fields(split(self.features), self.label)
+
+    @property
+    def initial(self) -> tuple[float, ...]:
+        """The intercept and the weights before the first record."""
+        if self.initial_weights is None:
+            return (self.initial_intercept, *[0.0] * len(self.fields.features))
+        return (self.initial_intercept, *map(float, split(self.initial_weights)))
+
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _brokers(cls, value: str) -> str:
+        for broker in split(value):
+            if not re.fullmatch(r"\S+:\d{1,5}", broker):
+                raise ValueError(f"{broker or 'nothing'!r} is no host:port")
+        return value
+
+    @field_validator("elasticsearch_url")
+    @classmethod
+    def _nodes(cls, value: str) -> str:
+        for url in split(value):
+            if "@" in url:
+                raise ValueError("no password in a URL: use --elasticsearch-user and --elasticsearch-password-file")
+            if not re.fullmatch(r"https?://[^/\s]+:\d{1,5}(/\S*)?", url):
+                raise ValueError(f"{url or 'nothing'!r} is no http://host:port or https://host:port")
+        return value
+
+    @field_validator("kafka_train_topic", "kafka_test_topic")
+    @classmethod
+    def _topic(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value):
+            raise ValueError(f"{value!r} is no topic name: letters, digits, '.', '_' and '-' only")
+        return value
+
+    @field_validator("features", "label")
+    @classmethod
+    def _names(cls, value: str, info: ValidationInfo) -> str:
+        names = split(value) if info.field_name == "features" else (value,)
+        for name in names:
+            if ":" in name:
+                raise ValueError(f"{name!r} looks like a name with a type: all are JSON numbers, give the name alone")
+            if not name or re.search(r'[,*"\\<>{}\x00-\x1f]|^\.|\.$|\.\.', name):
+                raise ValueError(
+                    f'{name!r} is no usable field name (empty, or with one of , * " \\ < > {{ }} or a stray dot)'
+                )
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{', '.join(repeated)} stands there twice")
+        return value
+
+    @field_validator("initial_weights", "initial_intercept")
+    @classmethod
+    def _finite(cls, value: str | float | None) -> str | float | None:
+        for number in () if value is None else split(str(value)):
+            try:
+                good = abs(float(number)) <= LIMIT
+            except ValueError:
+                good = False
+            if not good:
+                raise ValueError(f"{number!r} is no number within ±{LIMIT:g}")
+        return value
+
+    @field_validator("index_prefix")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,199}", value):
+            raise ValueError(
+                f"{value!r} is none: lower-case letters, digits, '.', '_', '-', the first a letter or digit"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        if self.label in self.fields.features:
+            raise ValueError(f"--label {self.label} is among the --features too: a label cannot predict itself")
+        if self.kafka_train_topic == self.kafka_test_topic:
+            raise ValueError("--kafka-train-topic and --kafka-test-topic are the same: give two topics")
+        features, weights = len(self.fields.features), len(self.initial) - 1
+        if features != weights:
+            raise ValueError(f"--initial-weights has {weights} numbers for {features} --features: give one each")
+        if bool(self.elasticsearch_user) != bool(self.elasticsearch_password_file):
+            raise ValueError("--elasticsearch-user and --elasticsearch-password-file go together: one is missing")
+        if self.elasticsearch_api_key_file and self.elasticsearch_user:
+            raise ValueError("--elasticsearch-api-key-file and --elasticsearch-user exclude each other")
+        protocol, login = self.kafka_security_protocol, self.kafka_user and self.kafka_password_file
+        if protocol.startswith("SASL") and not login:
+            raise ValueError(f"--kafka-security-protocol {protocol} needs --kafka-user and --kafka-password-file")
+        return self
+
+
+def load(argv: Sequence[str]) -> Settings:
+    """Return the settings from `argv` and the environment.
+
+    Raises
+    ------
+    ConfigError
+        One line for each setting that is wrong, with its flag and its variable.
+    """
+    for flag, value in zip(argv, [*argv[1:], None]):  # noqa: B905
+        if value == "" or flag.endswith("="):
+            raise ConfigError(f"{flag.removesuffix('=')}: nothing is given; leave the flag out for its default")
+    try:
+        return CliApp.run(Settings, cli_args=list(argv))
+    except ValidationError as error:
+        raise ConfigError("\n".join(map(_line, error.errors(include_url=False)))) from error
+    except SettingsError as error:
+        raise ConfigError(f"{error} (see --help)") from error
+
+
+def _line(error: object) -> str:
+    assert isinstance(error, dict)  # noqa: S101
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    name = str(error["loc"][0])
+    shown = "" if message != str(error["msg"]) else f" (found {error['input']!r})"
+    return f"--{name.replace('_', '-')} / {name.upper()}: {message}{shown}"
