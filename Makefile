@@ -39,7 +39,9 @@ clean: ## remove what the targets made here (downloads stay in the cache folder)
 help:
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-##@ Set-up, done by the targets above when needed
-setup: $(READY) ## the Python environment in .venv and the jars Spark needs for Kafka
-$(READY): requirements.txt spark-apps/connector.py
-	@PYTHON=$(PYTHON) bash spark-apps/setup.sh $(VENV)
+##@ Set-up (the targets above do it when needed)
+.PHONY: setup
+setup: $(READY) ## the Python environment in .venv, with the jars that Spark needs for Kafka
+
+$(READY): requirements.txt embedded/setup.sh spark-apps/connector.py
+	@PYTHON=$(PYTHON) bash embedded/setup.sh $(VENV)

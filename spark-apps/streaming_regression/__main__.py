@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
 from collections.abc import Sequence
 
 from streaming_regression import logs
 from streaming_regression.errors import StreamError
-from streaming_regression.settings import load
+from streaming_regression.stopping import Stop
 
 log = logging.getLogger("streaming_regression")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code (0 done or told to stop, 1 a bug, else see `errors`)."""
-    logs.set_up("INFO", "text")
+    stop = Stop()  # before the imports below, which take their time
+    argv = sys.argv[1:] if argv is None else argv
+    logs.set_up("INFO", _log_format(argv))
     debug = False
     try:
-        settings = load(sys.argv[1:] if argv is None else argv)
+        from streaming_regression.settings import load  # noqa: PLC0415
+
+        settings = load(argv)
         logs.set_up(settings.log_level, settings.log_format)
         debug = settings.log_level == "DEBUG"
         from streaming_regression import app  # noqa: PLC0415 - Spark takes a second to import, --help should not
 
-        app.run(settings)
+        app.run(settings, stop)
     except StreamError as error:
         log.error("%s", error, exc_info=error if debug else None)
         return error.exit_code
+    except KeyboardInterrupt:  # Spark's own answer to SIGINT, until ours is back in place
+        return 0
+    except Exception:
+        log.exception("this is a bug, please report it")
+        return 1
     return 0
+
+
+def _log_format(argv: Sequence[str]) -> str:
+    """Return the format asked for, for what there is to say before all settings are known to be right."""
+    flags = re.findall(r"--log-format[= ](\w+)", " ".join(argv))
+    return flags[-1] if flags else os.environ.get("LOG_FORMAT", "text")
 
 
 if __name__ == "__main__":

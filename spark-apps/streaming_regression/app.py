@@ -5,41 +5,40 @@ from __future__ import annotations
 import logging
 import os
 import re
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
-from pyspark.errors import PySparkException, StreamingQueryException
+from pyspark.errors import PySparkException, PySparkRuntimeError, StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.functions import current_timestamp
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_regression import kafka, sink
-from streaming_regression.errors import Refused, ServerUnavailable
+from streaming_regression import kafka, logs, sink
+from streaming_regression.errors import ConfigError, Refused, ServerUnavailable
 from streaming_regression.kafka import Brokers
 from streaming_regression.learners import GradientDescent, Learner, RecursiveLeastSquares
 from streaming_regression.regression import Regression
 from streaming_regression.settings import Settings, split
 from streaming_regression.state import Identity, StateStore
+from streaming_regression.stopping import Stop
 
 log = logging.getLogger(__name__)
 
 LOG4J = Path(__file__).with_name("log4j2.properties")
 STATES_KEPT = 100  # as many as Spark keeps offsets of (spark.sql.streaming.minBatchesToRetain)
-FINISH_WITHIN_S = 20.0
+FINISH_WITHIN_S = 15.0  # of the 30 that Kubernetes gives; Spark needs up to 10 to stop
 MAY_PASS = re.compile(
     r"\b(Timeout|Disconnect|Network|Retriable|BrokerNotAvailable|UnknownTopicOrPartition|LeaderNotAvailable"
     r"|NotLeaderOrFollower|CoordinatorNotAvailable)Exception\b"
 )
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, stop: Stop) -> None:
     """Stream until SIGTERM or SIGINT, or, with `available_now`, until all records are processed.
 
     Raises
@@ -47,50 +46,37 @@ def run(settings: Settings) -> None:
     ConfigError, ServerUnavailable, Refused
         As soon as it is clear that the stream cannot go on.
     """
-    stop = _Stop()
     connection = _connection(settings)
     with connection.open() as client, tempfile.TemporaryDirectory(prefix="streaming-regression-") as private:
-        sink.prepare(connection, client, settings.index_prefix, settings.fields)
+        password_file = kafka.readable_password(settings, Path(private))
+        sink.wait(connection, client)
         with _session(settings) as spark:
             stop.install()  # again: Spark has put its own in place
-            local = str(spark.sparkContext.master).startswith("local")
-            options = kafka.client_options(settings, Path(private) if local else None)
+            if password_file != settings.kafka_password_file and not str(spark.sparkContext.master).startswith("local"):
+                raise ConfigError(
+                    f"--kafka-password-file / KAFKA_PASSWORD_FILE: {settings.kafka_password_file} must hold the "
+                    "password alone, without a line break at its end, quotes or backslashes: executors read it too"
+                )
+            options = kafka.client_options(settings, password_file)
             brokers = Brokers(spark._jvm, options, settings)
             brokers.check()
-            store = _store(spark, settings)
+            store = _store(spark, settings, brokers)
+            store.check()
             newest = store.prune()
-            sink.claim(connection, client, settings.index_prefix, store.run(), replace=settings.replace_run)
-            log.info(
-                "%s run %s: %d rows learned so far",
-                "new" if newest is None else "going on with",
-                store.run() or "",
-                0 if newest is None else newest.rows_seen,
-            )
+            run = store.run()
+            sink.claim(connection, client, settings.index_prefix, run, replace=settings.replace_run)
+            sink.install(connection, client, settings.index_prefix, settings.fields)
+            if newest is None:
+                log.info("a new run: 0 rows learned so far")
+            else:
+                log.info("going on with run %s: %d rows learned so far", run, newest.rows_seen)
             regression = Regression(settings, _learner(settings), connection, client, store, brokers)
-            stop.streaming(regression)
-            while not _stream(spark, settings, options, regression):
+            while True:
+                with stop.deferred(regression.stopping):
+                    done = _stream(spark, settings, options, regression)
+                if done or regression.stopping.is_set():
+                    return
                 brokers.check()
-
-
-class _Stop:
-    """SIGTERM and SIGINT: at once while nothing is under way, else after the micro-batch; a second one at once."""
-
-    def __init__(self) -> None:
-        self._regression: Regression | None = None
-        self.install()
-
-    def install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
-
-    def streaming(self, regression: Regression) -> None:
-        self._regression = regression
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self._regression is None or self._regression.stopping.is_set():
-            raise SystemExit(0)
-        log.info("%s: finishing the micro-batch", signal.Signals(number).name)
-        self._regression.stopping.set()
 
 
 def _stream(spark: SparkSession, settings: Settings, options: dict[str, str], regression: Regression) -> bool:
@@ -100,6 +86,7 @@ def _stream(spark: SparkSession, settings: Settings, options: dict[str, str], re
         while not query.awaitTermination(1):
             if regression.stopping.is_set():
                 _finish(query, regression)
+                return True
     except StreamingQueryException as error:
         if regression.stopping.is_set():
             return True
@@ -130,6 +117,7 @@ def _start(spark: SparkSession, settings: Settings, options: dict[str, str], reg
 
 def _finish(query: StreamingQuery, regression: Regression) -> None:
     """Stop the query between two micro-batches, or within one that takes too long: it will be replayed."""
+    log.info("told to stop: finishing the micro-batch")
     free = regression.busy.acquire(timeout=FINISH_WITHIN_S)
     if free:
         regression.busy.release()
@@ -147,6 +135,11 @@ def _explain(error: StreamingQueryException, settings: Settings, regression: Reg
             "records that were not yet read are gone from Kafka (deleted by retention, or the topic was made anew): "
             f"{_first_line(text)} Going on would lose them silently; to go on without them start anew with another "
             "--checkpoint and --index-prefix, and give the topics a longer retention.ms"
+        ) from error
+    if "CONCURRENT_STREAM_LOG_UPDATE" in text:
+        raise Refused(
+            f"another driver uses the checkpoint {settings.checkpoint} at the same time: stop one of the two, or give "
+            "this one another --checkpoint and --index-prefix"
         ) from error
     topics = f"{settings.kafka_train_topic},{settings.kafka_test_topic}"
     causes = dict(re.findall(r"\.(\w+(?:Exception|Error))(?:: (.*))?", text))
@@ -166,8 +159,11 @@ def _first_line(text: str) -> str:
 @contextmanager
 def _session(settings: Settings) -> Iterator[SparkSession]:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else the workers take the first python3 of the path
-    debug = settings.log_level == "DEBUG"
-    java = f"-Dlog4j2.configurationFile={LOG4J}" + (" -Dstack=full -Dstreaming=warn" if debug else "")
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # no spark-submit around this: Spark is on this machine alone
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    java = f"-Dlog4j2.configurationFile={LOG4J} -Dform={settings.log_format}"
+    if settings.log_level == "DEBUG":
+        java += " -Dstack=full -Dstreaming=warn"
     options = {
         "spark.app.name": "streaming-regression",
         "spark.driver.extraJavaOptions": java,
@@ -189,16 +185,26 @@ def _session(settings: Settings) -> Iterator[SparkSession]:
     builder = SparkSession.builder
     for key, value in options.items():
         builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    with logs.relayed(settings.log_format):
+        try:
+            spark = builder.getOrCreate()
+        except PySparkRuntimeError as error:
+            raise ConfigError(
+                "Spark's Java did not start (the lines before may say why): it needs Java 17 or newer on the PATH, or "
+                "where JAVA_HOME points to"
+            ) from error
     try:
         yield spark
     finally:
-        spark.stop()
+        # SystemExit may come out of a call to the JVM: the next call would take that one's answer for its own.
+        # The JVM stops in order anyway when this process ends.
+        if sys.exc_info()[0] is not SystemExit:
+            spark.stop()
 
 
-def _store(spark: SparkSession, settings: Settings) -> StateStore:
+def _store(spark: SparkSession, settings: Settings, brokers: Brokers) -> StateStore:
     topics = (settings.kafka_train_topic, settings.kafka_test_topic)
-    identity = Identity(settings.fields, settings.learner, topics)
+    identity = Identity(settings.fields, settings.learner, topics, brokers.topic_ids)
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()
     return StateStore(spark._jvm, hadoop, settings.checkpoint, identity, STATES_KEPT)
 

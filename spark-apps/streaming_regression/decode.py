@@ -136,11 +136,20 @@ def _parse(value: bytes | None, constants: list[str]) -> dict[str, object]:
         record = json.loads(text, parse_int=float, parse_constant=constant)
     except RecursionError:
         raise _InvalidRecord(None, "nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise _InvalidRecord(None, f"not JSON: {error.msg}") from None
+    except json.JSONDecodeError:
+        raise _InvalidRecord(None, f"not JSON: {_fault(value)}") from None
     if not isinstance(record, dict):
         raise _InvalidRecord(None, f"not a JSON object but {_kind(record)}")
     return record
+
+
+def _fault(value: bytes) -> str:
+    """Return what orjson finds wrong, without the place: its words are clear, and the same for all Pythons."""
+    try:
+        orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        return error.msg.partition(": line ")[0]
+    return "no JSON value"
 
 
 def _number(record: dict[str, object], name: str) -> float:

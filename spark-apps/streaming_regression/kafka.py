@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from py4j.java_gateway import JavaObject, JVMView
 from py4j.protocol import Py4JError, Py4JJavaError
 
+from streaming_regression import secret
 from streaming_regression.errors import ConfigError, Refused, ServerUnavailable, StreamError
 from streaming_regression.settings import Settings
 
@@ -20,40 +22,47 @@ LOGIN_MODULES = {
     "SCRAM-SHA-256": "org.apache.kafka.common.security.scram.ScramLoginModule",
     "SCRAM-SHA-512": "org.apache.kafka.common.security.scram.ScramLoginModule",
 }
+LOGIN_ERRORS = frozenset(
+    ["SaslAuthenticationException", "UnsupportedSaslMechanismException", "IllegalSaslStateException"]
+)
 ANSWER_WITHIN_MS = 5_000
 PAUSE_S = 1.0
 
 
-def client_options(settings: Settings, private_folder: Path | None) -> dict[str, str]:
-    """Return the Kafka clients' options, with a reference to the file where the password stands, not the password.
+def readable_password(settings: Settings, private_folder: Path) -> Path | None:
+    """Return a file from which Kafka's clients can take the password as it is; None without SASL.
 
-    Kafka's clients resolve the reference on the driver and on executors, so the password is in no plan and no log.
-    Kafka takes the file as it is. A password that it could not take so (a line break at the end, a quote or backslash
-    within) is written anew below `private_folder`, which only this machine can read; None: there are others that must.
+    That is the setting's own, or, where they could not (a line break at the end, a quote or backslash within, a path
+    that a reference cannot hold), a new one in `private_folder`, which only this user on this machine can read.
 
     Raises
     ------
     ConfigError
-        For a password that executors elsewhere could not take.
+        For a file that cannot be read or is empty.
+    """
+    file = settings.kafka_password_file
+    if file is None or not settings.kafka_security_protocol.startswith("SASL"):
+        return None
+    password = secret.read(file, "kafka_password_file")
+    if file.stat().st_size == len(password.encode()) and not re.search(r'["\\]', password) and _referable(file):
+        return file
+    private = private_folder / "kafka-password"
+    private.touch(mode=0o600)
+    private.write_text(_quoted(password), encoding="utf-8")
+    return private
+
+
+def client_options(settings: Settings, password_file: Path | None) -> dict[str, str]:
+    """Return the Kafka clients' options, with a reference to the file where the password stands, not the password.
+
+    Kafka's clients resolve the reference on the driver and on executors, so the password is in no plan and no log.
     """
     options = {"bootstrap.servers": settings.kafka_bootstrap, "security.protocol": settings.kafka_security_protocol}
     if settings.kafka_ca_file:
-        options |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(settings.kafka_ca_file.resolve())}
-    if settings.kafka_security_protocol.startswith("SASL"):
+        options |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(settings.kafka_ca_file.absolute())}
+    if password_file:
         assert settings.kafka_user  # noqa: S101 - Settings has seen to it
-        assert settings.kafka_password_file  # noqa: S101
-        file = settings.kafka_password_file.resolve()
-        password = file.read_text()
-        plain = password.rstrip("\r\n")
-        if plain != password or '"' in plain or "\\" in plain:
-            if private_folder is None:
-                raise ConfigError(
-                    f"--kafka-password-file / KAFKA_PASSWORD_FILE: {file} must hold the password alone, without a line "
-                    "break at its end, quotes or backslashes, because executors read it too"
-                )
-            file = private_folder / "kafka-password"
-            file.touch(mode=0o600)
-            file.write_text(_quoted(plain))
+        file = password_file.absolute()
         options |= {
             "sasl.mechanism": settings.kafka_sasl_mechanism,
             "sasl.jaas.config": f"{LOGIN_MODULES[settings.kafka_sasl_mechanism]} required "
@@ -72,6 +81,12 @@ class Brokers:
         self._options = options
         self._settings = settings
         self._client: JavaObject | None = None
+        self._ids: dict[str, str] = {}
+
+    @property
+    def topic_ids(self) -> tuple[str, ...]:
+        """Kafka's ids of both topics, after a `check`: a topic that is deleted and made anew has another."""
+        return tuple(self._ids.values())
 
     def check(self) -> None:
         """Wait until both topics can be seen, up to `server_timeout_s` seconds for what may pass.
@@ -79,7 +94,8 @@ class Brokers:
         Raises
         ------
         ServerUnavailable, ConfigError, Refused
-            After that time; for a missing topic after that time, for a wrong CA or login at once; for missing rights.
+            After that time; for a missing topic after that time, for a wrong CA or login at once; for missing rights,
+            and for a topic that was made anew since the last check.
         """
         start = time.monotonic()
         logged = 0.0
@@ -129,16 +145,27 @@ class Brokers:
         """Return what is wrong with `topic` if it may pass, None if it can be seen."""
         try:
             names = self._jvm.java.util.Collections.singletonList(topic)
-            self._admin().describeTopics(names).allTopicNames().get()
+            described = self._admin().describeTopics(names).allTopicNames().get().get(topic)
+            identity = str(described.topicId().toString())
         except Py4JJavaError as error:
             return explain(_causes(error), self._settings, topic)
+        if self._ids.setdefault(topic, identity) != identity:
+            raise Refused(made_anew(topic))
         return None
+
+
+def made_anew(topics: str) -> str:
+    """Return what is wrong with topics whose records are no longer those that were read before."""
+    return (
+        f"topic {topics} was deleted and made anew since the stream began: its offsets mean other records now; start "
+        "anew, too, with another --checkpoint and --index-prefix"
+    )
 
 
 def explain(causes: Mapping[str, str], settings: Settings, topic: str) -> StreamError:
     """Return the error for a failure's `causes` (class name → message) if it may pass, else raise it."""
     where = f"Kafka at {settings.kafka_bootstrap} (--kafka-bootstrap / KAFKA_BOOTSTRAP)"
-    if "SaslAuthenticationException" in causes:
+    if not causes.keys().isdisjoint(LOGIN_ERRORS):
         raise ConfigError(
             f"{where} refused the login of user {settings.kafka_user}: check --kafka-user, --kafka-password-file and "
             "--kafka-sasl-mechanism"
@@ -174,6 +201,10 @@ def _causes(error: Py4JJavaError) -> dict[str, str]:
         causes[throwable.getClass().getSimpleName()] = str(throwable.getMessage())
         throwable = throwable.getCause()
     return causes
+
+
+def _referable(file: Path) -> bool:
+    return not re.search(r'[:{}"\\]', str(file.absolute()))
 
 
 def _quoted(text: str) -> str:

@@ -1,10 +1,16 @@
-"""One line an event on standard error, in UTC, as text or JSON."""
+"""One line an event on standard error, in UTC, as text or JSON; also what Java and the Python workers write there."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+NOISE = b"WARNING: Using incubator modules"  # Java says so of Spark's own choice, and cannot be told not to
 
 
 class _Text(logging.Formatter):
@@ -28,9 +34,45 @@ class _Json(_Text):
 def set_up(level: str, form: str) -> None:
     """Log from `level` on; of libraries, warnings only."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Json() if form == "json" else _Text())
+    handler.setFormatter(_formatter(form))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
     logging.getLogger(__package__).setLevel(level)
     if level != "DEBUG":
         logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # it warns of each try, we of the waiting
         logging.getLogger("py4j").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def relayed(form: str) -> Iterator[None]:
+    """Pass on, line by line, what the processes that are started within will ever write to standard error.
+
+    Of Java's own lines those that nobody needs are left out; with `form` "json", a line that is none becomes one.
+    """
+    ours = os.dup(2)
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    os.close(writing)
+    # A daemon: it ends with this process, even if those processes do not.
+    threading.Thread(target=_relay, args=(reading, os.dup(ours), form), name="stderr", daemon=True).start()
+    try:
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
+
+
+def _relay(source: int, sink: int, form: str) -> None:
+    with suppress(OSError), open(source, "rb") as lines:
+        for line in lines:
+            if line.startswith(NOISE):
+                continue
+            if form == "json" and not line.startswith(b"{"):
+                message = line.decode(errors="replace").rstrip()
+                record = logging.LogRecord("process", logging.WARNING, "", 0, message, None, None)
+                line = _formatter(form).format(record).encode() + b"\n"  # noqa: PLW2901
+            os.write(sink, line)
+
+
+def _formatter(form: str) -> logging.Formatter:
+    return _Json() if form == "json" else _Text()

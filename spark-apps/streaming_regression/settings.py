@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import (
     Field,
@@ -30,6 +30,10 @@ def split(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(","))
 
 
+DAY_S = 86_400.0
+SECRETS = frozenset(["kafka_password_file", "elasticsearch_password_file", "elasticsearch_api_key_file"])
+
+
 class Settings(BaseSettings):
     """An online linear regression over two Kafka topics: learns from one, predicts both, writes to Elasticsearch.
 
@@ -38,10 +42,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         frozen=True,
+        allow_inf_nan=False,
         env_ignore_empty=True,
         cli_prog_name="python -m streaming_regression",
         cli_kebab_case=True,
-        cli_implicit_flags="toggle",
+        cli_implicit_flags=True,
         cli_hide_none_type=True,
         cli_avoid_json=True,
         cli_show_env_vars=True,
@@ -87,9 +92,11 @@ class Settings(BaseSettings):
     )
     sgd_intercept: bool = Field(False, description="learn the intercept too (MLlib's streaming regression does not)")
 
-    trigger_interval_s: NonNegativeFloat = Field(1.0, description="seconds from micro-batch to micro-batch, at least")
+    trigger_interval_s: NonNegativeFloat = Field(
+        1.0, le=DAY_S, description="seconds from micro-batch to micro-batch, at least"
+    )
     max_offsets_per_trigger: PositiveInt = Field(
-        100_000, description="records per micro-batch at most, all partitions together"
+        100_000, le=2**31 - 1, description="records per micro-batch at most, all partitions together"
     )
     available_now: bool = Field(False, description="stop when all records that are there now have been processed")
     checkpoint: str = Field(
@@ -98,7 +105,7 @@ class Settings(BaseSettings):
     )
     index_prefix: str = Field("spark", description="indices are named PREFIX-points-DATE and so on; one run per prefix")
     replace_run: bool = Field(False, description="delete the documents that another run left under the prefix")
-    retention_days: NonNegativeInt = Field(30, description="delete indices older than this; 0: never")
+    retention_days: NonNegativeInt = Field(30, le=36_500, description="delete indices older than this; 0: never")
     server_timeout_s: NonNegativeFloat = Field(
         600.0,
         description="seconds to wait for Kafka or Elasticsearch while away or busy, before ending with exit code 3",
@@ -123,8 +130,9 @@ class Settings(BaseSettings):
     @classmethod
     def _brokers(cls, value: str) -> str:
         for broker in split(value):
-            if not re.fullmatch(r"\S+:\d{1,5}", broker):
-                raise ValueError(f"{broker or 'nothing'!r} is no host:port")
+            match = re.fullmatch(r"[^\s/@]+:(\d{1,5})", broker)
+            if not match or not 0 < int(match[1]) < 65536:
+                raise ValueError(f"{broker!r} is no host:port")
         return value
 
     @field_validator("elasticsearch_url")
@@ -133,14 +141,15 @@ class Settings(BaseSettings):
         for url in split(value):
             if "@" in url:
                 raise ValueError("no password in a URL: use --elasticsearch-user and --elasticsearch-password-file")
-            if not re.fullmatch(r"https?://[^/\s]+:\d{1,5}(/\S*)?", url):
-                raise ValueError(f"{url or 'nothing'!r} is no http://host:port or https://host:port")
+            match = re.fullmatch(r"https?://[^/\s]+:(\d{1,5})(/[^\s?#]*)?", url)
+            if not match or not 0 < int(match[1]) < 65536:
+                raise ValueError(f"{url!r} is no http://host:port or https://host:port")
         return value
 
     @field_validator("kafka_train_topic", "kafka_test_topic")
     @classmethod
     def _topic(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value):
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
             raise ValueError(f"{value!r} is no topic name: letters, digits, '.', '_' and '-' only")
         return value
 
@@ -213,16 +222,20 @@ def load(argv: Sequence[str]) -> Settings:
     try:
         return CliApp.run(Settings, cli_args=list(argv))
     except ValidationError as error:
-        raise ConfigError("\n".join(map(_line, error.errors(include_url=False)))) from error
+        raise ConfigError("\n".join(_line({**one}) for one in error.errors(include_url=False))) from error
     except SettingsError as error:
         raise ConfigError(f"{error} (see --help)") from error
 
 
-def _line(error: object) -> str:
-    assert isinstance(error, dict)  # noqa: S101
+def _line(error: Mapping[str, Any]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if not error["loc"]:
         return message
     name = str(error["loc"][0])
+    setting = f"--{name.replace('_', '-')} / {name.upper()}"
+    if error["type"] == "path_not_file":
+        if name in SECRETS:  # what stands there may be the secret itself
+            return f"{setting}: there is no such file: name the file that holds the secret"
+        return f"{setting}: there is no file {error['input']}"
     shown = "" if message != str(error["msg"]) else f" (found {error['input']!r})"
-    return f"--{name.replace('_', '-')} / {name.upper()}: {message}{shown}"
+    return f"{setting}: {message}{shown}"

@@ -16,7 +16,7 @@ from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, TlsError, TransportError
 from elasticsearch import ApiError, Elasticsearch
 
-from streaming_regression import documents
+from streaming_regression import documents, secret
 from streaming_regression.decode import Fields
 from streaming_regression.errors import ConfigError, Refused, ServerUnavailable
 
@@ -40,6 +40,11 @@ class Connection:
     api_key_file: Path | None = None
     timeout_s: float = 600.0
 
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return f"Elasticsearch at {','.join(self.urls)} (--elasticsearch-url / ELASTICSEARCH_URL)"
+
     @contextmanager
     def open(self) -> Iterator[Elasticsearch]:
         """Yield a client without retries of its own; `Patience` has ours."""
@@ -47,9 +52,9 @@ class Connection:
         if self.ca_file:
             options["ca_certs"] = str(self.ca_file)
         if self.api_key_file:
-            options["api_key"] = _secret(self.api_key_file)
+            options["api_key"] = secret.read(self.api_key_file, "elasticsearch_api_key_file")
         elif self.user and self.password_file:
-            options["basic_auth"] = (self.user, _secret(self.password_file))
+            options["basic_auth"] = (self.user, secret.read(self.password_file, "elasticsearch_password_file"))
         client = Elasticsearch(
             list(self.urls), request_timeout=REQUEST_TIMEOUT_S, max_retries=0, retry_on_timeout=False, **options
         )
@@ -77,7 +82,7 @@ class Connection:
 
     def explain(self, error: ApiError | TransportError) -> str:
         """Return what is wrong if it may pass, else raise the error that ends the program."""
-        where = f"Elasticsearch at {', '.join(self.urls)}"
+        where = self.where
         if isinstance(error, TlsError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
             raise ConfigError(
                 f"--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {where} shows a certificate that "
@@ -160,14 +165,14 @@ def write(
             if result["status"] < 300:
                 continue
             cause = result.get("error", {})
-            text = f"{cause.get('type')}: {cause.get('reason')}"
+            text = f"{cause.get('type')}: {cause.get('caused_by', cause).get('reason')}"
             if result["status"] in BUSY or cause.get("type") == "cluster_block_exception":
                 busy.append(position)
                 reason = f"Elasticsearch is too busy or read-only: {text}"
             elif result["status"] in {401, 403}:
                 raise Refused(f"Elasticsearch does not let user {connection.user or '(API key)'} write: {text}")
             else:
-                refusals.append(Refusal(position, text))
+                refusals.append(Refusal(position, f"refused by Elasticsearch: {text}"))
         if len(busy) < len(pending):
             patience = Patience(connection)
         pending = busy
@@ -182,16 +187,21 @@ def write_all(connection: Connection, client: Elasticsearch, lines: Sequence[str
         raise Refused(f"Elasticsearch refused a document that must be kept: {refusal.reason}")
 
 
-def prepare(connection: Connection, client: Elasticsearch, prefix: str, fields: Fields) -> None:
-    """Wait until Elasticsearch is up and not red, then install the index templates."""
+def wait(connection: Connection, client: Elasticsearch) -> None:
+    """Return when Elasticsearch is up and not red."""
     patience = Patience(connection)
     asking = client.options(ignore_status=408)  # what it answers while red
     while (
         connection.patiently(lambda: asking.cluster.health(wait_for_status="yellow", timeout="1s"))["status"] == "red"
     ):
         patience.wait(
-            f"Elasticsearch at {', '.join(connection.urls)} is red: some of its primary shards are not assigned"
+            f"{connection.where} is red: some of its primary shards are not assigned (GET _cluster/allocation/explain "
+            "says why)"
         )
+
+
+def install(connection: Connection, client: Elasticsearch, prefix: str, fields: Fields) -> None:
+    """Put the index templates in place; not before `claim`, because they are also those of another run's next day."""
     for name, template in documents.templates(prefix, fields).items():
         connection.patiently(client.indices.put_index_template, name=name, **template)
 
@@ -211,7 +221,7 @@ def claim(connection: Connection, client: Elasticsearch, prefix: str, run: str |
     for name in connection.patiently(_indices, client, prefix):
         found = connection.patiently(client.search, index=name, query={"bool": {"must_not": own}}, size=1)
         for hit in found["hits"]["hits"]:
-            foreign[name] = hit["_source"]["run"]
+            foreign[name] = hit["_source"].get("run", "(none)")
     if not foreign:
         return
     place, other = next(iter(foreign.items()))
@@ -245,13 +255,6 @@ def _indices(client: Elasticsearch, prefix: str) -> dict[str, date]:
     names = client.indices.get(index=f"{prefix}-*", filter_path="*.settings.index.uuid", expand_wildcards="open")
     dates = {name: documents.index_date(name, prefix) for name in sorted(names)}
     return {name: day for name, day in dates.items() if day}
-
-
-def _secret(path: Path) -> str:
-    try:
-        return path.read_text().rstrip("\r\n")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read this secret: {error.strerror}") from error
 
 
 def _reason(error: ApiError) -> str:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from py4j.java_gateway import JavaObject, JVMView
+from py4j.protocol import Py4JJavaError
 
 from streaming_regression.decode import Fields
-from streaming_regression.errors import Refused
+from streaming_regression.errors import ConfigError, Refused
+from streaming_regression.kafka import made_anew
 from streaming_regression.learners import Model, Statistics
 
 FORMAT = 1
+REMEDY = "restore the folder from a backup, or start anew with another --checkpoint and --index-prefix"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,7 @@ class Identity:
     fields: Fields
     learner: str
     topics: tuple[str, str]
+    topic_ids: tuple[str, ...]
 
 
 class StateStore:
@@ -35,11 +41,12 @@ class StateStore:
 
     def __init__(self, jvm: JVMView, hadoop_conf: JavaObject, checkpoint: str, identity: Identity, keep: int) -> None:
         self._path = jvm.org.apache.hadoop.fs.Path
-        self._checkpoint = self._path(checkpoint)
-        self._folder = self._path(self._checkpoint, "model")
-        # Its own instance, without checksum files: a file and its checksum cannot be renamed in one step.
-        self._fs = jvm.org.apache.hadoop.fs.FileSystem.newInstance(self._folder.toUri(), hadoop_conf)
-        self._fs.setWriteChecksum(False)
+        with _usable(checkpoint):
+            self._checkpoint = self._path(checkpoint)
+            self._folder = self._path(self._checkpoint, "model")
+            # Its own instance, without checksum files: a file and its checksum cannot be renamed in one step.
+            self._fs = jvm.org.apache.hadoop.fs.FileSystem.newInstance(self._folder.toUri(), hadoop_conf)
+            self._fs.setWriteChecksum(False)
         self._identity = identity
         self._keep = keep
         self._run: str | None = None
@@ -47,15 +54,37 @@ class StateStore:
     def run(self) -> str | None:
         """Return the query's id, which Spark writes once per checkpoint before the first micro-batch; None if new."""
         if self._run is None:
-            text = self._read(self._path(self._checkpoint, "metadata"))
-            self._run = text and str(json.loads(text)["id"])
+            file = self._path(self._checkpoint, "metadata")
+            text = self._read(file)
+            with _whole(file):
+                self._run = text if text is None else str(json.loads(text)["id"])
         return self._run
 
     def end_offsets(self, batch: int) -> dict[str, dict[str, int]]:
         """Return topic → partition → offset behind the last record of micro-batch `batch`, from Spark's offset log."""
-        text = self._read(self._path(self._path(self._checkpoint, "offsets"), str(batch)))
+        text = self._read(self._offsets(batch))
         offsets: dict[str, dict[str, int]] = json.loads(text.splitlines()[-1]) if text else {}
         return offsets
+
+    def check(self) -> None:
+        """See that the checkpoint can be written, and that its parts belong together.
+
+        Raises
+        ------
+        ConfigError, Refused
+            With what is wrong.
+        """
+        with _usable(str(self._checkpoint)):
+            probe = self._path(self._folder, ".probe.tmp")
+            self._write(probe, "")
+            self._fs.delete(probe, False)
+        batches = self._batches()
+        # Without them Spark would count its micro-batches from 0 again, each of which seems to be done already.
+        if batches and not (self._fs.exists(self._offsets(batches[-1])) and self.run()):
+            raise Refused(
+                f"checkpoint {self._checkpoint} is not whole: there is model/{batches[-1]}.json, but not both metadata "
+                f"and offsets/{batches[-1]}, of the same micro-batch: {REMEDY}"
+            )
 
     def load(self, batch: int) -> Model | None:
         """Return the model after micro-batch `batch`, None where there is none.
@@ -68,14 +97,16 @@ class StateStore:
         text = self._read(self._file(batch))
         if text is None:
             return None
-        state = json.loads(text)
-        self._check(state)
-        memory = state["memory"]
-        return Model(
-            np.array(state["weights"], np.float64),
-            state["rows_seen"],
-            memory and Statistics(memory["rows"], np.array(memory["factor"], np.float64)),
-        )
+        size = len(self._identity.fields.features) + 1
+        with _whole(self._file(batch)):
+            state = dict(json.loads(text))
+            self._check(state)
+            weights = np.array(state["weights"], np.float64).reshape(size)
+            memory = state["memory"]
+            if memory:
+                factor = np.array(memory["factor"], np.float64).reshape(size + 1, size + 1)
+                memory = Statistics(memory["rows"], factor)
+            return Model(weights, int(state["rows_seen"]), memory)
 
     def save(self, batch: int, model: Model) -> None:
         """Write the model after micro-batch `batch`: a reader sees all of it or none."""
@@ -87,27 +118,34 @@ class StateStore:
             "memory": model.memory and {"rows": model.memory.rows, "factor": model.memory.factor.tolist()},
         }
         aside = self._path(self._folder, f".{batch}.json.tmp")
-        stream = self._fs.create(aside, True)
-        stream.write(json.dumps(state).encode())
-        stream.hsync()
-        stream.close()
-        if not self._fs.rename(aside, self._file(batch)):
+        try:
+            self._write(aside, json.dumps(state))
+            renamed = self._fs.rename(aside, self._file(batch))
+            self._fs.delete(self._file(batch - self._keep), False)
+        except Py4JJavaError as error:
+            raise Refused(f"{self._file(batch)} could not be written: {_said(error)}") from error
+        if not renamed:
             raise Refused(f"{self._file(batch)} could not be written: another driver may use this --checkpoint")
-        self._fs.delete(self._file(batch - self._keep), False)
 
     def prune(self) -> Model | None:
         """Delete all but the newest `keep` states and what a crash left behind; return the newest."""
-        names = (
-            [status.getPath().getName() for status in self._fs.listStatus(self._folder)]
-            if self._fs.exists(self._folder)
-            else []
-        )
-        batches = sorted(int(match[1]) for name in names if (match := re.fullmatch(r"(\d+)\.json", name)))
+        batches = self._batches()
         newest = self.load(batches[-1]) if batches else None
         stale = [f"{batch}.json" for batch in batches[: -self._keep]]
-        for name in stale + [name for name in names if name.endswith(".tmp")]:
+        for name in stale + [name for name in self._names() if name.endswith(".tmp")]:
             self._fs.delete(self._path(self._folder, name), False)
         return newest
+
+    def _names(self) -> list[str]:
+        if not self._fs.exists(self._folder):
+            return []
+        return [status.getPath().getName() for status in self._fs.listStatus(self._folder)]
+
+    def _batches(self) -> list[int]:
+        return sorted(int(match[1]) for name in self._names() if (match := re.fullmatch(r"(\d+)\.json", name)))
+
+    def _offsets(self, batch: int) -> JavaObject:
+        return self._path(self._path(self._checkpoint, "offsets"), str(batch))
 
     def _file(self, batch: int) -> JavaObject:
         return self._path(self._folder, f"{batch}.json")
@@ -121,6 +159,14 @@ class StateStore:
         finally:
             stream.close()
 
+    def _write(self, path: JavaObject, text: str) -> None:
+        stream = self._fs.create(path, True)
+        try:
+            stream.write(text.encode())
+            stream.hsync()
+        finally:
+            stream.close()
+
     def _described(self) -> dict[str, Any]:
         identity = self._identity
         return {
@@ -129,6 +175,7 @@ class StateStore:
             "label": identity.fields.label,
             "learner": identity.learner,
             "topics": list(identity.topics),
+            "topic_ids": list(identity.topic_ids),
         }
 
     def _check(self, state: dict[str, Any]) -> None:
@@ -140,12 +187,41 @@ class StateStore:
             "topics": "--kafka-train-topic and --kafka-test-topic",
         }
         for key, mine in self._described().items():
-            if state.get(key) != mine:
-                raise Refused(
-                    f"checkpoint {self._checkpoint} holds a model with {key} {_shown(state.get(key))}, but "
-                    f"{settings[key]} is {_shown(mine)}: set it back, or start anew with another --checkpoint "
-                    "and --index-prefix"
-                )
+            found = state[key]
+            if found == mine:
+                continue
+            if key == "topic_ids":
+                anew = [name for name, old, new in zip(state["topics"], found, mine, strict=True) if old != new]
+                raise Refused(made_anew(" and ".join(anew)))
+            raise Refused(
+                f"checkpoint {self._checkpoint} holds a model with {key} {_shown(found)}, but "
+                f"{settings[key]} is {_shown(mine)}: set it back, or start anew with another --checkpoint "
+                "and --index-prefix"
+            )
+
+
+@contextmanager
+def _usable(checkpoint: str) -> Iterator[None]:
+    try:
+        yield
+    except Py4JJavaError as error:
+        raise ConfigError(
+            f"--checkpoint / CHECKPOINT: {checkpoint} cannot be used: {_said(error)}; name a folder or URI that can be "
+            "written"
+        ) from error
+
+
+@contextmanager
+def _whole(file: JavaObject) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused(f"{file} of the checkpoint is damaged ({type(error).__name__}: {error}): {REMEDY}") from error
+
+
+def _said(error: Py4JJavaError) -> str:
+    """Return the Java exception's name and message, without its stack trace."""
+    return str(error.java_exception.toString()).partition("\n")[0]
 
 
 def _shown(value: object) -> str:

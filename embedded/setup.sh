@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Sets up the Python environment for demo, tests and tools: setup.sh FOLDER (usually .venv). Called by make.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=$1 python=${PYTHON:-python3}
+
+fail() { echo "$1" >&2; exit 2; }
+command -v "$python" >/dev/null || fail "Python 3.10 or newer is needed (apt install python3 python3-venv, or set PYTHON=/path/to/python3)"
+"$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' ||
+  fail "Python 3.10 to 3.13 is needed, $python is $("$python" -V 2>&1): set PYTHON=/path/to/python3.x"
+"$python" -c 'import ensurepip, venv' 2>/dev/null || fail "Python's venv is missing (apt install python3-venv)"
+java=${JAVA_HOME:+$JAVA_HOME/bin/}java
+command -v "$java" >/dev/null || fail "Java 17 or newer is needed (apt install openjdk-17-jre-headless, or set JAVA_HOME)"
+major=$("$java" -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' | head -1)
+[ "${major:-0}" -ge 17 ] || fail "Java 17 or newer is needed, $java is ${major:-unknown}: set JAVA_HOME to a newer one"
+
+echo "setting up $venv: about 60 Python packages, 500 MB (once; 1 to 3 minutes)"
+"$python" -m venv "$venv"
+"$venv/bin/python" -m pip install --disable-pip-version-check --require-hashes -r requirements.txt |
+  grep --line-buffered -E '^ *(Downloading|Installing|Using cached)' | cut -c1-100 || [ "${PIPESTATUS[0]}" = 0 ]
+printf '%s\n' "$PWD" "$PWD/spark-apps" "$PWD/producer" "$PWD/kibana" \
+  >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/streaming-ml.pth"
+"$venv/bin/python" spark-apps/connector.py
+touch "$venv/ready"

@@ -1,0 +1,27 @@
+"""Passwords and keys, from the files that hold them; by what is read here no error names more than the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streaming_regression.errors import ConfigError
+
+
+def read(path: Path, setting: str) -> str:
+    """Return the secret in `path`, without the line break that an editor or `echo` leaves at its end.
+
+    Raises
+    ------
+    ConfigError
+        Naming `setting`, when the file cannot be read or holds nothing.
+    """
+    flag = f"--{setting.replace('_', '-')} / {setting.upper()}: {path}"
+    try:
+        text = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ConfigError(f"{flag} cannot be read ({error.strerror}): give this user the right to") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{flag} is no text in UTF-8") from None  # the error holds what was read
+    if not text:
+        raise ConfigError(f"{flag} is empty: put the secret into it, alone")
+    return text

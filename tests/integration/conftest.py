@@ -1,0 +1,31 @@
+"""Real servers, started once for the session; topics, indices and checkpoint belong to a test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from embedded import Elasticsearch, Kafka
+from tests.integration.stream import Stream
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Kafka]:
+    with Kafka() as kafka:
+        yield kafka
+
+
+@pytest.fixture(scope="session")
+def search() -> Iterator[Elasticsearch]:
+    with Elasticsearch() as elasticsearch:
+        yield elasticsearch
+
+
+@pytest.fixture
+def stream(request: pytest.FixtureRequest, broker: Kafka, search: Elasticsearch, tmp_path: Path) -> Stream:
+    """A stream named after the test."""
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+    return Stream(name, broker, search, tmp_path)

@@ -1,0 +1,63 @@
+"""The app with a fault hook: SIGKILL of the driver at the n-th passing of a point of the micro-batch protocol.
+
+`python crashing.py POINT:N FLAG…`; the product itself has no such hook.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
+from typing import Any
+
+from streaming_regression import regression, score, state
+from streaming_regression.__main__ import main
+
+
+def crash() -> None:
+    os.kill(int(os.environ["CRASHING_DRIVER"]), signal.SIGKILL)
+
+
+def score_and_crash(batches: Iterable[Any], task: score.Task) -> Iterator[Any]:
+    """On an executor: write one partition, then kill the driver, the others being under way or not begun."""
+    yield from list(score.score(batches, task))
+    crash()
+
+
+def crash_on_executor() -> None:
+    regression.score = type("Crashing", (), {**vars(score), "score": staticmethod(score_and_crash)})  # type: ignore[assignment]
+
+
+POINTS: dict[str, tuple[Any, str, Callable[[], None]]] = {
+    "some-points-written": (regression.Regression, "_before", crash_on_executor),
+    "all-points-written": (regression.Regression, "_score", crash),
+    "metrics-and-model-written": (regression.Regression, "_publish", crash),
+    "state-without-its-name": (state.StateStore, "_write", crash),
+    "state-written-but-not-committed": (state.StateStore, "save", crash),
+}
+
+
+def install(point: str, times: int) -> None:
+    """Act after the `times`-th call of the function that ends at `point`."""
+    owner, name, act = POINTS[point]
+    call = getattr(owner, name)
+    left = [times]
+
+    @wraps(call)
+    def hooked(*arguments: Any, **options: Any) -> Any:
+        result = call(*arguments, **options)
+        left[0] -= 1
+        if left[0] == 0:
+            act()
+        return result
+
+    setattr(owner, name, hooked)
+
+
+if __name__ == "__main__":
+    os.environ["CRASHING_DRIVER"] = str(os.getpid())
+    point, _, times = sys.argv[1].partition(":")
+    install(point, int(times))
+    sys.exit(main(sys.argv[2:]))

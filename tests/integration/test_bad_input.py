@@ -1,0 +1,183 @@
+"""Records of every bad kind among good ones: kept with field and reason, while the good ones are learned."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+from elasticsearch import Elasticsearch as Client
+
+from tests.integration.stream import Stream, Value
+
+NAN, INFINITE = "not finite: NaN", "not finite: infinite or beyond ±1.8e308"
+
+
+def record(**changes: object) -> bytes:
+    """A good record with some fields changed; a field set to ... is left out."""
+    good: dict[str, object] = {"a": 1.5, "b": -2, "y": 4.25}
+    return json.dumps({key: value for key, value in {**good, **changes}.items() if value is not ...}).encode()
+
+
+def raw(text: str) -> bytes:
+    """A record whose field b is `text`, as it stands."""
+    return b'{"a":1.5,"b":' + text.encode() + b',"y":4.25}'
+
+
+# What is invalid in both topics: value, field, reason.
+BAD: list[tuple[Value, str | None, str]] = [
+    (None, None, "tombstone: no value"),
+    (b"", None, "empty"),
+    (b" \n\t", None, "not JSON: input data is empty"),
+    (b"hello", None, "not JSON: unexpected character, expected a JSON value"),
+    (b"a,b,y\n1,2,3", None, "not JSON: unexpected character, expected a JSON value"),
+    (b"<a>1</a>", None, "not JSON: unexpected character, expected a JSON value"),
+    (b'{"a":1.5,"b":-2,"y"', None, "not JSON: unexpected end of data"),
+    (b'{"a":1.5,"b":-2,', None, "not JSON: unexpected end of data"),
+    (b'{"a":1.5,"b":-2,"y":4.25', None, "not JSON: unexpected end of data"),
+    (b"{'a':1.5,'b':-2,'y':4.25}", None, "not JSON: unexpected character, expected a string key"),
+    (b'{"a":1.5,"b":-2,"y":4.25,}', None, "not JSON: trailing comma is not allowed"),
+    (b'{"a":1.5,"b":-2,"y":4.25}}', None, "not JSON: unexpected content after document"),
+    (record() + record(), None, "not JSON: unexpected content after document"),
+    (b'{"a":1.5,"b":-2,"y":4.25} // note', None, "not JSON: unexpected content after document"),
+    (raw("01"), None, "not JSON: number with leading zero is not allowed"),
+    (raw("+1"), None, "not JSON: no digit after sign"),
+    (raw(".5"), None, "not JSON: no digit after sign"),
+    (raw("5."), None, "not JSON: no digit after decimal point"),
+    (raw("0x10"), None, "not JSON: unexpected character, expected ',' or '}'"),
+    (raw('"\x01"'), None, "not JSON: unexpected control character in string"),
+    (raw('"\\x"'), None, "not JSON: invalid escaped sequence in string"),
+    (b"\xef\xbb\xbf" + record(), None, "not JSON: byte order mark"),
+    (record().decode().encode("utf-16"), None, "not UTF-8"),
+    (b'{"a":1.5,"b":-2,"y":4.25,"name":"\xff\xfe"}', None, "not UTF-8"),
+    (b"\x00\x01\x02\x03", None, "not JSON: unexpected character, expected a JSON value"),
+    (b"\xff" * 10, None, "not UTF-8"),
+    (b"\x80" * 1_000_000, None, "not UTF-8"),
+    (b"x" * 1_000_000, None, "not JSON: unexpected character, expected a JSON value"),
+    (b"null", None, "not a JSON object but null"),
+    (b"true", None, "not a JSON object but a boolean"),
+    (b"42", None, "not a JSON object but a number"),
+    (b'"text"', None, "not a JSON object but a string"),
+    (b"[1.5,-2,4.25]", None, "not a JSON object but an array"),
+    (b"[" + record() + b"]", None, "not a JSON object but an array"),
+    (b"{}", "a", "missing"),
+    (b"[" * 100_000 + b"]" * 100_000, None, "nested too deeply"),
+    (b'{"z":' + b'{"z":' * 50_000 + b"1" + b"}" * 50_001, None, "nested too deeply"),
+    (record(z=float("nan")), None, "not JSON: NaN"),
+    (record(z=float("-inf")), None, "not JSON: -Infinity"),
+    (record(a=...), "a", "missing"),
+    (record(b=...), "b", "missing"),
+    (record(A=1, a=...), "a", "missing"),
+    (record(b=None), "b", "null"),
+    (record(b="7"), "b", "not a number but a string"),
+    (record(b=""), "b", "not a number but a string"),
+    (record(b="x" * 1_000_000), "b", "not a number but a string"),
+    (record(b=True), "b", "not a number but a boolean"),
+    (record(b=[1]), "b", "not a number but an array"),
+    (record(b={"value": 1}), "b", "not a number but an object"),
+    (record(b=float("nan")), "b", NAN),
+    (record(b=float("inf")), "b", INFINITE),
+    (record(b=float("-inf")), "b", INFINITE),
+    (raw("1e400"), "b", INFINITE),
+    (raw("-1e400"), "b", INFINITE),
+    (raw("9" * 5_000), "b", INFINITE),
+    (raw("1e300"), "b", "not finite: beyond ±1e+70"),
+    (raw("1" + "0" * 100), "b", "not finite: beyond ±1e+70"),
+    (b'{"a":1.5,"b":-2,"y":4.25,"b":"x"}', "b", "not a number but a string"),
+    (record(y=None), "y", "null"),
+    (record(y="4.25"), "y", "not a number but a string"),
+    (record(y=float("nan")), "y", NAN),
+]
+# What is unusual, and valid: value, and the numbers that it holds.
+GOOD: list[tuple[bytes, tuple[float, float, float]]] = [
+    (record(), (1.5, -2, 4.25)),
+    (b" \n" + record() + b"\r\n ", (1.5, -2, 4.25)),
+    (record(z=None, name="é", nested={"a": [1, {}]}), (1.5, -2, 4.25)),
+    (record(z="x" * 1_000_000), (1.5, -2, 4.25)),
+    (b'{"a":1.5,"b":-2,"y":4.25,"z":1e400}', (1.5, -2, 4.25)),
+    (b'{"a":1.5,"b":-2,"y":4.25,"z":"\\ud800"}', (1.5, -2, 4.25)),
+    (b'{"a":9,"b":9,"y":9,"a":1.5,"b":-2,"y":4.25}', (1.5, -2, 4.25)),
+    (b'{"a":1.5,"b":"x","y":4.25,"b":-2}', (1.5, -2, 4.25)),
+    (b'{"\\u0061":1.5,"b":-2,"y":4.25}', (1.5, -2, 4.25)),
+    (raw("-0.0"), (1.5, -0.0, 4.25)),
+    (raw("1e-400"), (1.5, 0.0, 4.25)),
+    (raw("5e-324"), (1.5, 5e-324, 4.25)),
+    (raw("1E+2"), (1.5, 100.0, 4.25)),
+    (raw("0." + "1" * 500), (1.5, 1 / 9, 4.25)),
+    (raw("18446744073709551616"), (1.5, 2.0**64, 4.25)),
+]
+
+
+def documented(value: Value) -> dict[str, object]:
+    """How an invalid record's value must be kept."""
+    if value is None:
+        return {"value": None}
+    try:
+        return {"value": value.decode()}
+    except UnicodeDecodeError:
+        return {"value_base64": base64.b64encode(value).decode()}
+
+
+def test_bad_records_are_kept_with_field_and_reason_and_the_good_ones_are_learned(stream: Stream) -> None:
+    stream.features, stream.label = ("a", "b"), "y"
+    rng = np.random.default_rng(9)
+    fill = [record(a=a, b=b, y=2 * a - b + 3) for a, b in rng.normal(size=(500, 2)).round(3).tolist()]
+    bad = [value for value, _, _ in BAD]
+    good = [value for value, _ in GOOD]
+    stream.create_topics()
+    mixed = [one for pair in zip(fill, (bad + good) * 4, strict=False) for one in pair][: 2 * len(bad + good)]
+    stream.produce(train=[*mixed, record(y=...), *fill], test=[*mixed, record(y=...)])
+    done = stream.run("--max-offsets-per-trigger", "150")
+    assert done.returncode == 0, done.stderr
+    assert "ERROR" not in done.stderr, done.stderr
+
+    expected: dict[tuple[str, int, int], dict[str, Any]] = {}
+    learned = []
+    known = {value: (field, reason) for value, field, reason in BAD}
+    unusual = dict(GOOD)
+    for topic, values in stream.produced.items():
+        for number, value in enumerate(values):
+            place = (topic, number % stream.partitions, number // stream.partitions)
+            if value in known or (value == record(y=...) and topic == stream.train):
+                field, reason = known.get(value, ("y", "missing"))
+                expected[place] = {"field": field, "reason": reason, **documented(value)}
+            elif topic == stream.train:
+                numbers = json.loads(value or b"")
+                learned.append(unusual.get(value or b"", tuple(numbers[name] for name in ("a", "b", "y"))))
+    kept = {(one["topic"], one["partition"], one["offset"]): one for one in stream.documents("invalid")}
+    shared = ("run", "@timestamp", "topic", "partition", "offset", "_id", "_index")
+    assert {place: {key: one[key] for key in one if key not in shared} for place, one in kept.items()} == expected
+    points = {(one["topic"], one["partition"], one["offset"]): one for one in stream.documents("points")}
+    assert points.keys() | kept.keys() == stream.places()
+    assert not points.keys() & kept.keys()
+    (unlabelled,) = [point for point in points.values() if "y" not in point]
+    assert unlabelled["topic"] == stream.test
+    assert "squared_error" not in unlabelled
+
+    rows = np.array(learned)
+    want = np.linalg.lstsq(np.column_stack([np.ones(len(rows)), rows[:, :-1]]), rows[:, -1], rcond=None)[0]
+    assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
+
+
+def test_points_that_elasticsearch_refuses_are_kept_as_invalid_and_not_learned(stream: Stream) -> None:
+    """The refusal is real: the day's index was made by hand, with an integer for a feature, which takes no 1e30."""
+    stream.features, stream.label = ("a", "b"), "y"
+    stream.create_topics()
+    good = [record(a=a, b=b, y=3 * a + b) for a, b in np.random.default_rng(1).normal(size=(50, 2)).tolist()]
+    stream.produce(train=[*good, record(a=1e30), *good, record(a=1e30)], test=[record(a=1e30)])
+    indices = {"properties": {"x": {"type": "object", "subobjects": False, "properties": {"a": {"type": "integer"}}}}}
+    with Client(stream.search.url) as client:
+        days = [datetime.now(timezone.utc) + timedelta(days=days) for days in (0, 1)]  # it may be about midnight
+        for day in days:
+            client.indices.create(index=f"{stream.prefix}-points-{day:%Y.%m.%d}", mappings=indices)
+    done = stream.run()
+    assert done.returncode == 0, done.stderr
+    refused = stream.documents("invalid")
+    assert len(refused) == 3
+    assert all("out of range" in one["reason"] and one["value"] == record(a=1e30).decode() for one in refused)
+    assert stream.count("points") == 100
+    assert sum(one["invalid"] for one in stream.documents("metrics")) == 3
+    assert stream.last_model()["rows_seen"] == 100
+    np.testing.assert_allclose(stream.weights(), [0, 3, 1], atol=1e-9)

@@ -1,0 +1,187 @@
+"""What is learned and predicted, on real servers, against independent references."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark import RDD, SparkConf, SparkContext
+from pyspark.mllib.regression import LabeledPoint, StreamingLinearRegressionWithSGD
+from pyspark.streaming import DStream
+
+from tests.integration.stream import Stream, Value, flights, synthetic, table
+
+SYNTHETIC = ("x0", "x1", "x2")
+
+
+def batches(stream: Stream) -> dict[int, list[Value]]:
+    """The train records of each micro-batch, as its metrics documents delimit them."""
+    cut: dict[int, list[Value]] = defaultdict(list)
+    for one in sorted(stream.documents("metrics"), key=lambda one: (one["batch"], one["partition"])):
+        if one["topic"] == stream.train:
+            mine = stream.produced[stream.train][one["partition"] :: stream.partitions]
+            cut[one["batch"]] += mine[one["first_offset"] : one["last_offset"] + 1]
+    return cut
+
+
+def test_rls_equals_lstsq_over_all_flights_and_every_record_is_a_point_or_invalid(stream: Stream) -> None:
+    values = flights(336_776)
+    stream.create_topics()
+    stream.produce(train=[value for i, value in enumerate(values) if i % 5], test=values[::5])
+    done = stream.run("--max-offsets-per-trigger", "70000")
+    assert done.returncode == 0, done.stderr
+    want = stream.lstsq()
+    assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
+    invalid = stream.documents("invalid")
+    assert {(one["field"], one["reason"]) for one in invalid} == {("dep_delay", "null"), ("air_time", "null")}
+    assert stream.count("points") + len(invalid) == 336_776
+    metrics = stream.documents("metrics")
+    assert sum(one["rows"] for one in metrics) == 336_776
+    assert sum(one["invalid"] for one in metrics) == len(invalid)
+    assert stream.last_model()["rows_seen"] == len(
+        table(stream.produced[stream.train], [*stream.features, stream.label])
+    )
+
+
+@pytest.mark.parametrize(("partitions", "rows"), [(1, 700), (5, 3000)])
+def test_rls_equals_lstsq_for_any_split_and_predictions_come_from_the_model_before(
+    stream: Stream, partitions: int, rows: int
+) -> None:
+    """Prequential: each prediction is made again from the weights documented for the micro-batch before."""
+    stream.partitions, stream.features, stream.label = partitions, SYNTHETIC, "y"
+    stream.create_topics()
+    values = synthetic(12_000, seed=partitions)
+    stream.produce(train=values[2000:], test=values[:2000])
+    done = stream.run(
+        "--max-offsets-per-trigger", str(rows), "--initial-weights", "0.5,0,1", "--initial-intercept", "3"
+    )
+    assert done.returncode == 0, done.stderr
+    want = stream.lstsq()
+    assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
+
+    before = {0: np.array([3.0, 0.5, 0.0, 1.0])}
+    for model in stream.documents("models"):
+        weights = [model["intercept"], *(model["weights"][name] for name in SYNTHETIC)]
+        before[model["batch"] + 1] = np.array(weights)
+    points = stream.documents("points")
+    assert len(points) == 12_000
+    assert len({point["batch"] for point in points}) == len(before) - 1 >= 12_000 // rows
+    x = np.array([[point["x"][name] for name in SYNTHETIC] for point in points])
+    weights = np.array([before[point["batch"]] for point in points])
+    pred = np.array([point["pred"] for point in points])
+    np.testing.assert_allclose(pred, (x * weights[:, 1:]).sum(axis=1) + weights[:, 0], rtol=1e-9, atol=1e-9)
+    y = np.array([point["y"] for point in points])
+    np.testing.assert_allclose([point["squared_error"] for point in points], (y - pred) ** 2, rtol=1e-12)
+
+
+def test_metrics_documents_equal_the_sums_over_the_points(stream: Stream) -> None:
+    stream.features, stream.label = SYNTHETIC, "y"
+    stream.create_topics()
+    values = synthetic(3000, seed=1)
+    unlabelled = [json.dumps({name: 1 for name in SYNTHETIC}).encode()] * 100
+    stream.produce(train=[*values[:2000], b"?"], test=[*values[2000:], *unlabelled, b"?", b"??"])
+    done = stream.run("--max-offsets-per-trigger", "900")
+    assert done.returncode == 0, done.stderr
+    sums: dict[tuple[int, str, int], Any] = defaultdict(lambda: np.zeros(6))
+    for point in stream.documents("points"):
+        y, pred = point.get("y"), point["pred"]
+        labelled = [] if y is None else [1, (y - pred) ** 2, abs(y - pred), y, y**2]
+        sums[point["batch"], point["topic"], point["partition"]] += [1, *(labelled or [0] * 5)]
+    metrics = stream.documents("metrics")
+    names = ("labelled", "sum_squared_error", "sum_absolute_error", "sum_y", "sum_y_squared")
+    assert sum(one["invalid"] for one in metrics) == 3
+    assert sum(one["labelled"] for one in metrics) == 3000
+    assert {one["_id"] for one in metrics} == {f"{batch}-{topic}-{partition}" for batch, topic, partition in sums}
+    for one in metrics:
+        found = [one["rows"] - one["invalid"], *(one[name] for name in names)]
+        np.testing.assert_allclose(found, sums[one["batch"], one["topic"], one["partition"]], rtol=1e-9, atol=1e-9)
+        assert one["last_offset"] - one["first_offset"] + 1 == one["rows"]
+
+
+class Batches(DStream[LabeledPoint]):
+    """Micro-batches that come one after the other at once, instead of one per interval of a StreamingContext."""
+
+    def __init__(self, batches: Iterable[RDD[LabeledPoint]]) -> None:
+        self._batches = batches
+
+    def foreachRDD(self, func: Any) -> None:  # noqa: N802 - Spark's name
+        for batch in self._batches:
+            func(batch)
+
+
+@pytest.fixture(scope="module")
+def context() -> Iterator[SparkContext]:
+    """A Spark in this process, for MLlib."""
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    conf = SparkConf().setMaster("local[2]").set("spark.ui.enabled", "false").set("spark.log.level", "ERROR")
+    with SparkContext(conf=conf) as context:
+        yield context
+
+
+@pytest.mark.filterwarnings("ignore:Deprecated in 2.0.0:FutureWarning")
+def test_sgd_equals_mllib_on_the_same_batches(stream: Stream, context: SparkContext) -> None:
+    """MLlib's StreamingLinearRegressionWithSGD itself, trained on the micro-batches that the app made."""
+    stream.features, stream.label = SYNTHETIC, "y"
+    stream.create_topics()
+    stream.produce(train=synthetic(6000, seed=3))
+    done = stream.run(
+        *("--learner", "sgd", "--max-offsets-per-trigger", "1500", "--initial-weights", "1,1,1"),
+        *("--sgd-step-size", "0.05", "--sgd-iterations", "20", "--sgd-convergence-tolerance", "0.01"),
+    )
+    assert done.returncode == 0, done.stderr
+
+    learner = StreamingLinearRegressionWithSGD(stepSize=0.05, numIterations=20, convergenceTol=0.01)
+    learner.setInitialWeights([1.0, 1.0, 1.0])
+    cut = batches(stream)
+    assert len(cut) == 4
+    learner.trainOn(
+        Batches(
+            context.parallelize([LabeledPoint(row[-1], row[:-1]) for row in table(cut[batch], [*SYNTHETIC, "y"])], 3)
+            for batch in sorted(cut)
+        )
+    )
+    want = learner.latestModel().weights.toArray()
+
+    np.testing.assert_allclose(stream.weights()[1:], want, rtol=1e-9)
+    assert stream.weights()[0] == 0
+
+
+COUNTING = """
+import json, sys
+from streaming_regression import app
+from streaming_regression.__main__ import main
+
+start = app._start
+
+def counted(spark, *arguments):
+    query = start(spark, *arguments)
+    query.awaitTermination()
+    tracker = spark.sparkContext.statusTracker()
+    jobs = tracker.getJobIdsForGroup(str(query.runId))
+    stages = [stage for job in jobs for stage in tracker.getJobInfo(job).stageIds]
+    other = tracker.getJobIdsForGroup(None)
+    print("jobs", json.dumps([len(jobs), len(stages), len(other)]), file=sys.stderr)
+    return query
+
+app._start = counted
+sys.exit(main())
+"""
+
+
+def test_a_micro_batch_is_one_spark_job_of_one_stage(stream: Stream) -> None:
+    stream.features, stream.label = SYNTHETIC, "y"
+    stream.create_topics()
+    stream.produce(train=synthetic(2000, seed=3), test=synthetic(1000, seed=4))
+    flags = ("--available-now", "--max-offsets-per-trigger", "500")
+    with stream.app(*flags, program=("-c", COUNTING)) as app:
+        assert app.wait(180) == 0, app.log
+    done = len({one["batch"] for one in stream.documents("metrics")})
+    (counted,) = [line for line in app.log.splitlines() if line.startswith("jobs ")]
+    assert done >= 6
+    assert json.loads(counted.removeprefix("jobs ")) == [done, done, 0]

@@ -1,0 +1,81 @@
+"""Any bytes become a point or a reason, never an exception; a good record keeps its numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from streaming_regression.decode import Fields, decode
+from streaming_regression.learners import LIMIT
+
+from tests.integration.test_bad_input import BAD, GOOD
+from tests.strategies import json_values, numbers
+
+FIELDS = Fields(("a", "b"), "y")
+records = st.dictionaries(st.sampled_from(["a", "b", "y", "z"]) | st.text(), json_values | numbers)
+values = st.none() | st.binary() | st.text().map(str.encode) | records.map(lambda record: json.dumps(record).encode())
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A good record with some bytes changed, cut or doubled."""
+    value = bytearray(b'{"a": 1.5, "b": -2, "y": 4.25e1, "z": "\\u00e9"}')
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(value)))
+        value[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+    return bytes(value)
+
+
+def is_point(value: bytes | None, label_needed: bool) -> bool:
+    """The contract once more, slowly, by the standard library."""
+    try:
+        constants: list[str] = []
+        record = json.loads((value or b"").decode(), parse_constant=lambda name: constants.append(name) or math.nan)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(record, dict) or constants:
+        return False
+    needed = ["a", "b", "y"] if label_needed or "y" in record else ["a", "b"]
+    try:
+        return all(type(record[name]) in {int, float} and abs(float(record[name])) <= LIMIT for name in needed)
+    except (KeyError, OverflowError):
+        return False
+
+
+@given(values=st.lists(values | damaged()), label_needed=st.booleans())
+def test_any_bytes_become_a_point_or_a_reason(values: list[bytes | None], label_needed: bool) -> None:
+    decoded = decode(values, FIELDS, label_needed=label_needed)
+    invalid = [one.position for one in decoded.invalid]
+    assert sorted(decoded.positions + invalid) == list(range(len(values)))
+    assert decoded.positions == sorted(decoded.positions)
+    assert decoded.positions == [i for i, value in enumerate(values) if is_point(value, label_needed)]
+    assert decoded.x.shape == (len(decoded.positions), 2)
+    assert decoded.y.shape == (len(decoded.positions),)
+    assert np.isfinite(decoded.x).all()
+    assert all(one.field in {None, "a", "b", "y"} and one.reason for one in decoded.invalid)
+
+
+@given(rows=st.lists(st.tuples(numbers | st.integers(-(2**60), 2**60), numbers, numbers)))
+def test_decode_inverts_encode(rows: list[tuple[float, float, float]]) -> None:
+    values = [json.dumps({"b": b, "y": y, "a": a}).encode() for a, b, y in rows]
+    decoded = decode(values, FIELDS, label_needed=True)
+    assert not decoded.invalid
+    table = np.array(rows, np.float64).reshape(-1, 3)
+    np.testing.assert_array_equal(np.column_stack([decoded.x, decoded.y]), table)
+
+
+def test_a_missing_label_is_fine_in_test_only() -> None:
+    values: list[bytes | None] = [b'{"a":1,"b":2}']
+    assert np.isnan(decode(values, FIELDS, label_needed=False).y).all()
+    assert [(one.field, one.reason) for one in decode(values, FIELDS, label_needed=True).invalid] == [("y", "missing")]
+
+
+def test_each_bad_kind_has_its_field_and_reason_and_each_unusual_one_its_numbers() -> None:
+    decoded = decode([value for value, _, _ in BAD], FIELDS, label_needed=False)
+    assert [(one.field, one.reason) for one in decoded.invalid] == [(field, reason) for _, field, reason in BAD]
+    decoded = decode([value for value, _ in GOOD], FIELDS, label_needed=True)
+    assert not decoded.invalid
+    np.testing.assert_array_equal(np.column_stack([decoded.x, decoded.y]), [row for _, row in GOOD])

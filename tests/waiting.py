@@ -1,0 +1,13 @@
+"""Waiting without sleeping blindly."""
+
+import time
+from collections.abc import Callable
+
+
+def wait_until(missing: Callable[[], str], timeout_s: float, poll_s: float = 0.1) -> None:
+    """Return once `missing()` is empty; fail with its last words after `timeout_s` seconds."""
+    deadline = time.monotonic() + timeout_s
+    while text := missing():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {timeout_s:g} s: {text}")
+        time.sleep(poll_s)
