@@ -1,0 +1,198 @@
+"""`make demo`: the whole system on this machine, learning from the real flights, live in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import logging
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.live import Live
+
+from embedded import jars
+from embedded.elasticsearch import Elasticsearch
+from embedded.errors import EmbeddedError, ServerUnavailable
+from embedded.kafka import TOPICS, Kafka
+from embedded.server import start_together
+from embedded.watching import Progress, Watcher, shown
+
+FLIGHTS = 336_776
+REFRESH_S = 1.0
+STOP_WITHIN_S = 40.0
+
+LIBC = ctypes.CDLL(None)
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; return its exit code: 0 also after Ctrl-C, 1 when records are missing or doubled at the end."""
+    logging.getLogger().addHandler(logging.NullHandler())  # else Py4J, when a JVM ends under it, prints tracebacks
+    options = _parser().parse_args(argv)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        return _demo(options)
+    except EmbeddedError as error:
+        console.print(str(error), style="red", markup=False)
+        return error.exit_code
+    except Interrupted:
+        console.print("stopped; nothing is left running, topics, indices and model are gone")
+        return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    folders = jars.fetch()
+    console.print(f"kept from earlier: .venv, and the servers' programs in {folders[0].parent}")
+    console.print(
+        "started anew: Kafka and Elasticsearch, their topics and indices, the model, all in a temporary folder"
+    )
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streaming-ml-demo-")))
+        stack.callback(_ignore_signals)  # while everything ends
+        kafka, search = Kafka(), Elasticsearch()
+        stack.callback(search.close)
+        stack.callback(kafka.close)
+        with console.status("starting Kafka and Elasticsearch"):
+            start_together(kafka, search)
+            kafka.create_topics()
+        console.print(f"Kafka          {kafka.bootstrap}  topics {' and '.join(TOPICS)}")
+        console.print(f"Elasticsearch  {search.url}  try {search.url}/spark-points-*/_search?q=topic:test")
+        servers = ("--kafka-bootstrap", kafka.bootstrap)
+        app = stack.enter_context(
+            _child(
+                "streaming_regression",
+                folder,
+                *(*servers, "--elasticsearch-url", search.url, "--checkpoint", str(folder / "checkpoint")),
+                *("--max-offsets-per-trigger", "20000"),  # a new line in the table every second or so
+            )
+        )
+        producer = stack.enter_context(
+            _child(
+                "producer",
+                folder,
+                *(*servers, "--source", "flights", "--count", str(options.rows), "--rate", str(options.rate)),
+            )
+        )
+        watcher = stack.enter_context(Watcher.of(kafka.bootstrap, search.url))
+        return _watch(options, watcher, app, producer)
+
+
+@dataclass(frozen=True)
+class _Child:
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def check(self, *, may_end: bool = False) -> bool:
+        """Return whether it has ended well, where it may; raise with the end of its log where it should not have."""
+        code = self.process.poll()
+        if code is None:
+            return False
+        if may_end and code == 0:
+            return True
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+        raise ServerUnavailable(f"{self.name} ended with exit code {code}; the end of its log:\n{tail}")
+
+
+@contextmanager
+def _child(module: str, folder: Path, *arguments: str) -> Iterator[_Child]:
+    """Give a program of the project as a process, and stop it in order at the end; it ends with this one, however."""
+    log = folder / f"{module}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,  # a Ctrl-C is for us alone: we stop it in order
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - it makes one system call
+        )
+    try:
+        yield _Child(module, process, log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _watch(options: argparse.Namespace, watcher: Watcher, app: _Child, producer: _Child) -> int:
+    """Show what happens until all records are there, or until Ctrl-C."""
+    progress = Progress(rows=options.rows)
+    sent = False
+    with ExitStack() as stack:
+        live = Live(shown(progress), console=console, auto_refresh=False)
+        if console.is_terminal:
+            stack.enter_context(live)
+        while not (options.exit and sent and progress.processed >= options.rows):
+            app.check()
+            sent = producer.check(may_end=True)
+            watcher.update(progress)
+            if console.is_terminal:
+                live.update(shown(progress), refresh=True)
+            else:
+                progress.print_new(console)
+            time.sleep(REFRESH_S)
+    summary = watcher.summary()
+    if options.summary:
+        options.summary.write_text(json.dumps(summary, indent=2) + "\n")
+    console.print_json(data=summary)
+    good = summary["missing"] == summary["duplicates"] == 0 and summary["rows"] == options.rows
+    return 0 if good else 1
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise Interrupted
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="make demo ARGS=…",
+        description="Real Kafka, Elasticsearch and Spark on this machine: a linear model learns the arrival delay of "
+        "flights from departure delay, distance and air time, and you watch its error fall. Ctrl-C ends everything.",
+    )
+    add = parser.add_argument
+    add(
+        "--rows",
+        type=int,
+        choices=range(1, FLIGHTS + 1),
+        default=FLIGHTS,
+        metavar="N",
+        help="flights to send (default: %(default)s, all of 2013)",
+    )
+    add("--rate", type=float, default=5000, metavar="R", help="flights per second; 0: no limit (default: %(default)g)")
+    add("--exit", action="store_true", help="end when all flights are processed (default: stay until Ctrl-C)")
+    add("--summary", type=Path, metavar="FILE", help="with --exit: write the result there as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+"""The servers' jars: which, from where, and how they get into the user's cache folder.
+
+Apache Ivy, which pyspark's own jars include, resolves them from Maven Central. Each server's jars are resolved in a
+folder `NAME-VERSION.part`, checked against a pinned digest and then renamed to `NAME-VERSION`: what is there is whole.
+An interrupted download leaves its `.part` folder, whose files Ivy need not download again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+from py4j.protocol import Py4JError
+from rich.console import Console
+
+from embedded.errors import ConfigError, ServerUnavailable
+from embedded.jvm import Jvm, machine_java, pyspark_jar, root_cause
+
+KAFKA_VERSION = "4.3.1"
+ELASTICSEARCH_VERSION = "9.5.3"
+
+NEEDED_MB = 250  # both servers' jars, downloaded and copied
+# Ivy sets no time limits of its own: a connection that falls silent would hang for ever.
+NETWORK = ["-Dsun.net.client.defaultConnectTimeout=20000", "-Dsun.net.client.defaultReadTimeout=60000"]
+# What Ivy and Java say; there is nothing better than their words.
+NETWORK_FAILED = re.compile(
+    r"Server access error at url \S+ \((?:[\w.]+: )?(.*)\)|(Host \S+ not found)|\[FAILED +\] \S+: (\S.*) \("
+)
+DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large")
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A server's jars: the artifacts (group, name, version) they are resolved from, and their digest."""
+
+    name: str
+    version: str
+    artifacts: tuple[tuple[str, str, str], ...]
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.version}"
+
+
+KAFKA = Distribution(
+    name="kafka",
+    version=KAFKA_VERSION,
+    artifacts=(
+        ("org.apache.kafka", "kafka_2.13", KAFKA_VERSION),
+        ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4"),  # Kafka's artifact has log4j, but not the bridge
+    ),
+    sha256="bb63a7765962eb0de1065027ce45e3dfe9d95b1113d7725462264c3bfed70ab2",
+)
+ELASTICSEARCH = Distribution(
+    name="elasticsearch",
+    version=ELASTICSEARCH_VERSION,
+    artifacts=(
+        ("org.elasticsearch", "elasticsearch", ELASTICSEARCH_VERSION),
+        ("org.elasticsearch.plugin", "transport-netty4", ELASTICSEARCH_VERSION),
+    ),
+    sha256="55c9bfc1b930039632d8a86af2375c9426da14400ac717f8e4d53e41ceda778d",
+)
+
+
+def fetch(*distributions: Distribution) -> list[Path]:
+    """Return the folders with the jars of `distributions`, or of both; download what is not in the cache.
+
+    Progress goes to stderr: one changing line on a terminal, else a line every 5 s.
+
+    Raises
+    ------
+    ConfigError
+        No Java, no space, or a cache folder that cannot be written.
+    ServerUnavailable
+        The jars cannot be had from the network.
+    """
+    distributions = distributions or (KAFKA, ELASTICSEARCH)
+    cache = platformdirs.user_cache_path("streaming-ml").absolute()
+    targets = [cache / str(distribution) for distribution in distributions]
+    try:
+        if not all(target.exists() for target in targets):
+            cache.mkdir(parents=True, exist_ok=True)
+            with _lock(cache / "lock"):  # another program may have had it, and done the work
+                missing = [d for d, target in zip(distributions, targets, strict=True) if not target.exists()]
+                if missing:
+                    _download(cache, missing)
+    except OSError as error:
+        raise ConfigError(
+            f"the cache folder {cache} cannot be written ({error.strerror}): "
+            "make room there, or set XDG_CACHE_HOME to another folder"
+        ) from error
+    return targets
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            Console(stderr=True).print(f"waiting for another program's download into {path.parent}", soft_wrap=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _download(cache: Path, missing: Sequence[Distribution]) -> None:
+    free_mb = shutil.disk_usage(cache).free // 1_000_000
+    if free_mb < NEEDED_MB:
+        raise OSError(errno.ENOSPC, f"{free_mb} MB are free, {NEEDED_MB} MB are needed")
+    java = machine_java()
+    jobs: list[_Job] = []
+    with ThreadPoolExecutor(len(missing)) as pool:
+        try:
+            jobs.extend(_Job(distribution, cache, java) for distribution in missing)  # one by one: all get killed
+            futures = [pool.submit(job.run) for job in jobs]
+            _show_progress(jobs, futures)
+        finally:
+            for job in jobs:
+                job.kill()
+
+
+class _Job:
+    """One distribution on its way into the cache, in a JVM with Ivy."""
+
+    def __init__(self, distribution: Distribution, cache: Path, java: Path) -> None:
+        self.distribution = distribution
+        self.target = cache / str(distribution)
+        self.part = cache / f"{distribution}.part"
+        self.part.mkdir(exist_ok=True)
+        self._log = self.part / "ivy.log"
+        self._log.unlink(missing_ok=True)
+        options = [*NETWORK, f"-Divy.default.ivy.user.dir={self.part}"]
+        self._jvm = Jvm(java, [pyspark_jar("ivy")], options, log=self._log)
+        self._count = (0, 0, 0)
+
+    def count(self) -> tuple[int, int, int]:
+        """Return the number of artifacts found, and of jars and their bytes, in Ivy's cache."""
+        if self.target.exists():
+            return self._count
+        artifacts = jars = size = 0
+        for folder, _, names in os.walk(self.part / "cache"):  # unlike glob, it does not mind what vanishes meanwhile
+            artifacts += sum(name.endswith(".xml") for name in names)
+            for name in names:
+                if name.endswith((".jar", ".jar.part")):
+                    jars += name.endswith(".jar")
+                    with suppress(FileNotFoundError):
+                        size += (Path(folder) / name).stat().st_size
+        self._count = artifacts, jars, size
+        return self._count
+
+    def kill(self) -> None:
+        self._jvm.kill()
+
+    def run(self) -> None:
+        lib = self.part / "lib"
+        shutil.rmtree(lib, ignore_errors=True)
+        try:
+            problems = self._retrieve(f"{lib}/[artifact]-[revision](-[classifier]).[ext]")
+        except Py4JError as error:
+            problems = [root_cause(error)]
+        if not problems and _digest(lib) != self.distribution.sha256:
+            problems = ["its jars are not those that are pinned"]
+        if problems:
+            raise self._failure(problems)
+        lib.rename(self.target)
+        shutil.rmtree(self.part)
+
+    def _failure(self, problems: Sequence[str]) -> Exception:
+        log = self._log.read_text(errors="replace")
+        if disk := DISK_FULL.search("\n".join([*problems, log])):
+            return OSError(errno.ENOSPC, disk[0])
+        what = f"{self.distribution} cannot be downloaded"
+        if network := NETWORK_FAILED.search(log):
+            return ServerUnavailable(
+                f"{what} ({next(filter(None, network.groups()))}): check the network, or give Java a proxy by "
+                f"JAVA_TOOL_OPTIONS='-Dhttps.proxyHost=HOST -Dhttps.proxyPort=PORT', and run it again; see {self._log}"
+            )
+        shutil.rmtree(self.part)  # it may be damaged: the next attempt begins anew
+        return ServerUnavailable(f"{what} ({problems[0]}): what had come is removed, run it again")
+
+    def _retrieve(self, pattern: str) -> list[str]:
+        """Download the jars to files named by `pattern`; return Ivy's complaints."""
+        module = self.part / "ivy.xml"
+        module.write_text(_module(self.distribution))
+        view = self._jvm.connect()
+        ivy = view.org.apache.ivy.Ivy.newInstance()
+        ivy.configureDefault()
+        confs = self._jvm.array("lib")
+        options = view.org.apache.ivy.core.resolve.ResolveOptions().setConfs(confs)
+        report = ivy.resolve(view.java.io.File(str(module)), options)
+        if report.hasError():
+            return list(map(str, report.getAllProblemMessages()))
+        options = view.org.apache.ivy.core.retrieve.RetrieveOptions().setConfs(confs)
+        options.setDestArtifactPattern(pattern)
+        ivy.retrieve(report.getModuleDescriptor().getModuleRevisionId(), options)
+        return []
+
+
+def _digest(folder: Path) -> str:
+    """Return a digest of the files' names and contents, after making sure that they are on the disk."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + hashlib.sha256(file.read()).digest())
+            os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _module(distribution: Distribution) -> str:
+    dependencies = "".join(
+        f'<dependency org="{group}" name="{name}" rev="{version}" conf="lib->default"/>'
+        for group, name, version in distribution.artifacts
+    )
+    return (
+        f'<ivy-module version="2.0"><info organisation="embedded" module="{distribution.name}"/>'
+        '<configurations><conf name="lib"/></configurations>'
+        f"<dependencies>{dependencies}</dependencies></ivy-module>"
+    )
+
+
+def _show_progress(jobs: Sequence[_Job], futures: Sequence[Future[None]]) -> None:
+    """Show the progress of `jobs` until all have ended; raise the first one's error."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    names = " and ".join(str(job.distribution) for job in jobs)
+    console.print(f"downloading {names} to {jobs[0].target.parent}")
+    start = time.monotonic()
+    with console.status("") as status:  # prints nothing unless on a terminal
+        while wait(futures, timeout=0.2 if console.is_terminal else 5.0).not_done:
+            artifacts, jars, size = map(sum, zip(*(job.count() for job in jobs), strict=True))
+            text = (
+                f"{artifacts} artifacts found, {jars} jars, {size / 1e6:.1f} MB after {time.monotonic() - start:.0f} s"
+            )
+            if console.is_terminal:
+                status.update(text)
+            else:
+                console.print(text)
+    for future in futures:
+        future.result()
+    console.print(f"downloaded in {time.monotonic() - start:.0f} s")
