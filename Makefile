@@ -23,6 +23,7 @@ lint: $(READY) ## style, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
 
 format: $(READY) ## rewrite the Python files in the project's style
 	@$(BIN)/ruff check --fix .
@@ -30,7 +31,7 @@ format: $(READY) ## rewrite the Python files in the project's style
 
 lock: $(READY) ## write the hashed requirements.txt files anew from pyproject.toml
 	@$(LOCK) --group pyproject.toml:dev -o requirements.txt
-	@for part in spark-apps producer; do $(LOCK) --group pyproject.toml:$$part -c requirements.txt -o $$part/requirements.txt; done
+	@for part in spark-apps producer kibana; do $(LOCK) --group pyproject.toml:$$part -c requirements.txt -o $$part/requirements.txt; done
 
 clean: ## remove what the targets made here (downloads stay in the cache folder)
 	rm -rf $(VENV) .local .mypy_cache .ruff_cache .pytest_cache .hypothesis

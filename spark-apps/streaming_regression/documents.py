@@ -137,6 +137,8 @@ def points(origin: Origin, fields: Fields, records: Records, found: Points) -> l
 
     Several times as quick as a dict and a dump per point: numbers become text all at once, then go into a template.
     """
+    if not found.y.size:
+        return []
     head = _json({"run": origin.run, "batch": origin.batch, "topic": records.topic, "partition": records.partition})
     slots = ",".join(f"{_escape(_json(name))}:%s" for name in fields.features)
     start = (

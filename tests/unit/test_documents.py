@@ -1,0 +1,109 @@
+"""The documents as text: what goes in comes out, whatever the numbers and names, and the same each time."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming_regression import documents
+from streaming_regression.decode import Fields, Invalid
+from streaming_regression.documents import Origin, Points, Records, Tally
+from streaming_regression.learners import LIMIT, Model
+
+TIME = datetime(2026, 3, 1, 0, 30, tzinfo=timezone(timedelta(hours=1)))  # in UTC still the last of February
+ORIGIN = Origin("run-1", 7, TIME, "spark")
+numbers = st.floats(min_value=-LIMIT, max_value=LIMIT)
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+def parsed(lines: list[str]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    pairs = [line.splitlines() if "\n" not in line[:-1] else line[:-1].split("\n") for line in lines]
+    return [(json.loads(action)["index"], json.loads(document)) for action, document in pairs]
+
+
+@given(
+    features=st.lists(names, min_size=1, max_size=3, unique=True),
+    rows=st.lists(st.tuples(numbers, numbers, numbers, st.none() | numbers, numbers), max_size=5),
+)
+def test_points_hold_the_numbers_exactly(features: list[str], rows: list[Any]) -> None:
+    table = np.array([[np.nan if cell is None else cell for cell in row] for row in rows], np.float64).reshape(-1, 5)
+    n = len(rows)
+    records = Records(
+        "a-b.c", 2, np.arange(100, 100 + 2 * n), np.arange(2 * n).astype("datetime64[ms]"), [b""] * (2 * n)
+    )
+    found = Points(np.arange(0, 2 * n, 2), table[:, : len(features)], table[:, 3], table[:, 4])
+    pairs = parsed(documents.points(ORIGIN, Fields(tuple(features), "y"), records, found))
+    assert len(pairs) == n
+    for number, (action, document) in enumerate(pairs):
+        offset = 100 + 2 * number
+        y, pred = table[number, 3], table[number, 4]
+        assert action == {"_id": f"a-b.c-2-{offset}"}
+        labelled = {} if np.isnan(y) else {"y": y, "squared_error": (y - pred) ** 2}
+        assert document == {
+            "run": "run-1", "batch": 7, "topic": "a-b.c", "partition": 2, "offset": offset,
+            "@timestamp": f"1970-01-01T00:00:00.{2 * number:03}Z", "pred": pred,
+            "x": dict(zip(features, table[number], strict=False)), **labelled,
+        }
+
+
+def test_an_invalid_record_keeps_its_value_as_text_or_else_as_base64() -> None:
+    times = np.array(["2026-01-01T00:00:00.5", "2026-01-01", "2026-01-02"], "datetime64[ms]")
+    records = Records("test", 0, np.array([5, 6, 7]), times, [b"\xff", None, b'"\x00"'])
+    faults = [Invalid(0, None, "not UTF-8"), Invalid(1, None, "tombstone"), Invalid(2, "a", "missing")]
+    found = [document for _, document in parsed(documents.invalid(ORIGIN, records, faults))]
+    assert [one.get("value_base64") for one in found] == ["/w==", None, None]
+    assert [one.get("value", "-") for one in found] == ["-", None, '"\x00"']
+    assert [one["offset"] for one in found] == [5, 6, 7]
+    assert found[0]["@timestamp"] == "2026-01-01T00:00:00.500Z"
+
+
+def test_ids_and_indices_follow_from_the_batch_alone() -> None:
+    tally = Tally("train", 1, 10, 19, 10, 9, 1, 4.0, 3.0, 2.0, 1.0)
+    ((action, document),) = parsed(documents.metrics(ORIGIN, [tally]))
+    assert action == {"_index": "spark-metrics-2026.02.28", "_id": "7-train-1"}
+    assert document["@timestamp"] == "2026-02-28T23:30:00.000Z"
+    fields = Fields(("a", "b"), "y")
+    model = Model(np.array([0.5, 1.0, 2.0]), 90)
+    ((action, document),) = parsed(documents.model(ORIGIN, fields, "rls", model, seconds=1.5, lag=None))
+    assert action == {"_index": "spark-models-2026.02.28", "_id": "7"}
+    assert (document["intercept"], document["weights"], document["rows_seen"]) == (0.5, {"a": 1.0, "b": 2.0}, 90)
+
+
+def test_every_field_of_a_document_is_in_its_mapping() -> None:
+    """The mappings are strict: one name too many and Elasticsearch refuses the document."""
+    fields = Fields(("a.b", "c"), "y")
+    records = Records("train", 0, np.array([1]), np.array([0], "datetime64[ms]"), [b"\xff"])
+    found = Points(np.array([0]), np.ones((1, 2)), np.ones(1), np.ones(1))
+    tally = Tally("train", 0, 1, 1, 1, 1, 0, 0.0, 0.0, 1.0, 1.0)
+    invalid = documents.invalid(ORIGIN, records, [Invalid(0, None, "x")])
+    invalid += documents.invalid(
+        ORIGIN, Records("t", 0, records.offsets, records.times, [b"x"]), [Invalid(0, "c", "x")]
+    )
+    lines = {
+        "points": documents.points(ORIGIN, fields, records, found),
+        "metrics": documents.metrics(ORIGIN, [tally]),
+        "models": documents.model(ORIGIN, fields, "rls", Model(np.ones(3)), seconds=1.0, lag=1),
+        "invalid": invalid,
+    }
+    for kind, template in documents.templates("spark", fields).items():
+        mapping = template["template"]["mappings"]
+        used = {name for _, document in parsed(lines[kind.removeprefix("spark-")]) for name in document}
+        assert mapping["dynamic"] == "strict"
+        assert used == set(mapping["properties"])
+
+
+def test_only_the_prefix_s_own_dated_indices_count_as_its() -> None:
+    assert documents.index_date("spark-points-2026.02.28", "spark") == date(2026, 2, 28)
+    for name in (
+        "spark-points-x-points-2026.02.28",
+        "sparks-points-2026.02.28",
+        "spark-points-2026.02",
+        "spark-x-2026.02.28",
+    ):
+        assert documents.index_date(name, "spark") is None
+    assert documents.index_date("a.b-models-2026.02.28", "a.b") == date(2026, 2, 28)
