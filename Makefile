@@ -15,7 +15,7 @@ demo: $(READY) ## learn from the real flights on embedded Kafka and Elasticsearc
 	@$(BIN)/python -m embedded.demo $(ARGS)
 
 ##@ Develop
-.PHONY: test lint format lock clean
+.PHONY: test lint format generate lock clean bench
 test: lint ## all checks and tests that need no Kubernetes (ARGS="-k name" picks some)
 	@$(BIN)/python -m pytest $(ARGS)
 
@@ -28,6 +28,12 @@ lint: $(READY) ## style, types and import rules
 format: $(READY) ## rewrite the Python files in the project's style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+generate: $(READY) ## write anew the files that are made from code (a test says when one is stale)
+	@$(BIN)/python docs/configuration.py
+
+bench: $(READY) ## measure speed and memory on this machine (bench/pipeline.py)
+	@$(BIN)/python bench/pipeline.py $(ARGS)
 
 lock: $(READY) ## write the hashed requirements.txt files anew from pyproject.toml
 	@$(LOCK) --group pyproject.toml:dev -o requirements.txt

@@ -1,0 +1,94 @@
+"""What the app clears away: old model states, old indices, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+from elasticsearch import Elasticsearch as Client
+from py4j.java_gateway import JavaGateway
+from pyspark.java_gateway import launch_gateway
+
+from streaming_regression.decode import Fields
+from streaming_regression.learners import Model, Statistics
+from streaming_regression.state import Identity, StateStore
+from tests.integration.stream import Stream, synthetic
+
+IDENTITY = Identity(Fields(("a", "b"), "y"), "rls", ("train", "test"), ("id-1", "id-2"))
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[JavaGateway]:
+    """A JVM with Hadoop's classes, without Spark started."""
+    gateway = launch_gateway()
+    yield gateway
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait(30)
+
+
+def store(gateway: JavaGateway, folder: Path) -> StateStore:
+    hadoop = gateway.jvm.org.apache.hadoop.conf.Configuration()
+    return StateStore(gateway.jvm, hadoop, str(folder), IDENTITY, keep=100)
+
+
+def model(rows: int) -> Model:
+    rng = np.random.default_rng(rows)
+    return Model(rng.normal(size=3), rows, Statistics.empty(2).with_rows(rng.normal(size=(9, 2)), rng.normal(size=9)))
+
+
+def test_a_state_comes_back_to_the_last_bit(gateway: JavaGateway, tmp_path: Path) -> None:
+    saved = model(7)
+    store(gateway, tmp_path).save(0, saved)
+    loaded = store(gateway, tmp_path).load(0)
+    assert loaded is not None
+    assert loaded.memory is not None
+    assert saved.memory is not None
+    np.testing.assert_array_equal(loaded.weights, saved.weights)
+    np.testing.assert_array_equal(loaded.memory.factor, saved.memory.factor)
+    assert (loaded.rows_seen, loaded.memory.rows) == (7, 9)
+    assert store(gateway, tmp_path).load(1) is None
+
+
+def test_after_50_000_batches_the_model_folder_is_small(gateway: JavaGateway, tmp_path: Path) -> None:
+    """Left behind by a program that never cleaned: a start clears up, and saving keeps it so."""
+    states = store(gateway, tmp_path)
+    states.save(0, model(0))
+    folder = tmp_path / "model"
+    text = (folder / "0.json").read_text()
+    for batch in range(50_000):
+        (folder / f"{batch}.json").write_text(text)
+    (folder / ".50000.json.tmp").write_text(text[: len(text) // 2])  # a crash while writing
+    newest = states.prune()
+    assert newest is not None
+    assert sorted(int(path.stem) for path in folder.iterdir()) == list(range(49_900, 50_000))
+    for batch in range(50_000, 50_250):
+        states.save(batch, model(batch))
+    assert sorted(int(path.stem) for path in folder.iterdir()) == list(range(50_150, 50_250))
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 200_000
+
+
+def test_indices_go_after_retention_days_and_no_others(stream: Stream) -> None:
+    stream.features, stream.label = ("x0", "x1", "x2"), "y"
+    stream.create_topics()
+    stream.produce(train=synthetic(10, seed=0))
+    today = datetime.now(timezone.utc)
+    old = [f"{kind}-{today - timedelta(days=days):%Y.%m.%d}" for kind in ("points", "invalid") for days in (7, 400)]
+    young = [f"points-{today - timedelta(days=days):%Y.%m.%d}" for days in (1, 2)]
+    foreign = ["points-2020.01.01-kept", "other-2020.01.01", "x-points-2020.01.01"]
+    with Client(stream.search.url) as client:
+        for name in [*old, *young, *foreign]:
+            client.indices.create(
+                index=f"{stream.prefix}-{name}", mappings={"properties": {"run": {"type": "keyword"}}}
+            )
+        done = stream.run("--retention-days", "3")
+        assert done.returncode == 0, done.stderr
+        left = {name.removeprefix(f"{stream.prefix}-") for name in client.indices.get(index=f"{stream.prefix}-*")}
+    days = {
+        f"{kind}-{today + timedelta(days=day):%Y.%m.%d}" for kind in ("points", "metrics", "models") for day in (0, 1)
+    }
+    assert left - days == {*young, *foreign}
+    assert len(left & days) == 3

@@ -1,0 +1,33 @@
+"""What is written for people is true."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_configuration_page_is_not_stale() -> None:
+    generator = runpy.run_path(str(ROOT / "docs" / "configuration.py"))
+    assert generator["TARGET"].read_text() == generator["page"](), "run `make generate`"
+
+
+def test_the_readme_names_targets_files_and_flags_that_exist() -> None:
+    readme = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"\bmake ([a-z][a-z-]+)", readme):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
+    for link in re.findall(r"\]\(([^)#]+)\)", readme):
+        assert (ROOT / link).exists(), link
+    sources = "".join(
+        path.read_text()
+        for part in ("spark-apps", "producer", "embedded", "kibana", "bench")
+        for path in (ROOT / part).rglob("*.py")
+    )
+    known = {name.replace("_", "-") for name in re.findall(r"\b[a-z][a-z_]+\b", sources)} | set(
+        re.findall(r"--([a-z-]+)", sources)
+    )
+    for flag in re.findall(r"--([a-z][a-z-]+)", readme):
+        assert flag in known, f"--{flag}"
