@@ -131,10 +131,11 @@ def _explain(error: StreamingQueryException, settings: Settings, regression: Reg
     """Return if the query's end may be a passing fault of Kafka's, else raise what is wrong."""
     text = str(error)  # with the JVM's stack trace, by spark.sql.pyspark.jvmStacktrace.enabled
     if "KAFKA_DATA_LOSS" in text or "OffsetOutOfRange" in text:
+        found = re.search(r"\[KAFKA_DATA_LOSS\.\w+\] (.*)", text) or re.search(r"OffsetOutOfRangeException: (.*)", text)
         raise Refused(
             "records that were not yet read are gone from Kafka (deleted by retention, or the topic was made anew): "
-            f"{_first_line(text)} Going on would lose them silently; to go on without them start anew with another "
-            "--checkpoint and --index-prefix, and give the topics a longer retention.ms"
+            f"{found[1] if found else 'no more is known'} Going on would lose them silently; to go on without them "
+            "start anew with another --checkpoint and --index-prefix, and give the topics a longer retention.ms"
         ) from error
     if "CONCURRENT_STREAM_LOG_UPDATE" in text:
         raise Refused(
@@ -150,10 +151,6 @@ def _explain(error: StreamingQueryException, settings: Settings, regression: Reg
     if away > settings.server_timeout_s:
         raise ServerUnavailable(f"{kafka_error}; gave up after {away:.0f} s (--server-timeout-s)") from error
     log.warning("%s; going on as soon as it does", kafka_error)
-
-
-def _first_line(text: str) -> str:
-    return text.split("\n", 1)[0]
 
 
 @contextmanager

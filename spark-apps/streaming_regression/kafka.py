@@ -176,11 +176,11 @@ def explain(causes: Mapping[str, str], settings: Settings, topic: str) -> Stream
             f"the CA of the broker's certificate and that the port speaks {settings.kafka_security_protocol} "
             "(--kafka-security-protocol)"
         )
+    user = settings.kafka_user or "(anonymous)"
+    if "GroupAuthorizationException" in causes:
+        raise Refused(f"{where} does not let user {user} use groups: it needs the ACL Read on spark-kafka-source-*")
     if any("AuthorizationException" in name for name in causes):
-        raise Refused(
-            f"{where} does not let user {settings.kafka_user or '(anonymous)'} read topic {topic}: it needs the ACLs "
-            "Describe and Read on the topic and Read on the groups with prefix spark-kafka-source-"
-        )
+        raise Refused(f"{where} does not let user {user} read topic {topic}: it needs the ACL Read on it")
     if "UnknownTopicOrPartitionException" in causes:
         flag = "train" if topic == settings.kafka_train_topic else "test"
         return ConfigError(

@@ -200,6 +200,8 @@ class Settings(BaseSettings):
             raise ValueError(f"--initial-weights has {weights} numbers for {features} --features: give one each")
         if bool(self.elasticsearch_user) != bool(self.elasticsearch_password_file):
             raise ValueError("--elasticsearch-user and --elasticsearch-password-file go together: one is missing")
+        if self.elasticsearch_ca_file and not all(url.startswith("https:") for url in split(self.elasticsearch_url)):
+            raise ValueError("--elasticsearch-ca-file is for https: make --elasticsearch-url so, or leave it out")
         if self.elasticsearch_api_key_file and self.elasticsearch_user:
             raise ValueError("--elasticsearch-api-key-file and --elasticsearch-user exclude each other")
         protocol, login = self.kafka_security_protocol, self.kafka_user and self.kafka_password_file

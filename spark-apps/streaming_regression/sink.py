@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+import re
+import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -50,7 +52,7 @@ class Connection:
         """Yield a client without retries of its own; `Patience` has ours."""
         options: dict[str, Any] = {}
         if self.ca_file:
-            options["ca_certs"] = str(self.ca_file)
+            options["ssl_context"] = _trusting(self.ca_file)
         if self.api_key_file:
             options["api_key"] = secret.read(self.api_key_file, "elasticsearch_api_key_file")
         elif self.user and self.password_file:
@@ -83,11 +85,8 @@ class Connection:
     def explain(self, error: ApiError | TransportError) -> str:
         """Return what is wrong if it may pass, else raise the error that ends the program."""
         where = self.where
-        if isinstance(error, TlsError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
-            raise ConfigError(
-                f"--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {where} shows a certificate that "
-                f"{self.ca_file or 'the system’s CA store'} does not vouch for; name the file with its CA"
-            ) from error
+        if isinstance(error, TlsError):
+            return self._explain_tls(error)
         if isinstance(error, TransportError):
             kind = "does not answer in time" if isinstance(error, ConnectionTimeout) else "cannot be reached"
             if isinstance(error, (TransportConnectionError, ConnectionTimeout)):
@@ -106,6 +105,20 @@ class Connection:
         if error.status_code in BUSY or error.status_code == 403:
             return f"{where} is busy: {_reason(error)}"
         raise Refused(f"{where} refused a request: {_reason(error)}") from error
+
+    def _explain_tls(self, error: TlsError) -> str:
+        text = re.sub(r"\.? \(_ssl\.c:\d+\)$", "", str(error.message))
+        _, verified, reason = text.partition("certificate verify failed: ")
+        if verified and "mismatch" in reason:
+            raise ConfigError(f"{self.where}: {reason}: call it by a name that its certificate holds") from error
+        if verified:
+            raise ConfigError(
+                f"--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {self.ca_file or 'the system’s CA store'} does not "
+                f"vouch for the certificate of {self.where} ({reason}): name the file with its CA"
+            ) from error
+        if "WRONG_VERSION_NUMBER" in text or "HTTP_REQUEST" in text:
+            raise ConfigError(f"{self.where} does not speak https: is it http://?") from error
+        return f"{self.where} breaks off the TLS handshake: {text}"
 
 
 class Patience:
@@ -255,6 +268,16 @@ def _indices(client: Elasticsearch, prefix: str) -> dict[str, date]:
     names = client.indices.get(index=f"{prefix}-*", filter_path="*.settings.index.uuid", expand_wildcards="open")
     dates = {name: documents.index_date(name, prefix) for name in sorted(names)}
     return {name: day for name, day in dates.items() if day}
+
+
+def _trusting(ca_file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # that of SSL, too
+        raise ConfigError(
+            f"--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {ca_file} holds no certificate in PEM form that can be "
+            "read"
+        ) from error
 
 
 def _reason(error: ApiError) -> str:

@@ -78,7 +78,7 @@ class StateStore:
             probe = self._path(self._folder, ".probe.tmp")
             self._write(probe, "")
             self._fs.delete(probe, False)
-        batches = self._batches()
+            batches = self._batches()
         # Without them Spark would count its micro-batches from 0 again, each of which seems to be done already.
         if batches and not (self._fs.exists(self._offsets(batches[-1])) and self.run()):
             raise Refused(
@@ -151,13 +151,16 @@ class StateStore:
         return self._path(self._folder, f"{batch}.json")
 
     def _read(self, path: JavaObject) -> str | None:
-        if not self._fs.exists(path):
-            return None
-        stream = self._fs.open(path)
         try:
-            return bytes(stream.readAllBytes()).decode()
-        finally:
-            stream.close()
+            if not self._fs.exists(path):
+                return None
+            stream = self._fs.open(path)
+            try:
+                return bytes(stream.readAllBytes()).decode()
+            finally:
+                stream.close()
+        except Py4JJavaError as error:
+            raise Refused(f"{path} of the checkpoint cannot be read: {_said(error)}: {REMEDY}") from error
 
     def _write(self, path: JavaObject, text: str) -> None:
         stream = self._fs.create(path, True)
@@ -216,12 +219,15 @@ def _whole(file: JavaObject) -> Iterator[None]:
     try:
         yield
     except (ValueError, KeyError, TypeError) as error:
-        raise Refused(f"{file} of the checkpoint is damaged ({type(error).__name__}: {error}): {REMEDY}") from error
+        raise Refused(f"{file} of the checkpoint is damaged ({error}): {REMEDY}") from error
 
 
 def _said(error: Py4JJavaError) -> str:
-    """Return the Java exception's name and message, without its stack trace."""
-    return str(error.java_exception.toString()).partition("\n")[0]
+    """Return what Java says of it, in a line, without names of exceptions where there are better words."""
+    cause = error.java_exception
+    while (inner := cause.getCause()) is not None:
+        cause = inner
+    return str(cause.getMessage() or cause.toString()).partition("\n")[0]
 
 
 def _shown(value: object) -> str:

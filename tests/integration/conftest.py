@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from embedded import Elasticsearch, Kafka
+from tests.integration.secure_kafka import secure_kafka
 from tests.integration.stream import Stream
 
 
@@ -22,6 +24,19 @@ def broker() -> Iterator[Kafka]:
 def search() -> Iterator[Elasticsearch]:
     with Elasticsearch() as elasticsearch:
         yield elasticsearch
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Vouches for the certificates of servers with TLS."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def secure_broker(authority: trustme.CA) -> Iterator[Kafka]:
+    """A Kafka with TLS, users and access rights at `secure_bootstrap`."""
+    with secure_kafka(authority) as kafka:
+        yield kafka
 
 
 @pytest.fixture

@@ -45,9 +45,15 @@ def test_points_hold_the_numbers_exactly(features: list[str], rows: list[Any]) -
         assert action == {"_id": f"a-b.c-2-{offset}"}
         labelled = {} if np.isnan(y) else {"y": y, "squared_error": (y - pred) ** 2}
         assert document == {
-            "run": "run-1", "batch": 7, "topic": "a-b.c", "partition": 2, "offset": offset,
-            "@timestamp": f"1970-01-01T00:00:00.{2 * number:03}Z", "pred": pred,
-            "x": dict(zip(features, table[number], strict=False)), **labelled,
+            "run": "run-1",
+            "batch": 7,
+            "topic": "a-b.c",
+            "partition": 2,
+            "offset": offset,
+            "@timestamp": f"1970-01-01T00:00:00.{2 * number:03}Z",
+            "pred": pred,
+            "x": dict(zip(features, table[number], strict=False)),
+            **labelled,
         }
 
 

@@ -1,0 +1,194 @@
+"""Sends the records of a source, each once, in order within its partition."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from itertools import chain
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from producer.errors import Interrupted, Refused, ServerUnavailable, StreamError
+from producer.kafka import Watch, client, connect, topic_failure
+from producer.pacing import Pacer
+from producer.resume import Headers, stamp
+from producer.settings import Settings, setting
+from producer.sources import MAX_RECORD_BYTES, Source
+from producer.summary import Summary
+from producer.topics import Topics
+
+STOP_S = 20.0
+
+_SERVE_EVERY = 512
+_EARLY_S = 0.005
+_SAYS_LITTLE = {KafkaError._FATAL, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
+
+log = logging.getLogger(__name__)
+
+
+def deliver(settings: Settings, source: Source, topics: Topics, delivery: "Delivery") -> None:
+    """Send what the run has not written yet, up to its `count`, and wait until all is acknowledged.
+
+    A signal, a source that has changed or a record that the broker refuses ends it early, with what is in flight
+    delivered first if that is possible.
+    """
+    limit = settings.count or sys.maxsize
+    written = topics.written
+    seq = written.start
+    if seq >= limit:
+        delivery.summary.skipped = limit
+        return
+    rows = source.rows(seq)
+    first = next(rows, None)  # the source may take its time to load: that time counts for `settle`
+    topics.settle()
+    headers = stamp(written.run, written.layout)
+    names = (settings.kafka_train_topic, settings.kafka_test_topic)
+    pacer = Pacer(settings.rate) if settings.rate else None
+    log.info("sending from record %s on", f"{seq:,}")
+    begun = time.monotonic()
+    try:
+        for value in chain([first], rows):
+            if value is None:
+                delivery.serve()
+                continue
+            place = written.layout.locate(seq)[0]
+            mark = written.last.get(place)
+            if mark is None or seq > mark.seq:
+                if pacer:
+                    delivery.wait_for(pacer)
+                delivery.send(seq, names[place.test], place.partition, value, headers(seq))
+            elif seq == mark.seq and value != mark.value:
+                raise Refused(f"{_another(written.run)}: its record {seq} is not the one of the source")
+            seq += 1
+            if seq == limit:
+                break
+        else:
+            if beyond := [mark.seq for mark in written.last.values() if mark.seq >= seq]:
+                what = f"it has a record {max(beyond)}, the source has none of that number"
+                raise Refused(f"{_another(written.run)}: {what}")
+        delivery.flush()
+    except ServerUnavailable:
+        raise
+    except (StreamError, Interrupted):
+        delivery.drain()
+        raise
+    finally:
+        delivery.summary.skipped = seq - delivery.summary.sent
+        delivery.summary.seconds = time.monotonic() - begun
+
+
+def _another(run: str) -> str:
+    return f"the topics hold a run {run!r} of another source, give this one another name ({setting('run')})"
+
+
+class Delivery:
+    """An idempotent producer that never gives up a record while it sends others: no partition ever has a gap."""
+
+    def __init__(self, settings: Settings, watch: Watch, summary: Summary, progress: Callable[[int], None]) -> None:
+        self.summary = summary
+        self._settings = settings
+        self._watch = watch
+        self._progress = progress
+        self._done = 0
+        self._producer = connect(
+            Producer,
+            client(settings, watch)
+            | {
+                "enable.idempotence": True,
+                "acks": "all",
+                "compression.type": "lz4",
+                "linger.ms": 20,
+                # librdkafka must not give up: `Watch` ends the program instead, and a restart goes on without a gap.
+                "message.timeout.ms": 0,
+                "enable.gapless.guarantee": True,
+                # The broker decides what is too large. Batches stay well below its default limit of 1 MiB.
+                "message.max.bytes": 2 * MAX_RECORD_BYTES,
+                "batch.size": 256 * 1024,
+                "queue.buffering.max.messages": 100_000,
+                "queue.buffering.max.kbytes": 2 * MAX_RECORD_BYTES // 1024,
+            },
+        )
+
+    def send(self, seq: int, topic: str, partition: int, value: bytes, headers: Headers) -> None:
+        """Hand over a record; waits while too many are in flight."""
+        while not self._enqueue(seq, topic, partition, value, headers):
+            self.serve(0.1)
+        self.summary.sent += 1
+        if not self.summary.sent % _SERVE_EVERY:
+            self.serve()
+
+    def wait_for(self, pacer: Pacer) -> None:
+        """Return when the next record is due, or a few milliseconds earlier, and count it."""
+        if pacer.delay_s() > _EARLY_S:
+            while (delay_s := pacer.delay_s()) > 0:
+                self.serve(min(delay_s, 0.1))
+        pacer.sent()
+
+    def serve(self, wait_s: float = 0.0) -> None:
+        """Handle what has come from the brokers; raise what forbids to go on."""
+        try:
+            self._producer.poll(wait_s)
+        except KafkaException as error:
+            self._broken(error.args[0])
+        done = sum(self.summary.acknowledged.values())
+        if done > self._done or not len(self._producer):
+            self._done = done
+            self._watch.alive()
+        self._progress(done)
+        self._watch.check()
+
+    def flush(self) -> None:
+        """Wait until all is acknowledged."""
+        while len(self._producer):
+            self.serve(0.1)
+
+    def drain(self) -> None:
+        """Deliver what is in flight if that is possible soon; a restart sends the rest."""
+        deadline = time.monotonic() + STOP_S
+        while len(self._producer) and not self._watch.failed and time.monotonic() < deadline:
+            with suppress(KafkaException):
+                self._producer.poll(0.1)
+
+    def _enqueue(self, seq: int, topic: str, partition: int, value: bytes, headers: Headers) -> bool:
+        report = partial(self._delivered, seq)
+        try:
+            self._producer.produce(topic, value, partition=partition, headers=headers, on_delivery=report)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._FATAL:
+                raise self._failure(seq, topic, len(value), error.args[0]) from error
+            self._broken(error.args[0])
+            return False
+        return True
+
+    def _delivered(self, seq: int, error: KafkaError | None, message: Message) -> None:
+        topic = message.topic() or ""
+        if error is None:
+            self.summary.acknowledged[topic] += 1
+        elif error.code() not in _SAYS_LITTLE:
+            self._watch.fail(self._failure(seq, topic, len(message.value() or b""), error))
+
+    def _broken(self, error: KafkaError) -> None:
+        """After a fatal error nothing is sent any more; what still comes in says which record caused it."""
+        deadline = time.monotonic() + 0.5
+        while time.monotonic() < deadline:
+            try:
+                self._producer.poll(0.1)
+            except KafkaException as cause:
+                error = cause.args[0]
+            self._watch.on_error(error)
+        self._producer.purge()
+        self._watch.fail(ServerUnavailable(f"the connection broke for good, start again to go on: {error.str()}"))
+
+    def _failure(self, seq: int, topic: str, size: int, error: KafkaError) -> StreamError:
+        if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE):
+            return Refused(
+                f"record {seq} has {size:,} bytes, compressed still more than the topic {topic!r} takes: "
+                "raise its max.message.bytes or take the record out"
+            )
+        return topic_failure(self._settings, topic, error) or ServerUnavailable(
+            f"record {seq} was not delivered to {topic!r}, start again to go on: {error.str()}"
+        )

@@ -1,0 +1,203 @@
+"""The connection: how clients are configured, what their errors mean, how long a broker is waited for."""
+
+import logging
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from producer.errors import ConfigError, Interrupted, Refused, ServerUnavailable, StreamError
+from producer.settings import Settings, setting
+
+CALL_S = 1.0
+
+_TELL_EVERY_S = 5.0
+
+_T = TypeVar("_T")
+
+log = logging.getLogger(__name__)
+
+
+class Stop:
+    """Remembers the first SIGTERM or SIGINT; a handler for `signal.signal`."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    def __call__(self, signum: int, _frame: object) -> None:
+        """Take note of a signal; the same signal again ends the program at once."""
+        self.signum = signum
+        signal.signal(signum, signal.SIG_DFL)
+
+
+def client(settings: Settings, watch: "Watch") -> dict[str, Any]:
+    """Return what a consumer and a producer are configured with alike; it holds the password, so never log it."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka_bootstrap,
+        "client.id": "producer",
+        "security.protocol": settings.kafka_security_protocol,
+        "reconnect.backoff.max.ms": 1000,  # a broker that comes back is found within about a second
+        "socket.keepalive.enable": True,
+        "error_cb": watch.on_error,
+        "logger": watch,
+    }
+    if settings.kafka_ca_file:
+        config["ssl.ca.location"] = str(settings.kafka_ca_file)
+    if settings.sasl and settings.kafka_password_file:
+        config["sasl.mechanism"] = settings.kafka_sasl_mechanism
+        config["sasl.username"] = settings.kafka_user
+        config["sasl.password"] = _password(settings.kafka_password_file)
+    return config
+
+
+def _password(file: Path) -> str:
+    found = f"{setting('kafka_password_file')}: found {str(file)!r}: should hold the password"
+    try:
+        password = file.read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{found}, but cannot be read as UTF-8 text") from error
+    if not password:
+        raise ConfigError(f"{found}, but is empty")
+    return password
+
+
+class Watch:
+    """Bears with a broker that is away, up to `server_timeout_s`, and knows which errors no waiting cures."""
+
+    def __init__(self, settings: Settings, stop: Stop, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._clock = clock
+        self._failure: StreamError | None = None
+        self._reason = ""
+        self._since = self._told = clock()
+
+    def log(self, _level: int, form: str, *args: object) -> None:
+        """Take librdkafka's own log lines, as a `logging.Logger` would; they are for debugging."""
+        log.debug(form, *args)
+        if args[0] == "FAIL":
+            self._reason = _plain(str(args[-1]))
+
+    def on_error(self, error: KafkaError) -> None:
+        """Take note of an error that a client reports on its own (librdkafka's error_cb) or that a call has met."""
+        self._reason = self._reason or _plain(error.str())
+        self._failure = self._failure or self._incurable(error)
+
+    def fail(self, failure: StreamError) -> None:
+        """Let the next `check` raise this, if nothing else has failed before."""
+        self._failure = self._failure or failure
+
+    @property
+    def failed(self) -> bool:
+        """Whether `check` raises an incurable error."""
+        return self._failure is not None
+
+    def alive(self) -> None:
+        """Take note that all is well: nothing is waited for, or an answer has come."""
+        now = self._clock()
+        if self._told > self._since:
+            log.info("Kafka answers again after %.0f s", now - self._since)
+        self._since = self._told = now
+        self._reason = ""
+
+    def check(self) -> None:
+        """Raise what forbids to go on: a signal, an incurable error, a broker that has been away for too long."""
+        if self._stop.signum is not None:
+            raise Interrupted(self._stop.signum)
+        if self._failure:
+            raise self._failure
+        now = self._clock()
+        where, timeout_s = self._settings.kafka_bootstrap, self._settings.server_timeout_s
+        reason = self._reason or "no error"
+        if "Disconnected" in reason:
+            reason += f" (is {setting('kafka_security_protocol')} right, {self._settings.kafka_security_protocol}?)"
+        if now - self._since > timeout_s:
+            raise ServerUnavailable(
+                f"Kafka at {where} ({setting('kafka_bootstrap')}) has not answered for {timeout_s:g} s "
+                f"({setting('server_timeout_s')}): {reason}"
+            )
+        if now - self._told > _TELL_EVERY_S:
+            self._told = now
+            log.warning(
+                "waiting for Kafka at %s for %.0f s, giving up after %g s: %s",
+                where,
+                now - self._since,
+                timeout_s,
+                reason,
+            )
+
+    def _incurable(self, error: KafkaError) -> StreamError | None:
+        code, text = error.code(), _plain(error.str())
+        if "certificate verify failed" in text:
+            found = self._settings.kafka_ca_file or "nothing, so the machine's own certificates hold"
+            return ConfigError(
+                f"{setting('kafka_ca_file')}: found {found}: should hold who signed the brokers' certificate, "
+                f"which must be made for their address: {text}"
+            )
+        if code in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
+            if "nsupported" in text:
+                return ConfigError(f"{setting('kafka_sasl_mechanism')}: the broker does not support it: {text}")
+            fields = f"{setting('kafka_user')}, {setting('kafka_password_file')}"
+            return ConfigError(f"{fields}: the broker refuses this user or password: {text}")
+        if code == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
+            return Refused(f"{setting('kafka_user')}: the user needs the right Write on both topics: {text}")
+        return None
+
+
+def topic_failure(settings: Settings, topic: str, error: KafkaError) -> StreamError | None:
+    """Return what an error about a topic means; None when it may pass."""
+    field = setting("kafka_test_topic" if topic == settings.kafka_test_topic else "kafka_train_topic")
+    code = error.code()
+    if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+        return ConfigError(f"{field}: found {topic!r}: the cluster has no such topic: create it or name another one")
+    if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return Refused(f"{field}: the user needs the rights Describe, Read and Write on the topic {topic!r}")
+    return None
+
+
+def _plain(text: str) -> str:
+    """Leave out the thread's name before and the state after an error."""
+    return re.sub(r"^\[thrd:[^\]]*\]: | \(after \d+ms in state \w+\)", "", text)
+
+
+def connect(kind: Callable[[dict[str, Any]], _T], config: dict[str, Any]) -> _T:
+    """Return a consumer or producer; ConfigError when librdkafka cannot use a setting."""
+    try:
+        return kind(config)
+    except KafkaException as error:
+        text = error.args[0].str()
+        field = f"{setting('kafka_ca_file')}: " if "ssl.ca.location" in text else ""
+        raise ConfigError(field + text) from error
+
+
+def ask(consumer: Consumer, watch: Watch, call: Callable[[], _T]) -> _T:
+    """Return what `call`, which asks the brokers, returns, as soon as they answer."""
+    while True:
+        try:
+            answer = call()
+        except KafkaException as error:
+            refusal = error.args[0]
+        else:
+            watch.alive()
+            return answer
+        consumer.poll(0.1)  # serves error_cb, which knows more
+        watch.on_error(refusal)
+        watch.check()
+
+
+def partitions(consumer: Consumer, watch: Watch, settings: Settings, topic: str) -> int:
+    """Return how many partitions a topic has."""
+
+    def call() -> int:
+        metadata = consumer.list_topics(topic, timeout=CALL_S).topics[topic]
+        if metadata.error is None:
+            return len(metadata.partitions)
+        if failure := topic_failure(settings, topic, metadata.error):
+            raise failure
+        raise KafkaException(metadata.error)
+
+    return ask(consumer, watch, call)

@@ -1,0 +1,40 @@
+"""What the program tells at its end, on standard output."""
+
+import json
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Summary:
+    """What this program did; `skipped` counts the records that the run had before."""
+
+    run: str
+    acknowledged: dict[str, int]
+    sent: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+    def text(self, form: str) -> str:
+        """Return it as a table (text) or as one line (json)."""
+        acknowledged = sum(self.acknowledged.values())
+        rate = acknowledged / self.seconds if self.seconds else 0.0
+        if form == "json":
+            fields = {
+                "run": self.run,
+                "sent": self.sent,
+                "acknowledged": acknowledged,
+                "topics": self.acknowledged,
+                "skipped": self.skipped,
+                "seconds": round(self.seconds, 3),
+                "records_per_second": round(rate),
+            }
+            return json.dumps(fields) + "\n"
+        topics = ", ".join(f"{topic} {count:,}" for topic, count in self.acknowledged.items())
+        return (
+            f"run           {self.run}\n"
+            f"sent          {self.sent:,}\n"
+            f"acknowledged  {acknowledged:,} ({topics})\n"
+            f"skipped       {self.skipped:,} (written by this run before)\n"
+            f"seconds       {self.seconds:.1f}\n"
+            f"records/s     {rate:,.0f}\n"
+        )

@@ -1,0 +1,135 @@
+"""TLS and users before a real Elasticsearch: the embedded one has none, because its security is not published."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import trustme
+from typing_extensions import Self
+
+Allowed = Callable[[str, str], bool]
+"""Whether a method and a path are within someone's rights."""
+
+
+def anything(_method: str, _path: str) -> bool:
+    """The rights of a superuser."""
+    return True
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """Who may log in, and what each may do: passwords by user name, and API keys as clients send them."""
+
+    passwords: Mapping[str, str]
+    api_keys: Mapping[str, str]
+    rights: Mapping[str, Allowed]
+
+    def user(self, authorization: str) -> str | None:
+        """Return who shows this header, None if nobody is known by it."""
+        kind, _, credentials = authorization.partition(" ")
+        if kind == "Basic":
+            user, _, password = base64.b64decode(credentials).decode().partition(":")
+            return user if self.passwords.get(user) == password else None
+        return next((name for name, key in self.api_keys.items() if kind == "ApiKey" and key == credentials), None)
+
+
+class SecureSearch:
+    """An HTTPS server that passes the requests of those who may on to the Elasticsearch at `backend`.
+
+    It answers 401 and 403 as Elasticsearch does.
+    """
+
+    def __init__(self, backend: str, certificate: trustme.LeafCert, accounts: Accounts) -> None:
+        self.requests: dict[str, int] = {}
+        """Requests passed on, by user."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(context)
+        handler = type("Handler", (_Handler,), {"backend": urlsplit(backend), "accounts": accounts, "owner": self})
+        self._server = _Server(("127.0.0.1", 0), handler)
+        # The handshake belongs to the connection's own thread, else one that does not begin it blocks all others.
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients that refuse the certificate or hang up are what is tested here."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 60
+    backend: Any
+    accounts: Accounts
+    owner: SecureSearch
+
+    def setup(self) -> None:
+        super().setup()
+        self.connection.do_handshake()
+        self._onward = HTTPConnection(self.backend.hostname, self.backend.port, timeout=60)
+
+    def finish(self) -> None:
+        self._onward.close()
+        super().finish()
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        user = self.accounts.user(self.headers.get("Authorization", ""))
+        if user is None:
+            self._refuse(401, f"unable to authenticate user for REST request [{self.path}]")
+        elif not self.accounts.rights[user](self.command, self.path):
+            self._refuse(403, f"action [{self.command} {self.path}] is unauthorized for user [{user}]")
+        else:
+            self.owner.requests[user] = self.owner.requests.get(user, 0) + 1
+            kept = {name: value for name, value in self.headers.items() if name.lower() != "authorization"}
+            self._onward.request(self.command, self.path, body, kept)
+            answer = self._onward.getresponse()
+            content = answer.read()
+            self._send(answer.status, dict(answer.getheaders()), content)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815
+
+    def _refuse(self, status: int, reason: str) -> None:
+        cause = {"type": "security_exception", "reason": reason}
+        content = json.dumps({"error": {"root_cause": [cause], **cause}, "status": status}).encode()
+        headers = {"X-elastic-product": "Elasticsearch", "Content-Type": "application/json"}
+        self._send(status, headers, content)
+
+    def _send(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)

@@ -1,0 +1,528 @@
+"""Settings that cannot work end the app with one sentence that names the setting and the remedy, and an exit code.
+
+2 is for arguments and configuration, 3 for a server that is away, 4 for one that refuses, or a state that does not fit.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trustme
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]
+from elasticsearch import Elasticsearch as Client
+
+from embedded import Elasticsearch, Kafka, free_port
+from tests.integration.repeated import Ending, Repeated, repeated
+from tests.integration.secure_kafka import add_user, allow
+from tests.integration.secure_search import Accounts, SecureSearch, anything
+from tests.integration.stream import Stream, synthetic
+from tests.waiting import wait_until
+
+CONFIG, UNAVAILABLE, REFUSED = 2, 3, 4
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repeated]:
+    with repeated(tmp_path_factory.mktemp("app") / "app.log") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def settled(broker: Kafka, search: Elasticsearch, app: Repeated, tmp_path_factory: pytest.TempPathFactory) -> Stream:
+    """A stream that has run already: its checkpoint is at batch 0. Tests work on copies."""
+    stream = Stream("settled", broker, search, tmp_path_factory.mktemp("settled"), ("x0", "x1", "x2"), "y")
+    stream.create_topics()
+    stream.produce(train=synthetic(300, seed=1), test=synthetic(30, seed=2))
+    done = start(app, stream)
+    assert done.code == 0, done.log
+    return stream
+
+
+@pytest.fixture
+def resumed(settled: Stream, tmp_path: Path) -> Stream:
+    """The settled stream, with a copy of its checkpoint to spoil."""
+    shutil.copytree(settled.folder / "checkpoint", tmp_path / "checkpoint")
+    return replace(settled, folder=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def secure_search(search: Elasticsearch, authority: trustme.CA) -> Iterator[SecureSearch]:
+    def reads(method: str, path: str) -> bool:
+        return method in {"GET", "HEAD"} or path.split("?", maxsplit=1)[0].endswith("/_search")
+
+    accounts = Accounts(
+        passwords={"elf": PASSWORD, "reader": PASSWORD, "nobody": PASSWORD},
+        api_keys={"key": "Zm9vOmJhcg=="},
+        rights={"elf": anything, "key": anything, "reader": reads, "nobody": lambda _method, _path: False},
+    )
+    with SecureSearch(search.url, authority.issue_cert("127.0.0.1"), accounts) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> dict[str, str]:
+    """Files that settings name, by what they hold."""
+    folder = tmp_path_factory.mktemp("files")
+    contents = {
+        "ca": authority.cert_pem.bytes(),
+        "another-ca": trustme.CA().cert_pem.bytes(),
+        "garbage": b"no certificate\n",
+        "empty": b"",
+        "password": PASSWORD.encode(),
+        "wrong-password": b"wrong horse",
+        "api-key": b"Zm9vOmJhcg==",
+        "wrong-api-key": b"d3Jvbmc6a2V5",
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return {name: str(folder / name) for name in contents}
+
+
+@pytest.fixture(scope="module")
+def users(secure_broker: Kafka, search: Elasticsearch, tmp_path_factory: pytest.TempPathFactory) -> Kafka:
+    """The broker with topics `secure-train` and `secure-test`, and users with and without rights on them."""
+    stream = Stream("secure", secure_broker, search, tmp_path_factory.mktemp("secure"))
+    stream.create_topics()
+    stream.produce(train=synthetic(30, seed=1))
+    topics = (stream.train, stream.test)
+    for user in ("reader", "looker", "stranger"):
+        add_user(secure_broker, user, PASSWORD)
+    allow(secure_broker, "reader", topics)
+    allow(secure_broker, "looker", topics, AclOperation.DESCRIBE)
+    return secure_broker
+
+
+def start(app: Repeated, stream: Stream, *flags: str) -> Ending:
+    return app.start([*stream.flags, "--available-now", "--server-timeout-s", "1", *flags])
+
+
+def test_a_wrong_setting_ends_the_program_at_once_with_a_line_for_each() -> None:
+    """The unit tests have the lines; here it is the real program, with nothing else on its standard error."""
+    command = [sys.executable, "-m", "streaming_regression", "--features", "a:int", "--learner", "ols"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == CONFIG
+    assert done.stdout == ""
+    first, second = done.stderr.splitlines()
+    assert " ERROR --features / FEATURES: 'a:int' looks like a name with a type" in first
+    assert second.startswith("--learner / LEARNER: Input should be 'rls' or 'sgd' (found 'ols')")
+
+
+def test_without_java_the_app_says_so(settled: Stream, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "streaming_regression", *settled.flags]
+    environment = {"PATH": "/usr/bin:/bin", "JAVA_HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+    assert done.returncode == CONFIG
+    assert "Traceback" not in done.stderr
+    assert "needs Java 17 or newer on the PATH, or where JAVA_HOME points to" in done.stderr.splitlines()[-1]
+
+
+# Kafka
+
+
+def test_brokers_that_are_away_are_waited_for_and_named(app: Repeated, settled: Stream) -> None:
+    for address in (f"127.0.0.1:{free_port()}", "no-such-host.invalid:9092"):
+        done = start(app, settled, "--kafka-bootstrap", address)
+        assert done.code == UNAVAILABLE
+        assert done.sentence.startswith(
+            f"Kafka at {address} (--kafka-bootstrap / KAFKA_BOOTSTRAP) does not answer, or does not speak PLAINTEXT "
+            "(--kafka-security-protocol); gave up after "
+        )
+        assert done.sentence.endswith(" s (--server-timeout-s)")
+
+
+@pytest.mark.parametrize("role", ["train", "test"])
+def test_a_missing_topic_is_named_with_its_setting(app: Repeated, settled: Stream, role: str) -> None:
+    done = start(app, settled, f"--kafka-{role}-topic", "absent")
+    assert done.code == CONFIG
+    assert f"has no topic absent: create it, or correct --kafka-{role}-topic / KAFKA_{role.upper()}_TOPIC" in (
+        done.sentence
+    )
+
+
+KAFKA_SECURITY: dict[str, tuple[dict[str, str], int, str]] = {
+    "another CA": (
+        {"kafka_ca_file": "another-ca"},
+        CONFIG,
+        "the TLS handshake failed: check that --kafka-ca-file ({another-ca}) is the CA of the broker's certificate",
+    ),
+    "no CA": ({"kafka_ca_file": ""}, CONFIG, "check that --kafka-ca-file (not set) is the CA"),
+    "a CA file without a certificate": (
+        {"kafka_ca_file": "garbage"},
+        CONFIG,
+        "--kafka-ca-file / KAFKA_CA_FILE: No matching CERTIFICATE entries in PEM file",
+    ),
+    "a wrong password": (
+        {"kafka_password_file": "wrong-password"},
+        CONFIG,
+        "refused the login of user reader: check --kafka-user, --kafka-password-file and --kafka-sasl-mechanism",
+    ),
+    "an empty password file": (
+        {"kafka_password_file": "empty"},
+        CONFIG,
+        "--kafka-password-file / KAFKA_PASSWORD_FILE: {empty} is empty",
+    ),
+    "an unknown user": ({"kafka_user": "ghost"}, CONFIG, "refused the login of user ghost"),
+    "another mechanism": ({"kafka_sasl_mechanism": "PLAIN"}, CONFIG, "refused the login of user reader"),
+    "no login": ({"kafka_security_protocol": "SSL"}, UNAVAILABLE, "does not speak SSL (--kafka-security-protocol)"),
+    "no TLS": ({"kafka_security_protocol": "PLAINTEXT"}, UNAVAILABLE, "does not speak PLAINTEXT"),
+    "no rights on the topics": (
+        {"kafka_user": "stranger"},
+        REFUSED,
+        "does not let user stranger read topic secure-train: it needs the ACL Read on it",
+    ),
+    "rights to look at the topics only": (
+        {"kafka_user": "looker"},
+        REFUSED,
+        "does not let user looker read topic secure-train,secure-test: it needs the ACL Read on it",
+    ),
+}
+
+
+def kafkas_security(users: Kafka, checkpoint: Path, files: dict[str, str], **changed: str) -> list[str]:
+    settings = {
+        "kafka_bootstrap": users.secure_bootstrap,
+        "kafka_security_protocol": "SASL_SSL",
+        "kafka_ca_file": "ca",
+        "kafka_user": "reader",
+        "kafka_password_file": "password",
+        "kafka_train_topic": "secure-train",
+        "kafka_test_topic": "secure-test",
+        "index_prefix": "secure",
+        "checkpoint": str(checkpoint),
+    }
+    return flags(settings | changed, files)
+
+
+@pytest.mark.parametrize("case", KAFKA_SECURITY)
+def test_kafkas_security(
+    app: Repeated, settled: Stream, tmp_path: Path, users: Kafka, files: dict[str, str], case: str
+) -> None:
+    changed, code, text = KAFKA_SECURITY[case]
+    done = start(app, settled, *kafkas_security(users, tmp_path / "checkpoint", files, **changed))
+    assert done.code == code
+    assert text.format_map(files) in done.sentence
+
+
+def test_the_right_to_read_both_topics_is_all_that_kafka_asks_for(
+    app: Repeated, settled: Stream, tmp_path: Path, users: Kafka, files: dict[str, str]
+) -> None:
+    """None on consumer groups: Spark assigns partitions itself and keeps the offsets itself."""
+    done = start(app, settled, *kafkas_security(users, tmp_path / "checkpoint", files))
+    assert done.code == 0, done.log
+    assert "batch 0: 30 rows, 0 invalid" in done.log
+
+
+# Elasticsearch
+
+
+def test_an_elasticsearch_that_is_away_is_waited_for_and_named(app: Repeated, settled: Stream) -> None:
+    for url in (f"http://127.0.0.1:{free_port()}", "http://no-such-host.invalid:9200"):
+        done = start(app, settled, "--elasticsearch-url", url)
+        assert done.code == UNAVAILABLE
+        assert done.sentence.startswith(
+            f"Elasticsearch at {url} (--elasticsearch-url / ELASTICSEARCH_URL) cannot be reached; gave up after "
+        )
+
+
+def test_a_red_elasticsearch_is_waited_for_and_named(app: Repeated, settled: Stream) -> None:
+    with Client(settled.search.url) as client:
+        nowhere = {"index.routing.allocation.require._name": "nowhere", "number_of_replicas": 0}
+        client.indices.create(index="homeless", settings=nowhere, wait_for_active_shards=0)
+        try:
+            done = start(app, settled)
+        finally:
+            client.indices.delete(index="homeless")
+    assert done.code == UNAVAILABLE
+    assert "is red: some of its primary shards are not assigned (GET _cluster/allocation/explain" in done.sentence
+
+
+ELASTICSEARCH_SECURITY: dict[str, tuple[dict[str, str], int, str]] = {
+    "another CA": (
+        {"elasticsearch_ca_file": "another-ca"},
+        CONFIG,
+        "--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {another-ca} does not vouch for the certificate of "
+        "Elasticsearch at {url}",
+    ),
+    "no CA": ({"elasticsearch_ca_file": ""}, CONFIG, "the system’s CA store does not vouch for the certificate"),
+    "a CA file without a certificate": (
+        {"elasticsearch_ca_file": "garbage"},
+        CONFIG,
+        "--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {garbage} holds no certificate in PEM form",
+    ),
+    "a certificate for another name": (
+        {"elasticsearch_url": "https://localhost:{port}"},
+        CONFIG,
+        "certificate is not valid for 'localhost'",
+    ),
+    "https, but http is spoken": (
+        {"elasticsearch_url": "{https-of-plain}", "elasticsearch_ca_file": ""},
+        CONFIG,
+        "(--elasticsearch-url / ELASTICSEARCH_URL) does not speak https: is it http://?",
+    ),
+    "http, but https is spoken": (
+        {"elasticsearch_url": "http://127.0.0.1:{port}", "elasticsearch_ca_file": ""},
+        UNAVAILABLE,
+        "cannot be reached",
+    ),
+    "a wrong password": (
+        {"elasticsearch_password_file": "wrong-password"},
+        CONFIG,
+        "refused the login: check --elasticsearch-user and --elasticsearch-password-file, or",
+    ),
+    "an empty password": (
+        {"elasticsearch_password_file": "empty"},
+        CONFIG,
+        "--elasticsearch-password-file / ELASTICSEARCH_PASSWORD_FILE: {empty} is empty",
+    ),
+    "no login": (
+        {"elasticsearch_user": "", "elasticsearch_password_file": ""},
+        CONFIG,
+        "refused the login",
+    ),
+    "a wrong API key": (
+        {"elasticsearch_user": "", "elasticsearch_password_file": "", "elasticsearch_api_key_file": "wrong-api-key"},
+        CONFIG,
+        "or --elasticsearch-api-key-file",
+    ),
+    "no rights": ({"elasticsearch_user": "nobody"}, REFUSED, "does not let user nobody do this: action"),
+    "rights to read only": (
+        {"elasticsearch_user": "reader"},
+        REFUSED,
+        "its role needs the cluster rights monitor and manage_index_templates, and all rights on the prefix's indices",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ELASTICSEARCH_SECURITY)
+def test_elasticsearchs_security(
+    app: Repeated, settled: Stream, secure_search: SecureSearch, files: dict[str, str], case: str
+) -> None:
+    changed, code, text = ELASTICSEARCH_SECURITY[case]
+    places = {
+        "url": secure_search.url,
+        "port": secure_search.url.rpartition(":")[2],
+        "https-of-plain": settled.search.url.replace("http:", "https:"),
+    }
+    settings = {
+        "elasticsearch_url": secure_search.url,
+        "elasticsearch_ca_file": "ca",
+        "elasticsearch_user": "elf",
+        "elasticsearch_password_file": "password",
+    }
+    changed = {name: value.format_map(places) for name, value in changed.items()}
+    done = start(app, settled, *flags(settings | changed, files))
+    assert done.code == code
+    assert text.format_map(places | files) in done.sentence
+
+
+def test_an_address_where_something_else_answers_is_no_elasticsearch(app: Repeated, settled: Stream) -> None:
+    done = start(app, settled, "--elasticsearch-url", f"{settled.search.url}/proxy")
+    assert done.code == REFUSED
+    assert "(--elasticsearch-url / ELASTICSEARCH_URL) refused a request" in done.sentence
+
+
+# The checkpoint
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"features": "x0,x1"}, "holds a model with features x0,x1,x2, but --features is x0,x1: set it back, or start"),
+        ({"features": "x0,x2,x1"}, "but --features is x0,x2,x1"),
+        ({"label": "z"}, "holds a model with label y, but --label is z: set it back, or start anew with another"),
+        ({"learner": "sgd"}, "holds a model with learner rls, but --learner is sgd"),
+        (
+            {"kafka_train_topic": "settled-test", "kafka_test_topic": "settled-train"},
+            "but --kafka-train-topic and --kafka-test-topic is settled-test,settled-train",
+        ),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(
+    app: Repeated, resumed: Stream, changed: dict[str, str], text: str
+) -> None:
+    done = start(app, resumed, *flags(changed, {}))
+    assert done.code == REFUSED
+    assert done.sentence.startswith(f"checkpoint {resumed.folder}/checkpoint holds a model with ")
+    assert text in done.sentence
+    assert done.sentence.endswith("start anew with another --checkpoint and --index-prefix")
+
+
+def truncated(checkpoint: Path) -> None:
+    state = checkpoint / "model" / "0.json"
+    state.write_bytes(state.read_bytes()[:-40])
+
+
+def emptied(checkpoint: Path) -> None:
+    (checkpoint / "model" / "0.json").write_text("")
+
+
+def of_another_size(checkpoint: Path) -> None:
+    state = json.loads((checkpoint / "model" / "0.json").read_text())
+    state["weights"].pop()
+    (checkpoint / "model" / "0.json").write_text(json.dumps(state))
+
+
+def of_another_format(checkpoint: Path) -> None:
+    state = json.loads((checkpoint / "model" / "0.json").read_text())
+    (checkpoint / "model" / "0.json").write_text(json.dumps(state | {"format": 99}))
+
+
+def without_model(checkpoint: Path) -> None:
+    (checkpoint / "model" / "0.json").unlink()
+
+
+def without_offsets(checkpoint: Path) -> None:
+    """As if someone had deleted Spark's part, to begin anew."""
+    for part in ("offsets", "commits", "sources"):
+        shutil.rmtree(checkpoint / part)
+
+
+def without_run(checkpoint: Path) -> None:
+    (checkpoint / "metadata").unlink()
+
+
+def with_damaged_run(checkpoint: Path) -> None:
+    (checkpoint / "metadata").write_text('{"id":')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (truncated, "model/0.json of the checkpoint is damaged ("),
+        (emptied, "model/0.json of the checkpoint is damaged ("),
+        (of_another_size, "model/0.json of the checkpoint is damaged ("),
+        (of_another_format, "holds a model with format 99, but (written by another version of this program) is 1"),
+        (without_model, "model/0.json is missing, so batch 1 has no model to start from: restore the folder, or start"),
+        (without_offsets, "is not whole: there is model/0.json, but not both metadata and offsets/0"),
+        (without_run, "is not whole: there is model/0.json, but not both metadata and offsets/0"),
+        (with_damaged_run, "checkpoint/metadata of the checkpoint cannot be read: Checksum error"),
+    ],
+)
+def test_a_spoilt_checkpoint_is_refused(
+    app: Repeated, resumed: Stream, spoil: Callable[[Path], None], text: str
+) -> None:
+    """Never taken for a new run: that would write over what is there, or leave out records that seem to be done."""
+    resumed.produce(train=synthetic(3, seed=3))
+    spoil(resumed.folder / "checkpoint")
+    done = start(app, resumed)
+    assert done.code == REFUSED
+    assert text in done.sentence
+    assert done.sentence.endswith("start anew with another --checkpoint and --index-prefix")
+
+
+@pytest.mark.parametrize("place", ["{file}/checkpoint", "/proc/checkpoint", "nosuch://bucket/checkpoint", "s3a://b/c"])
+def test_a_checkpoint_that_cannot_be_written_is_named(
+    app: Repeated, settled: Stream, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    checkpoint = place.format(file=tmp_path / "file")
+    done = app.start([*settled.flags, "--available-now", "--index-prefix", "unwritten", "--checkpoint", checkpoint])
+    assert done.code == CONFIG
+    assert done.sentence.startswith(f"--checkpoint / CHECKPOINT: {checkpoint} cannot be used: ")
+    assert done.sentence.endswith("; name a folder or URI that can be written")
+
+
+# One run per prefix
+
+
+def test_a_new_checkpoint_over_another_runs_documents_is_refused_with_three_ways_out(
+    app: Repeated, settled: Stream, tmp_path: Path
+) -> None:
+    """Nor are the index templates changed: they are those of the run whose documents these are."""
+    (old,) = {point["run"] for point in settled.documents("points")}
+    new = replace(settled, folder=tmp_path)
+    done = start(app, new, "--features", "x0")
+    assert done.code == REFUSED
+    assert f"holds documents of run {old}, but this checkpoint is new" in done.sentence
+    for way in ("restore that run's checkpoint (--checkpoint)", "take another --index-prefix", "with --replace-run"):
+        assert way in done.sentence
+    with Client(settled.search.url) as client:
+        (template,) = client.indices.get_index_template(name="settled-points")["index_templates"]
+    mapping = template["index_template"]["template"]["mappings"]["properties"]
+    assert set(mapping["x"]["properties"]) == {"x0", "x1", "x2"}
+
+
+def test_replace_run_deletes_the_other_runs_documents_first(app: Repeated, stream: Stream) -> None:
+    stream.features, stream.label = ("x0", "x1", "x2"), "y"
+    stream.create_topics()
+    stream.produce(train=synthetic(90, seed=1))
+    assert start(app, stream).code == 0
+    (old,) = {point["run"] for point in stream.documents("points")}
+    shutil.rmtree(stream.folder / "checkpoint")
+
+    done = start(app, stream, "--replace-run")
+    assert done.code == 0, done.log
+    assert f"--replace-run: deleting {stream.prefix}-metrics-" in done.log
+    for kind in ("points", "metrics", "models"):
+        documents = stream.documents(kind)
+        assert documents
+        (new,) = {document["run"] for document in documents}
+        assert new != old
+    assert stream.count("points") == 90
+    again = start(app, stream, "--replace-run")  # which a chart may leave set
+    assert again.code == 0
+    assert "deleting" not in again.log
+    assert stream.count("points") == 90
+
+
+# Lost offsets
+
+
+def test_records_that_were_deleted_before_they_were_read_end_the_stream(app: Repeated, stream: Stream) -> None:
+    stream.features, stream.label = ("x0", "x1", "x2"), "y"
+    stream.create_topics()
+    stream.produce(train=synthetic(30, seed=1))
+    assert start(app, stream).code == 0
+    stream.produce(train=synthetic(30, seed=2))
+    admin = AdminClient({"bootstrap.servers": stream.broker.bootstrap, "log_level": 0})
+    (deleted,) = admin.delete_records([TopicPartition(stream.train, 1, 15)]).values()
+    deleted.result()
+
+    ending = start(app, stream)
+    assert ending.code == REFUSED
+    assert ending.sentence.startswith(
+        "records that were not yet read are gone from Kafka (deleted by retention, or the topic was made anew): "
+    )
+    assert f"{stream.train}-1" in ending.sentence
+    assert "another --checkpoint and --index-prefix, and give the topics a longer retention.ms" in ending.sentence
+    assert stream.count("points") == 30
+
+
+@pytest.mark.parametrize("records", [0, 10, 600])
+def test_a_topic_that_was_made_anew_ends_the_stream(app: Repeated, stream: Stream, records: int) -> None:
+    """However many records it has by now: where there are more than were read before, no offset is out of range."""
+    stream.features, stream.label = ("x0", "x1", "x2"), "y"
+    stream.create_topics()
+    stream.produce(train=synthetic(300, seed=1), test=synthetic(3, seed=2))
+    assert start(app, stream).code == 0
+    admin = AdminClient({"bootstrap.servers": stream.broker.bootstrap, "log_level": 0})
+    (deleted,) = admin.delete_topics([stream.train]).values()
+    deleted.result()
+    wait_until(lambda: "" if stream.train not in admin.list_topics().topics else f"{stream.train} is still there", 30)
+    stream.create_topics()
+    stream.produce(train=synthetic(records, seed=3))
+
+    ending = start(app, stream)
+    assert ending.code == REFUSED
+    assert ending.sentence.startswith(f"topic {stream.train} was deleted and made anew since the stream began")
+    assert ending.sentence.endswith("with another --checkpoint and --index-prefix")
+    assert stream.count("points") == 303
+
+
+def flags(settings: dict[str, str], files: dict[str, str]) -> list[str]:
+    """The flags of settings that are not empty; names of `files` stand for their paths."""
+    return [
+        part
+        for name, value in settings.items()
+        if value
+        for part in (f"--{name.replace('_', '-')}", files.get(value, value))
+    ]

@@ -1,0 +1,284 @@
+"""A restart finds what its run has written, and sends the rest: no record twice, none missing.
+
+The topics are simulated: a list of records a partition, as the brokers hold it.
+"""
+
+import itertools
+from fractions import Fraction
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from producer.delivery import deliver
+from producer.errors import Interrupted, Refused
+from producer.layout import Layout, Place
+from producer.resume import Chunk, Mark, Written, read_mark, search, stamp
+from producer.settings import load
+from producer.summary import Summary
+
+LAYOUT = Layout(Fraction(1, 5), 3, 2)
+PLACE = Place(False, 1)
+
+
+class Partition:
+    """What a partition holds, by offset; None stands for a record that no run has written."""
+
+    def __init__(self, records=(), place=PLACE):
+        self.place = place
+        self.records = {}
+        self.reads = 0
+        for run, seq in records:
+            self.append(run, seq)
+
+    def append(self, run, seq):
+        self.put(run and (stamp(run, LAYOUT)(seq), b""))
+
+    def put(self, record):
+        self.records[len(self.records)] = record
+
+    def read(self, run, begin, end):
+        """Return what the range holds, as `Topics` does."""
+        self.reads += end - begin
+        marks = [
+            read_mark(self.place, offset, *self.records[offset]) if self.records[offset] else None
+            for offset in range(begin, end)
+            if offset in self.records
+        ]
+        own = [mark for mark in marks if mark and mark.run == run]
+        return Chunk(marks[0] if marks else None, own[-1] if own else None)
+
+    def find(self, run):
+        """Search the partition for a run."""
+        steps = search(min(self.records, default=0), max(self.records, default=-1) + 1)
+        try:
+            wanted = next(steps)
+            while True:
+                wanted = steps.send(self.read(run, *wanted))
+        except StopIteration as end:
+            return end.value
+
+
+def seqs():
+    """Return what a run writes to `PLACE`, in order."""
+    return (LAYOUT.seq(PLACE, index) for index in itertools.count())
+
+
+@st.composite
+def partitions(draw):
+    """A partition that several runs and others have written to, in turns; its beginning may be deleted."""
+    runs = {run: seqs() for run in ("a", "b", "c")}
+    partition = Partition()
+    turns = st.tuples(st.sampled_from(["a", "b", "c", None]), st.sampled_from([1, 2, 99, 100, 101, 150, 700]))
+    for run, count in draw(st.lists(turns, max_size=12)):
+        for _ in range(count):
+            partition.append(run, next(runs[run]) if run else None)
+    for offset in range(draw(st.just(0) | st.integers(0, len(partition.records)))):
+        del partition.records[offset]
+    holes = draw(st.sets(st.sampled_from(sorted(partition.records)), max_size=5)) if partition.records else set()
+    for offset in holes - {max(partition.records, default=None)}:
+        del partition.records[offset]
+    return partition
+
+
+@given(partitions(), st.sampled_from(["a", "b", "c", "new"]))
+@settings(max_examples=150, deadline=None)
+def test_search_finds_the_last_record_of_the_run_whatever_else_is_there(partition, run):
+    own = [
+        mark
+        for offset, record in sorted(partition.records.items())
+        if record and (mark := read_mark(PLACE, offset, *record)).run == run
+    ]
+    assert partition.find(run) == (own[-1] if own else None)
+
+
+def test_search_does_not_jump_over_the_run_between_two_parts_of_another():
+    other = seqs()
+    first, second = list(itertools.islice(other, 500)), list(itertools.islice(other, 500))
+    partition = Partition([*[("other", seq) for seq in first], ("own", 1), *[("other", seq) for seq in second]])
+    assert partition.find("own").offset == 500
+
+
+def test_search_for_a_new_run_reads_little_of_each_run_that_is_there():
+    runs = [(f"run {number}", seq) for number in range(20) for seq in itertools.islice(seqs(), 10_000)]
+    partition = Partition(runs)
+    assert partition.find("new") is None
+    assert partition.reads <= 20 * 101
+
+
+def test_search_reads_little_where_the_run_is_the_last():
+    partition = Partition([("own", seq) for seq in itertools.islice(seqs(), 100_000)])
+    assert partition.find("own").offset == 99_999
+    assert partition.reads == 100
+
+
+def test_search_reads_all_records_from_elsewhere():
+    partition = Partition([("own", 1), *[(None, None)] * 5000])
+    assert partition.find("own").offset == 0
+
+
+@given(st.dictionaries(st.sampled_from(["run", "seq", "layout", "x"]), st.none() | st.text() | st.binary()))
+def test_any_headers_are_a_mark_or_none(headers):
+    mark = read_mark(PLACE, 0, headers, b"")
+    assert mark is None or isinstance(mark.fits, bool)
+
+
+@given(st.text(min_size=1), st.integers(0, 10**15))
+def test_read_mark_inverts_stamp(run, seq):
+    mark = read_mark(PLACE, 5, stamp(run, LAYOUT)(seq), b"v")
+    assert mark == Mark(PLACE, 5, run, seq, LAYOUT, b"v")
+
+
+class Killed(Exception):
+    pass
+
+
+class Topics:
+    """All partitions, with what stands for Kafka's producer: it appends in order, and may be killed.
+
+    Then of what was handed over each partition has only a prefix: what was under way is lost.
+    """
+
+    def __init__(self):
+        self.partitions = {place: Partition(place=place) for place in LAYOUT.places()}
+        self.under_way = []
+
+    def look(self, run):
+        self.written = Written(run, LAYOUT)
+        found = {place: partition.find(run) for place, partition in self.partitions.items()}
+        self.written.adopt(found, LAYOUT.test, LAYOUT.places())
+
+    def settle(self):
+        pass
+
+    def send(self, _seq, topic, partition, value, headers):
+        self.under_way.append((Place(topic == "test", partition), (headers, value)))
+        if self.kill_at is not None and len(self.under_way) > self.kill_at:
+            raise Killed
+        self.summary.sent += 1
+
+    def flush(self):
+        self.land(self.under_way)
+
+    drain = flush
+
+    def serve(self):
+        pass
+
+    def land(self, records):
+        for place, record in records:
+            self.partitions[place].put(record)
+        self.under_way = []
+
+    def crash(self, kept):
+        """Lose what was under way but for a prefix in each partition, `kept[place]` records long."""
+        under_way = self.under_way
+        for place in self.partitions:
+            self.land([record for record in under_way if record[0] == place][: kept[place]])
+
+    def program(self, rows, *, run="own", count=None, kill_at=None):
+        """Run the program once; return its summary."""
+        self.look(run)
+        self.kill_at = kill_at
+        self.summary = Summary(run, {"train": 0, "test": 0})
+        options = ["--source", "flights", *(["--count", str(count)] if count else [])]
+        source = SimpleNamespace(rows=lambda start: iter(rows[start:]))
+        deliver(load(options), source, self, self)
+        return self.summary
+
+    def missing_and_repeated(self, rows, run="own"):
+        """Return what is not exactly once, in order and unchanged in its place."""
+        wrong = []
+        for place, partition in self.partitions.items():
+            should = [(seq, row) for seq, row in enumerate(rows) if LAYOUT.locate(seq)[0] == place]
+            marks = [read_mark(place, offset, *record) for offset, record in partition.records.items()]
+            found = [(mark.seq, mark.value) for mark in marks if mark.run == run]
+            if found != should:
+                wrong.append((place, found, should))
+        return wrong
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_killed_anywhere_a_run_ends_with_every_record_once(data):
+    """Another run may write between the crashes."""
+    rows = [b"row %d" % number for number in range(data.draw(st.integers(0, 300)))]
+    others = [b"other %d" % number for number in range(200)]
+    topics = Topics()
+    for kill_at in data.draw(st.lists(st.integers(0, 100), max_size=5)):
+        try:
+            topics.program(rows, kill_at=kill_at)
+        except Killed:
+            topics.crash({place: data.draw(st.integers(0, 40)) for place in topics.partitions})
+        if data.draw(st.booleans()):
+            topics.program(others, run="other", count=data.draw(st.integers(1, 200)))
+    before = sum(len(topics.partitions[place].records) for place in topics.partitions)
+    topics.look("own")
+    written = topics.written.count
+    summary = topics.program(rows)
+    assert topics.missing_and_repeated(rows) == []
+    assert (summary.skipped, summary.sent) == (written, len(rows) - written)
+    assert sum(len(partition.records) for partition in topics.partitions.values()) == before + summary.sent
+
+
+def test_a_run_can_be_made_longer_and_a_shorter_one_sends_nothing():
+    rows = [b"%d" % number for number in range(100)]
+    topics = Topics()
+    assert topics.program(rows, count=40).sent == 40
+    assert topics.missing_and_repeated(rows[:40]) == []
+    assert topics.program(rows, count=30).sent == 0
+    assert topics.summary.skipped == 30
+    assert topics.program(rows, count=70).sent == 30
+    assert topics.program(rows).sent == 30
+    assert topics.missing_and_repeated(rows) == []
+
+
+def test_another_source_under_the_same_name_is_refused():
+    rows = [b"%d" % number for number in range(100)]
+    topics = Topics()
+    topics.program(rows)
+    with pytest.raises(Refused, match=r"run 'own' of another source.*--run / RUN\): its record 9\d is not"):
+        topics.program([b"x" + row for row in rows])
+    with pytest.raises(Refused, match="it has a record 99, the source has none of that number"):
+        topics.program(rows[:50])
+    assert topics.missing_and_repeated(rows) == []
+
+
+def test_a_signal_delivers_what_is_under_way():
+    rows = [b"%d" % number for number in range(100)]
+    topics = Topics()
+
+    def interrupted(_):
+        yield from rows[:60]
+        raise Interrupted(15)
+
+    topics.look("own")
+    topics.kill_at, topics.summary = None, Summary("own", {"train": 0, "test": 0})
+    with pytest.raises(Interrupted):
+        deliver(load(["--source", "flights"]), SimpleNamespace(rows=interrupted), topics, topics)
+    assert topics.missing_and_repeated(rows[:60]) == []
+
+
+def adopt(layout, *, seq=0, share=LAYOUT.test, place=None):
+    written = Written("own", LAYOUT)
+    mark = Mark(place or layout.locate(seq)[0], 0, "own", seq, layout, b"")
+    assert written.adopt({mark.place: mark}, share, Layout(Fraction(1, 5), 4, 4).places())
+    return written
+
+
+def test_a_run_keeps_its_partitions_when_the_topics_have_more_now():
+    assert adopt(LAYOUT).layout == LAYOUT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layout": LAYOUT, "share": Fraction(1, 3)}, "begun with --test-fraction / TEST_FRACTION 1/5, found 1/3"),
+        ({"layout": Layout(Fraction(1, 5), 5, 2)}, "begun with other topics or with more partitions"),
+        ({"layout": LAYOUT, "place": Place(True, 0)}, "begun with other topics or with more partitions"),
+    ],
+)
+def test_a_run_that_was_begun_otherwise_is_refused(arguments, message):
+    with pytest.raises(Refused, match=message):
+        adopt(**arguments)

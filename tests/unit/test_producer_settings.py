@@ -1,0 +1,136 @@
+"""The producer's settings: a flag beats the environment, and what is wrong is said in one line each."""
+
+from fractions import Fraction
+
+import pytest
+
+from producer.__main__ import main
+from producer.errors import ConfigError
+from producer.settings import Settings, load
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for field in Settings.model_fields:
+        monkeypatch.delenv(field.upper(), raising=False)
+
+
+def messages(*argv):
+    with pytest.raises(ConfigError) as caught:
+        load(argv)
+    return str(caught.value).splitlines()
+
+
+def test_flag_beats_environment_beats_default(monkeypatch):
+    assert load([]).kafka_bootstrap == "localhost:9092"
+    monkeypatch.setenv("KAFKA_BOOTSTRAP", "a:1")
+    assert load([]).kafka_bootstrap == "a:1"
+    assert load(["--kafka-bootstrap", "b:2,[::1]:3"]).kafka_bootstrap == "b:2,[::1]:3"
+
+
+def test_empty_environment_variable_counts_as_unset(monkeypatch):
+    monkeypatch.setenv("COUNT", "")
+    assert load([]).count is None
+
+
+@pytest.mark.parametrize(("text", "share"), [("0.2", Fraction(1, 5)), ("1/3", Fraction(1, 3)), ("0", 0), ("1", 1)])
+def test_test_fraction_is_exact(text, share):
+    assert load(["--test-fraction", text]).test_fraction == share
+
+
+def test_lists_are_separated_by_commas(monkeypatch):
+    monkeypatch.setenv("FEATURES", "a, b")
+    settings = load(["--weights=-1,2.5"])
+    assert (settings.features, settings.weights) == (("a", "b"), (-1.0, 2.5))
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["--count", "x"], "--count / COUNT: found 'x': should be a whole number"),
+        (["--count", "0"], "--count / COUNT: found '0': should be greater than 0"),
+        (["--rate", "-1"], "--rate / RATE: found '-1': should be greater than or equal to 0"),
+        (["--rate", "nan"], "--rate / RATE: found 'nan': should be a finite number"),
+        (["--source", "x"], "--source / SOURCE: found 'x': should be 'synthetic', 'flights' or 'ndjson'"),
+        (["--weights", "1,x,3"], "--weights / WEIGHTS: found 'x': should be a number"),
+        (["--weights", "1,2"], "--weights / WEIGHTS: found 2 numbers: should be 3, one a feature"),
+        (["--features", "a,b,y"], "--features / FEATURES: found a,b,y and the label y: should be different names"),
+        (
+            ["--drift-row", "3"],
+            "--drift-weights / DRIFT_WEIGHTS: found nothing: --drift-row and --drift-weights belong together",
+        ),
+        (["--test-fraction", "1.5"], "--test-fraction / TEST_FRACTION: found '1.5': should be less than or equal to 1"),
+        (
+            ["--test-fraction", "1/0"],
+            "--test-fraction / TEST_FRACTION: found '1/0': should be a number from 0 to 1, such as 0.2 or 1/5",
+        ),
+        (
+            ["--kafka-bootstrap", "here"],
+            "--kafka-bootstrap / KAFKA_BOOTSTRAP: found 'here': should be host:port or host:port,host:port",
+        ),
+        (
+            ["--kafka-train-topic", "a b"],
+            "--kafka-train-topic / KAFKA_TRAIN_TOPIC: found 'a b': should be a topic's name: letters, digits, '.', '_' "
+            "and '-'",
+        ),
+        (
+            ["--kafka-test-topic", "train"],
+            "--kafka-test-topic / KAFKA_TEST_TOPIC: found 'train', the train topic: should be another one",
+        ),
+        (
+            ["--kafka-ca-file", "/not/there"],
+            "--kafka-ca-file / KAFKA_CA_FILE: found '/not/there': should be a file that exists",
+        ),
+        (
+            ["--source", "ndjson"],
+            "--input-file / INPUT_FILE: found nothing: --source ndjson needs a file, or - for standard input",
+        ),
+        (
+            ["--source", "ndjson", "--input-file", "/not/there"],
+            "--input-file / INPUT_FILE: found '/not/there': should be a file that exists, or - for standard input",
+        ),
+        (["--input-file", "-"], "--input-file / INPUT_FILE: found '-': only --source ndjson reads a file"),
+    ],
+)
+def test_message_names_setting_and_what_is_right(argv, line):
+    assert messages(*argv) == [line]
+
+
+def test_other_sources_do_not_mind_what_belongs_to_synthetic(monkeypatch):
+    """FEATURES may be set for the streaming regression, which reads it too."""
+    monkeypatch.setenv("FEATURES", "dep_delay,distance")
+    assert load(["--source", "flights"]).source == "flights"
+
+
+def test_every_wrong_setting_has_its_line():
+    assert messages("--kafka-security-protocol", "SASL_SSL") == [
+        "--kafka-user / KAFKA_USER: found nothing: SASL_SSL needs the user's name",
+        "--kafka-password-file / KAFKA_PASSWORD_FILE: found nothing: SASL_SSL needs a file that holds the password",
+    ]
+    assert len(messages("--count", "x", "--rate", "y", "--source", "z")) == 3
+
+
+def test_unknown_flag_is_named_without_its_value():
+    """Someone may try to give a password as a flag: it must not reach the log."""
+    (line,) = messages("--kafka-password=hidden", "--kafka-passwort", "hidden")
+    assert "--kafka-password --kafka-passwort" in line
+    assert "hidden" not in line
+
+
+def test_wrong_setting_ends_the_program_with_2_and_one_line(capfd):
+    assert main(["--count", "x"]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.endswith("ERROR   --count / COUNT: found 'x': should be a whole number\n")
+    assert len(err.splitlines()) == 1
+
+
+def test_help_explains_every_setting(capfd):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    text = " ".join(capfd.readouterr().out.split())
+    for name, field in Settings.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in text
+        assert field.description
+    assert text.count("(default: ") == len(Settings.model_fields)
