@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -50,8 +51,7 @@ def run(settings: Settings, stop: Stop) -> None:
     with connection.open() as client, tempfile.TemporaryDirectory(prefix="streaming-regression-") as private:
         password_file = kafka.readable_password(settings, Path(private))
         sink.wait(connection, client)
-        with _session(settings) as spark:
-            stop.install()  # again: Spark has put its own in place
+        with _session(settings, stop) as spark:
             if password_file != settings.kafka_password_file and not str(spark.sparkContext.master).startswith("local"):
                 raise ConfigError(
                     f"--kafka-password-file / KAFKA_PASSWORD_FILE: {settings.kafka_password_file} must hold the "
@@ -74,7 +74,10 @@ def run(settings: Settings, stop: Stop) -> None:
             while True:
                 with stop.deferred(regression.stopping):
                     done = _stream(spark, settings, options, regression)
-                if done or regression.stopping.is_set():
+                if regression.stopping.is_set():
+                    log.info("stopped, as told")
+                    return
+                if done:
                     return
                 brokers.check()
 
@@ -154,7 +157,7 @@ def _explain(error: StreamingQueryException, settings: Settings, regression: Reg
 
 
 @contextmanager
-def _session(settings: Settings) -> Iterator[SparkSession]:
+def _session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else the workers take the first python3 of the path
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # no spark-submit around this: Spark is on this machine alone
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -182,7 +185,9 @@ def _session(settings: Settings) -> Iterator[SparkSession]:
     builder = SparkSession.builder
     for key, value in options.items():
         builder = builder.config(key, value)
-    with logs.relayed(settings.log_format):
+    told = threading.Event()
+    # A JVM whose start is broken off stays; one that is up ends when this process does.
+    with logs.relayed(settings.log_format), stop.deferred(told):
         try:
             spark = builder.getOrCreate()
         except PySparkRuntimeError as error:
@@ -190,6 +195,9 @@ def _session(settings: Settings) -> Iterator[SparkSession]:
                 "Spark's Java did not start (the lines before may say why): it needs Java 17 or newer on the PATH, or "
                 "where JAVA_HOME points to"
             ) from error
+    stop.install()  # again: Spark has put its own in place
+    if told.is_set():
+        raise SystemExit(0)
     try:
         yield spark
     finally:

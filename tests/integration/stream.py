@@ -134,7 +134,12 @@ class Stream:
         command = [sys.executable, *program, *self.flags, *flags]
         with log.open("ab") as file:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env={**os.environ, **environment}
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env={**os.environ, **environment},
+                start_new_session=True,  # so that a signal can reach all of it, as a terminal's Ctrl-C does
             )
         try:
             yield App(command, process, log, start)

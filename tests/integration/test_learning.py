@@ -84,7 +84,7 @@ def test_metrics_documents_equal_the_sums_over_the_points(stream: Stream) -> Non
     stream.features, stream.label = SYNTHETIC, "y"
     stream.create_topics()
     values = synthetic(3000, seed=1)
-    unlabelled = [json.dumps({name: 1 for name in SYNTHETIC}).encode()] * 100
+    unlabelled = [json.dumps(dict.fromkeys(SYNTHETIC, 1)).encode()] * 100
     stream.produce(train=[*values[:2000], b"?"], test=[*values[2000:], *unlabelled, b"?", b"??"])
     done = stream.run("--max-offsets-per-trigger", "900")
     assert done.returncode == 0, done.stderr

@@ -30,7 +30,7 @@ def own_stream(tmp_path: Path) -> Iterator[Stream]:
 
 @contextmanager
 def producing(stream: Stream, rate: int) -> Iterator[None]:
-    """Produce about `rate` records a second meanwhile; what a broker that is away cannot take is sent when it is back."""
+    """Produce about `rate` records a second meanwhile; what a broker that is away cannot take comes when it is back."""
     end = threading.Event()
 
     def produce() -> None:

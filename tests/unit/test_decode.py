@@ -8,9 +8,9 @@ import math
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from streaming_regression.decode import Fields, decode
 from streaming_regression.learners import LIMIT
-
 from tests.integration.test_bad_input import BAD, GOOD
 from tests.strategies import json_values, numbers
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from streaming_regression.learners import (
     LIMIT,
     DivergedError,
@@ -18,7 +20,6 @@ from streaming_regression.learners import (
     RecursiveLeastSquares,
     Statistics,
 )
-
 from tests.strategies import cuts, regressions
 
 
@@ -81,7 +82,7 @@ def test_statistics_add_up_however_the_rows_are_cut_into_partitions(
 def test_rls_equals_lstsq_on_ill_conditioned_rows(condition: float, tolerance: float, batches: int) -> None:
     x, y = conditioned(condition, 20_000, seed=7)
     edges = np.linspace(0, len(y), batches + 1).astype(int)
-    split = [slice(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+    split = [slice(start, end) for start, end in pairwise(edges)]
     model = learned(RecursiveLeastSquares(np.zeros(4)), x, y, split)
     want = lstsq(x, y)
     assert np.linalg.norm(model.weights - want) <= tolerance * np.linalg.norm(want)

@@ -1,0 +1,223 @@
+"""Passwords and API keys are in the files that hold them, and nowhere else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import psutil
+import pytest
+import trustme
+
+from embedded import Elasticsearch, Kafka, free_port
+from tests.integration.repeated import repeated
+from tests.integration.secure_kafka import add_user, allow
+from tests.integration.secure_search import Accounts, SecureSearch, anything
+from tests.integration.stream import Stream, synthetic
+
+Material = dict[str, str]
+"""Text by the place where it was found."""
+
+KAFKA_USER, SEARCH_USER = "kafka-reader", "search-writer"
+# What a configuration language, a shell or HTML would write otherwise stands at the ends; the middle is searched for.
+KAFKA_PASSWORD = 'it\'s a "quote" ${x} \\ ünlike-K4fk4Secret;=,'
+PLAIN_KAFKA_PASSWORD = "Plain-K4fk4Secret"
+SEARCH_PASSWORD = 'no "quote" either: Se4rchSecret'
+API_KEY = base64.b64encode(b"ApiKeyId:Ap1KeySecret").decode()
+SECRETS = (
+    "K4fk4Secret",
+    "Se4rchSecret",
+    API_KEY,
+    base64.b64encode(f"{SEARCH_USER}:{SEARCH_PASSWORD}".encode()).decode(),
+)
+PAGES = (
+    *("/", "/jobs/", "/jobs/job/?id=0", "/stages/", "/stages/stage/?id=0&attempt=0", "/storage/", "/environment/"),
+    *("/executors/", "/executors/threadDump/?executorId=driver", "/SQL/", "/SQL/execution/?id=1", "/StreamingQuery/"),
+)
+REST = (
+    *("", "/jobs", "/jobs/0", "/stages?details=true", "/stages/0", "/executors", "/allexecutors", "/storage/rdd"),
+    *("/environment", "/sql?details=true&planDescription=true", "/executors/driver/threads"),
+)
+
+
+@pytest.fixture
+def secure_search(search: Elasticsearch, authority: trustme.CA) -> Iterator[SecureSearch]:
+    accounts = Accounts({SEARCH_USER: SEARCH_PASSWORD}, {"key": API_KEY}, {SEARCH_USER: anything, "key": anything})
+    with SecureSearch(search.url, authority.issue_cert("127.0.0.1"), accounts) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def secured(secure_broker: Kafka, search: Elasticsearch, authority: trustme.CA, tmp_path: Path) -> Stream:
+    """A stream on the broker with users, one of whom may read its topics, and the files that its settings name."""
+    stream = Stream(tmp_path.name.lower(), secure_broker, search, tmp_path, ("x0", "x1", "x2"), "y")
+    stream.create_topics()
+    add_user(secure_broker, KAFKA_USER, KAFKA_PASSWORD)
+    add_user(secure_broker, "plain", PLAIN_KAFKA_PASSWORD)
+    for user in (KAFKA_USER, "plain"):
+        allow(secure_broker, user, [stream.train, stream.test])
+    (tmp_path / "ca.pem").write_bytes(authority.cert_pem.bytes())
+    (tmp_path / "kafka-password").write_text(KAFKA_PASSWORD + "\n")
+    (tmp_path / "plain-password").write_text(PLAIN_KAFKA_PASSWORD)
+    (tmp_path / "search-password").write_text(SEARCH_PASSWORD + "\n")
+    (tmp_path / "api-key").write_text(API_KEY + "\n")
+    return stream
+
+
+def common(stream: Stream, search: SecureSearch) -> list[str]:
+    authority = str(stream.folder / "ca.pem")
+    return [
+        *("--kafka-bootstrap", stream.broker.secure_bootstrap, "--kafka-security-protocol", "SASL_SSL"),
+        *("--kafka-ca-file", authority, "--elasticsearch-url", search.url, "--elasticsearch-ca-file", authority),
+    ]
+
+
+def with_passwords(stream: Stream, search: SecureSearch) -> list[str]:
+    """Settings with passwords of the worst kind; Kafka's is one that Kafka itself could not read from its file."""
+    return [
+        *common(stream, search),
+        *("--kafka-user", KAFKA_USER, "--kafka-password-file", str(stream.folder / "kafka-password")),
+        *("--elasticsearch-user", SEARCH_USER, "--elasticsearch-password-file", str(stream.folder / "search-password")),
+    ]
+
+
+def with_api_key(stream: Stream, search: SecureSearch) -> list[str]:
+    """Settings with a password that Kafka reads from its own file, and an API key."""
+    return [
+        *common(stream, search),
+        *("--kafka-user", "plain", "--kafka-password-file", str(stream.folder / "plain-password")),
+        *("--elasticsearch-api-key-file", str(stream.folder / "api-key")),
+    ]
+
+
+@pytest.mark.parametrize(("given", "level"), [(with_passwords, "DEBUG"), (with_api_key, "INFO")])
+def test_points_arrive_and_no_secret_shows_anywhere(
+    secured: Stream, secure_search: SecureSearch, given: Callable[[Stream, SecureSearch], list[str]], level: str
+) -> None:
+    secured.produce(train=synthetic(300, seed=1), test=synthetic(30, seed=2))
+    folder, port = secured.folder, free_port()
+    settings = [*given(secured, secure_search), "--log-level", level]
+    with secured.app(*settings, **spark_environment(folder, port)) as app:
+        app.wait_for("batch 0: 330 rows, 0 invalid")
+        secured.produce(train=synthetic(300, seed=3))
+        app.wait_for("batch 1: 300 rows, 0 invalid")
+        material = command_lines(app.process.pid) | pages(port) | rest(port)
+        assert app.terminate(60) == 0
+    material |= {"log": app.log, **contents(folder / "checkpoint"), **contents(folder / "events")}
+    left = contents(folder / "tmp")
+
+    assert secured.count("points") == 630
+    assert set(secure_search.requests) == {SEARCH_USER if level == "DEBUG" else "key"}
+    assert not found(material | left, *SECRETS)
+    # The search finds what is there, in every kind of place.
+    for prefix, text in (
+        ("command line", "plain-password" if level == "INFO" else KAFKA_USER),
+        ("command line", "org.apache.spark.deploy.SparkSubmit"),
+        ("command line", "pyspark.daemon"),
+        ("page /environment/", "spark.ui.port"),
+        ("page /SQL/execution/", "MapInArrow"),
+        ("page /executors/threadDump/", "stream execution thread"),
+        ("page /StreamingQuery/statistics", "Input Rows"),
+        ("rest /environment", "spark.ui.port"),
+        ("rest /sql", "MapInArrow"),
+        ("log", "batch 1: 300 rows"),
+        (str(folder / "checkpoint" / "offsets"), secured.train),
+        (str(folder / "checkpoint" / "model"), "x0"),
+        (str(folder / "events"), "streaming-regression"),
+    ):
+        assert found({place: text for place, text in material.items() if place.startswith(prefix)}, text), prefix
+    assert not [place for place in left if "streaming-regression-" in place]
+
+
+def test_no_secret_shows_when_servers_refuse_it_though_debugging_shows_the_stack_trace(
+    secured: Stream, secure_search: SecureSearch, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong").write_text('wrong "K4fk4Secret\\ Se4rchSecret')
+    wrong = str(tmp_path / "wrong")
+    settings = [*secured.flags, *with_passwords(secured, secure_search), "--log-level", "DEBUG", "--available-now"]
+    with repeated(tmp_path / "repeated.log") as app:
+        for flag, culprit in (("--kafka-password-file", "Kafka"), ("--elasticsearch-password-file", "Elasticsearch")):
+            ending = app.start([*settings, flag, wrong])
+            assert ending.code == 2
+            assert f"{culprit} at " in ending.log
+            assert "refused the login" in ending.log
+            assert "Traceback" in ending.log
+            assert not found({"log": ending.log}, *SECRETS)
+
+
+def test_a_second_signal_or_a_kill_leaves_the_password_to_nobody_else(
+    secured: Stream, secure_search: SecureSearch
+) -> None:
+    """A copy that Kafka can read is the user's alone for as long as it is there."""
+    folder = secured.folder
+    with secured.app(*with_passwords(secured, secure_search), **spark_environment(folder, free_port())) as app:
+        app.wait_for("rows learned so far")
+        (copy,) = (folder / "tmp").glob("streaming-regression-*/kafka-password")
+        assert copy.stat().st_mode & 0o777 == 0o600
+        assert copy.parent.stat().st_mode & 0o777 == 0o700
+        app.process.send_signal(signal.SIGTERM)
+        app.process.send_signal(signal.SIGTERM)
+        assert app.wait(60) == 0
+    assert not list((folder / "tmp").glob("streaming-regression-*"))
+
+
+def spark_environment(folder: Path, ui_port: int) -> dict[str, str]:
+    """An environment in which Spark keeps to `folder`, has its UI at `ui_port` and logs events."""
+    for name in ("conf", "tmp", "events"):
+        (folder / name).mkdir(exist_ok=True)
+    (folder / "conf" / "spark-defaults.conf").write_text(
+        f"spark.ui.port {ui_port}\n"
+        f"spark.driver.defaultJavaOptions -Djava.io.tmpdir={folder / 'tmp'}\n"
+        "spark.eventLog.enabled true\n"
+        "spark.eventLog.compress false\n"
+        f"spark.eventLog.dir file://{folder / 'events'}\n"
+    )
+    temporary = str(folder / "tmp")
+    return {"SPARK_CONF_DIR": str(folder / "conf"), "SPARK_LOCAL_DIRS": temporary, "TMPDIR": temporary}
+
+
+def command_lines(pid: int) -> Material:
+    """Those of a process and all below it."""
+    lines = {}
+    for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            lines[f"command line of {process.pid}"] = " ".join(process.cmdline())
+    return lines
+
+
+def pages(port: int) -> Material:
+    """What Spark's UI shows."""
+    shown = {f"page {path}": fetch(port, path) for path in PAGES}
+    queries = set(re.findall(r"statistics/?\?id=[\w-]+", shown["page /StreamingQuery/"]))
+    return shown | {f"page /StreamingQuery/{path}": fetch(port, f"/StreamingQuery/{path}") for path in queries}
+
+
+def rest(port: int) -> Material:
+    """What Spark's REST API tells."""
+    (application,) = json.loads(fetch(port, "/api/v1/applications"))
+    return {f"rest {path}": fetch(port, f"/api/v1/applications/{application['id']}{path}") for path in REST}
+
+
+def fetch(port: int, path: str) -> str:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
+            return str(answer.read().decode())
+    except HTTPError as error:
+        raise AssertionError(f"{path}: {error} {error.read().decode()[:500]}") from error
+
+
+def contents(folder: Path) -> Material:
+    """The files below a folder."""
+    return {str(path): path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file()}
+
+
+def found(material: Material, *texts: str) -> list[str]:
+    """The places where one of the texts is."""
+    return [f"{place}: {text}" for place, content in material.items() for text in texts if text in content]

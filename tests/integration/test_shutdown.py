@@ -1,0 +1,183 @@
+"""However the app is told to stop, or killed: it ends soon, in order, whole, and nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from embedded import Elasticsearch, Kafka, free_port
+from tests.integration.stream import App, Stream, synthetic
+from tests.integration.test_crashes import check_exactly_once
+from tests.waiting import wait_until
+
+WITHIN_S = 30.0  # what Kubernetes gives before it kills
+GONE_WITHIN_S = 20.0
+LOAD = ("--max-offsets-per-trigger", "3000", "--trigger-interval-s", "0", "--rls-half-life", "20000")
+
+Send = Callable[[App], None]
+
+
+def terminate(app: App) -> None:
+    """As Kubernetes, or `kill`."""
+    app.process.send_signal(signal.SIGTERM)
+
+
+def interrupt(app: App) -> None:
+    """As Ctrl-C in a terminal: it reaches all processes of the app."""
+    os.killpg(app.process.pid, signal.SIGINT)
+
+
+@contextmanager
+def nothing_left(app: App) -> Iterator[list[str]]:
+    """See that all processes which the app has now end with it: the JVM, Python workers. Give their command lines."""
+    processes = descendants(app)
+    yield list(filter(None, map(command_line, processes)))
+
+    def left() -> str:
+        return "\n".join(filter(None, map(command_line, processes)))
+
+    wait_until(left, GONE_WITHIN_S)
+
+
+def descendants(app: App) -> list[psutil.Process]:
+    return psutil.Process(app.process.pid).children(recursive=True)
+
+
+def is_java(process: psutil.Process) -> bool:
+    return "org.apache.spark.deploy.SparkSubmit" in command_line(process)
+
+
+def command_line(process: psutil.Process) -> str:
+    """Its command line; empty for one that has ended, though its parent may not have asked for its exit code."""
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def check_clean(app: App) -> None:
+    """No stack trace, no error, no line that is none of a log."""
+    for line in app.log.splitlines():
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING) ", line), app.log
+
+
+@pytest.fixture
+def loaded(stream: Stream) -> Stream:
+    """A stream with enough records for many micro-batches."""
+    stream.features, stream.label = ("x0", "x1", "x2"), "y"
+    stream.create_topics()
+    stream.produce(train=synthetic(30_000, seed=1), test=synthetic(6_000, seed=2))
+    return stream
+
+
+def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_on(loaded: Stream) -> None:
+    """Forgetting is on: a micro-batch that is learned twice, or left out, would show in the weights."""
+    lives: list[tuple[Send, dict[str, str]]] = [(terminate, {}), (interrupt, {"LOG_FORMAT": "json"})]
+    for life, (send, environment) in enumerate(lives):
+        with loaded.app(*LOAD, **environment) as app:
+            app.wait_for("batch ")
+            with nothing_left(app):
+                send(app)
+                assert app.wait(WITHIN_S) == 0
+            if environment:
+                assert all(line.startswith("{") for line in app.log.splitlines()), app.log
+            else:
+                check_clean(app)
+            assert app.log.splitlines()[-1].count("stopped, as told") == 1
+            assert "replayed" not in app.log
+            assert ("going on with run" in app.log) == (life > 0)
+        # No micro-batch is left half done.
+        points = loaded.count("points")
+        assert points == sum(one["rows"] for one in loaded.documents("metrics"))
+        assert 0 < points < 36_000, "it was told too late to stop anything"
+    done = loaded.run(*LOAD)
+    assert done.returncode == 0, done.stderr
+    check_exactly_once(loaded)
+
+    whole = loaded.again("whole")
+    done = whole.run(*LOAD)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(loaded.weights(), whole.weights(), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("send", [terminate, interrupt])
+def test_told_to_stop_while_it_waits_for_elasticsearch_at_the_start(stream: Stream, send: Send) -> None:
+    with stream.app("--elasticsearch-url", f"http://127.0.0.1:{free_port()}") as app:
+        app.wait_for("cannot be reached; waiting")
+        send(app)
+        assert app.wait(WITHIN_S) == 0
+        check_clean(app)
+
+
+@pytest.mark.parametrize("send", [terminate, interrupt])
+def test_told_to_stop_while_it_waits_for_kafka_at_the_start(stream: Stream, send: Send) -> None:
+    """The signal comes amid a call to the JVM, which answers later."""
+    with stream.app("--kafka-bootstrap", f"127.0.0.1:{free_port()}") as app:
+        app.wait_for("does not answer, or does not speak PLAINTEXT (--kafka-security-protocol); waiting")
+        with nothing_left(app):
+            send(app)
+            assert app.wait(WITHIN_S) == 0
+        check_clean(app)
+
+
+@pytest.mark.parametrize("send", [terminate, interrupt])
+def test_told_to_stop_while_java_starts(stream: Stream, send: Send) -> None:
+    with stream.app() as app:
+        wait_until(lambda: "" if any(map(is_java, descendants(app))) else f"no Java yet:\n{app.log}", 60, poll_s=0.02)
+        with nothing_left(app):
+            send(app)
+            assert app.wait(WITHIN_S) == 0
+        check_clean(app)
+
+
+def test_killed_it_leaves_no_process(loaded: Stream) -> None:
+    with loaded.app(*LOAD) as app:
+        app.wait_for("batch ")
+        with nothing_left(app) as processes:
+            assert any("SparkSubmit" in process for process in processes)
+            assert any("pyspark.daemon" in process for process in processes)
+            app.process.kill()
+
+
+@pytest.fixture
+def own_stream(tmp_path: Path) -> Iterator[Stream]:
+    """A stream on servers of its own, which may be stopped."""
+    with Kafka() as broker, Elasticsearch() as search:
+        stream = Stream("shutdown", broker, search, tmp_path, ("x0", "x1", "x2"), "y")
+        stream.create_topics()
+        yield stream
+
+
+def test_told_to_stop_while_a_server_is_away(own_stream: Stream) -> None:
+    """A micro-batch that waits for Elasticsearch is given up, and replayed as a whole by the next start."""
+    own_stream.produce(train=synthetic(9_000, seed=1))
+    with own_stream.app(*LOAD) as app:
+        app.wait_for("batch 2:")
+        own_stream.search.stop()
+        own_stream.produce(train=synthetic(9_000, seed=2), test=synthetic(3_000, seed=3))
+        app.wait_for("cannot be reached; waiting")
+        with nothing_left(app):
+            terminate(app)
+            assert app.wait(WITHIN_S) == 0
+        assert "the micro-batch is not finished after 15 s; it will be replayed" in app.log
+        assert "Traceback" not in app.log
+        assert " ERROR " not in app.log
+    own_stream.search.start()
+    with own_stream.app(*LOAD) as app:
+        wait_until(lambda: "" if own_stream.count("points") == 21_000 else app.log, 90)
+        own_stream.broker.stop()
+        with nothing_left(app):
+            terminate(app)
+            assert app.wait(WITHIN_S) == 0
+        check_clean(app)
+    own_stream.broker.start()
+    done = own_stream.run(*LOAD)
+    assert done.returncode == 0, done.stderr
+    check_exactly_once(own_stream)
