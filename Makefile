@@ -17,7 +17,9 @@ demo: $(READY) ## learn from the real flights on embedded Kafka and Elasticsearc
 ##@ Develop
 .PHONY: test lint format generate lock clean bench
 test: lint ## all checks and tests that need no Kubernetes (ARGS="-k name" picks some)
-	@$(BIN)/python -m pytest $(ARGS)
+	@some=(); if ! command -v chromium >/dev/null; then some=(-m "not browser"); \
+	  echo "NOT RUN: the live page's tests in a browser, for want of Chromium (apt install chromium)"; fi; \
+	  $(BIN)/python -m pytest "$${some[@]}" $(ARGS)
 
 lint: $(READY) ## style, types and import rules
 	@$(BIN)/ruff check .
@@ -31,6 +33,7 @@ format: $(READY) ## rewrite the Python files in the project's style
 
 generate: $(READY) ## write anew the files that are made from code (a test says when one is stale)
 	@$(BIN)/python docs/configuration.py
+	@$(BIN)/python -m dashboards build
 
 bench: $(READY) ## measure speed and memory on this machine (bench/pipeline.py)
 	@$(BIN)/python bench/pipeline.py $(ARGS)

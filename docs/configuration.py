@@ -6,12 +6,16 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings
 
+import dashboards.settings
 import producer.settings
 import streaming_regression.settings
 
 PROGRAMS: dict[str, type[BaseSettings]] = {
     "streaming_regression": streaming_regression.settings.Settings,
     "producer": producer.settings.Settings,
+    "dashboards load": dashboards.settings.Load,
+    "dashboards serve": dashboards.settings.Serve,
+    "dashboards build": dashboards.settings.Build,
 }
 TARGET = Path(__file__).with_suffix(".md")
 HEAD = """\

@@ -24,12 +24,13 @@ from embedded import jars
 from embedded.elasticsearch import Elasticsearch
 from embedded.errors import EmbeddedError, ServerUnavailable
 from embedded.kafka import TOPICS, Kafka
-from embedded.server import start_together
+from embedded.server import HOST, free_port, is_free, start_together
 from embedded.watching import Progress, Watcher, shown
 
 FLIGHTS = 336_776
 REFRESH_S = 1.0
 STOP_WITHIN_S = 40.0
+PAGE_WITHIN_S = 20.0
 
 LIBC = ctypes.CDLL(None)
 
@@ -74,6 +75,10 @@ def _demo(options: argparse.Namespace) -> int:
         console.print(f"Kafka          {kafka.bootstrap}  topics {' and '.join(TOPICS)}")
         console.print(f"Elasticsearch  {search.url}  try {search.url}/spark-points-*/_search?q=topic:test")
         servers = ("--kafka-bootstrap", kafka.bootstrap)
+        port = free_port()
+        page = stack.enter_context(
+            _child("dashboards", folder, "serve", "--elasticsearch-url", search.url, "--page-port", str(port))
+        )
         app = stack.enter_context(
             _child(
                 "streaming_regression",
@@ -89,6 +94,7 @@ def _demo(options: argparse.Namespace) -> int:
                 *(*servers, "--source", "flights", "--count", str(options.rows), "--rate", str(options.rate)),
             )
         )
+        console.print(f"Live page      {_address(page, port)}")
         watcher = stack.enter_context(Watcher.of(kafka.bootstrap, search.url))
         return _watch(options, watcher, app, producer)
 
@@ -132,6 +138,17 @@ def _child(module: str, folder: Path, *arguments: str) -> Iterator[_Child]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _address(page: _Child, port: int) -> str:
+    """Return the live page's address once it answers; the demo goes on without it too."""
+    deadline = time.monotonic() + PAGE_WITHIN_S
+    while is_free(port):
+        if page.process.poll() is not None or time.monotonic() > deadline:
+            last = page.log.read_text(errors="replace").splitlines()[-1:]
+            return f"could not be started, the demo goes on without it: {' '.join(last)}"
+        time.sleep(0.1)
+    return f"http://{HOST}:{port}  the dashboards, in a browser"
 
 
 def _end_with_parent() -> None:

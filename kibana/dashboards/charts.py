@@ -1,0 +1,109 @@
+"""A panel's drawing in Vega-Lite, without data and colours of its own: for the live page, and for Kibana's samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashboards.panels import TIME, Line, Names, Sample
+
+Spec = dict[str, Any]
+SERIES = ("observed", "predicted")
+CLOCK = {"hours": "%H:%M", "minutes": "%H:%M", "seconds": ":%S"}  # Vega's own has 12 hours
+
+
+def line(panel: Line) -> Spec:
+    """Return the drawing of rows of x, series and value."""
+    legend = {"orient": "top", "title": None} if len(panel.measures) > 1 else None
+    time = panel.across == TIME
+    x = {"field": "x", "type": "temporal" if time else "quantitative", "title": None if time else panel.x_title}
+    axis = {"axis": {"format": CLOCK}} if time else {}
+    y = {"field": "value", "type": "quantitative", "title": panel.y_title}
+    series = [measure.label for measure in panel.measures]
+    return {
+        "mark": {"type": "line", "point": {"size": 16}, "strokeWidth": 2},
+        "encoding": {
+            "x": {**x, **axis},
+            "y": y,
+            "color": {"field": "series", "type": "nominal", "scale": {"domain": series}, "legend": legend},
+            "tooltip": [{**x, "title": panel.x_title, **({"format": "%H:%M:%S"} if time else {})}, y, _of("series")],
+        },
+    }
+
+
+def sample(panel: Sample, names: Names, feature: str) -> Spec:
+    """Return the drawing of a sample's rows, as `queries.read_sample` gives them."""
+    if panel.drawing == "residuals":
+        return residuals(names, {"field": "start", "bin": {"binned": True}}, {"field": "count"})
+    if panel.drawing == "diagonal":
+        return diagonal(names)
+    return cloud(names, feature)
+
+
+def cloud(names: Names, x_title: str | dict[str, str]) -> Spec:
+    """Return the drawing of y and pred over x."""
+    x, value = _number("x", x_title), _number("value", names.label)
+    return {
+        "transform": [
+            {"calculate": "datum.y", "as": "observed"},
+            {"calculate": "datum.pred", "as": "predicted"},
+            {"fold": list(SERIES), "as": ["series", "value"]},
+            {"filter": "isValid(datum.value)"},
+        ],
+        "mark": {"type": "point", "filled": True, "size": 14, "opacity": 0.5},
+        "encoding": {
+            "x": x,
+            "y": value,
+            "color": {
+                "field": "series",
+                "type": "nominal",
+                "scale": {"domain": list(SERIES)},
+                "legend": {"orient": "top", "title": None, "symbolOpacity": 1, "symbolSize": 60},
+            },
+            "tooltip": [x, value, _of("series")],
+        },
+    }
+
+
+def diagonal(names: Names) -> Spec:
+    """Return the drawing of pred over y, with the line on which perfect predictions lie."""
+    x, y = _number("y", f"observed {names.label}"), _number("pred", f"predicted {names.label}")
+    ends = [
+        {"aggregate": [{"op": "min", "field": "y", "as": "low"}, {"op": "max", "field": "y", "as": "high"}]},
+        {"calculate": "[datum.low, datum.high]", "as": "end"},
+        {"flatten": ["end"]},
+    ]
+    return {
+        "layer": [
+            {
+                "mark": {"type": "point", "filled": True, "size": 14, "opacity": 0.5},
+                "encoding": {"x": x, "y": y, "tooltip": [x, y]},
+            },
+            {
+                "transform": ends,
+                "mark": {"type": "line", "strokeDash": [6, 4], "strokeWidth": 1.5, "color": "#d9480f"},
+                "encoding": {
+                    "x": {"field": "end", "type": "quantitative"},
+                    "y": {"field": "end", "type": "quantitative"},
+                },
+            },
+        ]
+    }
+
+
+def residuals(names: Names, x: Spec, y: Spec) -> Spec:
+    """Return the residuals' histogram, for the fields or bins `x` and the count `y`."""
+    x = {**x, "type": "quantitative", "title": f"residual ({names.label}, observed − predicted)"}
+    y = {**y, "type": "quantitative", "title": "records"}
+    if "aggregate" in y:
+        return {"mark": {"type": "bar"}, "encoding": {"x": x, "y": y, "tooltip": [x, y]}}
+    numbers = {"type": "quantitative"}
+    ends = [{"field": "start", "title": "from", **numbers}, {"field": "end", "title": "to", **numbers}]
+    return {"mark": {"type": "bar"}, "encoding": {"x": x, "x2": {"field": "end"}, "y": y, "tooltip": [*ends, y]}}
+
+
+def _number(field: str, title: str | dict[str, str]) -> Spec:
+    return {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False}}
+
+
+def _of(field: str) -> Spec:
+    return {"field": field, "type": "nominal"}

@@ -1,0 +1,25 @@
+"""The errors that end the program with one sentence; anything else is a bug and keeps its traceback."""
+
+
+class DashboardsError(Exception):
+    """What went wrong and what to do about it; `exit_code` is the program's."""
+
+    exit_code = 1
+
+
+class ConfigError(DashboardsError):
+    """Arguments or configuration are wrong."""
+
+    exit_code = 2
+
+
+class ServerUnavailable(DashboardsError):
+    """A server is absent or too busy, after our own retries."""
+
+    exit_code = 3
+
+
+class Refused(DashboardsError):
+    """A server refused objects or rights."""
+
+    exit_code = 4

@@ -1,0 +1,249 @@
+"""`python -m dashboards load`: waits for Kibana, installs missing index templates, imports, checks the answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from elastic_transport import TransportError
+from elasticsearch import ApiError, Elasticsearch
+from urllib3.exceptions import HTTPError, SSLError
+
+from dashboards import search
+from dashboards.errors import ConfigError, Refused, ServerUnavailable
+from dashboards.saved_objects import dashboard_id, ndjson
+from dashboards.settings import Load
+from dashboards.templates import templates
+
+log = logging.getLogger(__name__)
+
+PAUSE_S = 2.0
+BUSY = frozenset([408, 429, 502, 503, 504])
+SHOWN = 300  # characters of an answer that is not understood
+
+
+def load(settings: Load) -> None:
+    """Bring Elasticsearch and Kibana to the state asked for; what is there already is left, or written over."""
+    content = _content(settings)
+    kibana = Kibana(settings)
+    kibana.wait()
+    with search.client(settings, settings.request_timeout_s) as client:
+        _install_templates(settings, client)
+    if settings.dry_run:
+        for one in map(json.loads, content.splitlines()):
+            log.info("would import %s %s: %s", one["type"], one["id"], one["attributes"].get("title", ""))
+        log.info("dry run: nothing was changed")
+        return
+    imported = kibana.import_objects(content)
+    ids = {one["id"]: one.get("destinationId", one["id"]) for one in imported}
+    log.info("imported %d objects into %s", len(imported), kibana.where)
+    shown = dashboard_id(settings.names)
+    if shown in ids:
+        log.info("the dashboard is at %s/app/dashboards#/view/%s", kibana.base, ids[shown])
+
+
+def _content(settings: Load) -> str:
+    if settings.dashboards_file is None:
+        return ndjson(settings.names)
+    return checked(settings.dashboards_file)
+
+
+def checked(path: Path) -> str:
+    """Return the file's text, having looked that each line is a saved object."""
+    where = f"--dashboards-file / DASHBOARDS_FILE: {path}"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{where} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where} is no NDJSON: it is no text in UTF-8") from error
+    lines = [line for line in text.splitlines() if line.strip()]
+    for number, line in enumerate(lines, 1):
+        try:
+            found = json.loads(line)
+        except ValueError as error:
+            raise ConfigError(f"{where} is no NDJSON: line {number} is no JSON ({error})") from error
+        if not (isinstance(found, dict) and {"type", "id", "attributes"} <= found.keys()):
+            raise ConfigError(f"{where} is no file of saved objects: line {number} has no type, id and attributes")
+    if not lines:
+        raise ConfigError(f"{where} is empty")
+    return "\n".join(lines) + "\n"
+
+
+def _patiently(settings: Load, attempt: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the attempt returns
+    """Return what `attempt` does, made again while a server is not ready, for up to `server_timeout_s` seconds."""
+    deadline = time.monotonic() + settings.server_timeout_s
+    said = ""
+    while True:
+        try:
+            return attempt()
+        except ServerUnavailable as error:  # noqa: PERF203
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise ServerUnavailable(
+                    f"{error}; waited {settings.server_timeout_s:g} s (--server-timeout-s / SERVER_TIMEOUT_S)"
+                ) from error
+            if str(error) != said:
+                said = str(error)
+                log.info("waiting up to %.0f s: %s", left, said)
+            time.sleep(min(PAUSE_S, left))
+
+
+def _install_templates(settings: Load, client: Elasticsearch) -> None:
+    for name, wanted in templates(settings.names).items():
+        if _patiently(settings, partial(_install, settings, client, name, wanted)):
+            log.info("%s index template %s", "would install" if settings.dry_run else "installed", name)
+
+
+def _install(settings: Load, client: Elasticsearch, name: str, wanted: Mapping[str, Any]) -> bool:
+    """Install a template where it is missing; return whether it was missing."""
+    try:
+        if client.indices.exists_index_template(name=name):
+            (found,) = client.indices.get_index_template(name=name)["index_templates"]
+            if not _covers(found["index_template"].get("template", {}).get("mappings", {}), wanted):
+                log.warning(
+                    "index template %s is there and lacks fields of --features %s: it is left as it is; the streaming "
+                    "regression, started with the same --features, brings it up to date",
+                    *(name, settings.features),
+                )
+            return False
+        if not settings.dry_run:
+            client.indices.put_index_template(name=name, **wanted)
+    except (ApiError, TransportError) as error:
+        raise search.explained(error, settings) from error
+    return True
+
+
+def _covers(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    def missing(have: Mapping[str, Any], want: Mapping[str, Any]) -> bool:
+        return any(
+            name not in have or missing(have[name].get("properties", {}), field.get("properties", {}))
+            for name, field in want.items()
+        )
+
+    return not missing(found.get("properties", {}), wanted["template"]["mappings"]["properties"])
+
+
+class Kibana:
+    """Kibana's HTTP interface, as far as it is needed."""
+
+    def __init__(self, settings: Load) -> None:
+        self._settings = settings
+        self.base = settings.kibana_url + (f"/s/{settings.kibana_space}" if settings.kibana_space else "")
+        self.where = f"Kibana at {settings.kibana_url} (--kibana-url / KIBANA_URL)"
+        if settings.kibana_space:
+            self.where += f", space {settings.kibana_space}"
+        self.version = "unknown version"
+        headers = {"kbn-xsrf": "dashboards"}
+        if settings.kibana_api_key_file:
+            headers["Authorization"] = f"ApiKey {search.secret(settings.kibana_api_key_file, 'kibana_api_key_file')}"
+        elif settings.kibana_user and settings.kibana_password_file:
+            password = search.secret(settings.kibana_password_file, "kibana_password_file")
+            headers |= urllib3.make_headers(basic_auth=f"{settings.kibana_user}:{password}")
+        self._headers = headers
+        self._pool = urllib3.PoolManager(
+            ca_certs=str(settings.kibana_ca_file) if settings.kibana_ca_file else None,
+            retries=False,
+            timeout=settings.request_timeout_s,
+        )
+
+    def wait(self) -> None:
+        """Wait until Kibana says that it is ready."""
+        _patiently(self._settings, self._status)
+
+    def import_objects(self, content: str) -> list[dict[str, Any]]:
+        """Import the objects, over those that are there; return what Kibana says of each.
+
+        Raises
+        ------
+        Refused
+            With every error of every object; Kibana answers HTTP 200 then too.
+        """
+        answer: dict[str, Any] = _patiently(self._settings, lambda: self._import(content))
+        if answer.get("success") is not True:
+            errors = [_fault(one) for one in answer.get("errors", [])] or [json.dumps(answer)[:SHOWN]]
+            raise Refused(f"{self.where} did not import all objects:\n" + "\n".join(f"  {line}" for line in errors))
+        found: list[dict[str, Any]] = answer.get("successResults", [])
+        return found
+
+    def _status(self) -> None:
+        # the space's own address: a space that does not exist answers 404
+        status, answer = self._request("GET", "/api/status")
+        version = answer.get("version", {}).get("number")
+        self.version = f"version {version}" if version else self.version
+        if status != 200 or "status" not in answer:
+            raise self._not_found(status)
+
+    def _import(self, content: str) -> dict[str, Any]:
+        file = ("dashboards.ndjson", content.encode(), "application/ndjson")
+        status, answer = self._request("POST", "/api/saved_objects/_import?overwrite=true", fields={"file": file})
+        if status == 422:
+            raise Refused(
+                f"{self.where} ({self.version}) is too old for these dashboards, 8.12 is needed: {_message(answer)}"
+            )
+        if status != 200:
+            raise Refused(f"{self.where} refused the import (HTTP {status}): {_message(answer)}")
+        return answer
+
+    def _request(self, method: str, path: str, **options: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401
+        """Return status and answer; raise for what is the same whatever was asked."""
+        try:
+            response = self._pool.request(method, self.base + path, headers=self._headers, redirect=False, **options)
+        except SSLError as error:
+            ca = self._settings.kibana_ca_file or "the system’s CA store"
+            raise ConfigError(
+                f"{self.where} shows a certificate that {ca} does not vouch for: name the file with its CA "
+                f"(--kibana-ca-file / KIBANA_CA_FILE; it is not Elasticsearch's): {error}"
+            ) from error
+        except HTTPError as error:
+            raise ServerUnavailable(f"{self.where} cannot be reached ({_cause(error)})") from error
+        try:
+            answer = json.loads(response.data)
+        except ValueError:
+            answer = {"message": response.data.decode(errors="replace")[:SHOWN].strip()}
+        answer = answer if isinstance(answer, dict) else {"message": str(answer)[:SHOWN]}
+        if response.status in BUSY:
+            raise ServerUnavailable(f"{self.where} is not ready (HTTP {response.status})")
+        if response.status == 401:
+            raise ConfigError(
+                f"{self.where} refused the login: check --kibana-user and --kibana-password-file, "
+                "or --kibana-api-key-file"
+            )
+        if response.status == 403:
+            raise Refused(
+                f"{self.where} does not let this user install saved objects: its role needs the feature privilege "
+                f"Saved Objects Management (all) in the space: {_message(answer)}"
+            )
+        return response.status, answer
+
+    def _not_found(self, status: int) -> ConfigError:
+        if status == 404 and self._settings.kibana_space:
+            return ConfigError(f"{self.where}: there is no such space (--kibana-space / KIBANA_SPACE), or no Kibana")
+        return ConfigError(f"{self.where} is no Kibana (HTTP {status}): check host, port and base path")
+
+
+def _fault(one: Mapping[str, Any]) -> str:
+    """Return an import error in words."""
+    error = one.get("error", {})
+    missing = ", ".join(f"{ref.get('type')} {ref.get('id')}" for ref in error.get("references", []))
+    details = [
+        str(error.get("type", "unknown")).replace("_", " "),
+        *([f"it refers to {missing}, which is not there"] if missing else []),
+        *([str(error["message"])] if error.get("message") else []),
+        *([f"HTTP {error['statusCode']}"] if error.get("statusCode") else []),
+    ]
+    return f"{one.get('type')} {one.get('id')}: {'; '.join(details)}"
+
+
+def _message(answer: Mapping[str, Any]) -> str:
+    return str(answer.get("message") or answer.get("error") or json.dumps(answer)[:SHOWN])
+
+
+def _cause(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).rpartition(': ')[2]}"

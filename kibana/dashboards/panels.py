@@ -1,0 +1,301 @@
+"""The one definition of the dashboards: sections of panels, which `saved_objects` and `page` draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Index = Literal["points", "metrics", "models", "invalid"]
+Drawing = Literal["feature", "diagonal", "residuals"]
+SAMPLE = 2000  # points per topic that are drawn at most
+REFRESH_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What differs from one installation to the next."""
+
+    features: tuple[str, ...] = ("dep_delay", "distance", "air_time")
+    label: str = "arr_delay"
+    prefix: str = "spark"
+    train: str = "train"
+    test: str = "test"
+
+    def pattern(self, index: Index) -> str:
+        """Return what matches all indices of a kind."""
+        return f"{self.prefix}-{index}-*"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a panel stands in its section: a grid 48 wide, rows about 20 pixels high."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number of a group of documents: Lens' formula language, which is Python's where only arithmetic is used.
+
+    Calls are aggregations over a field: sum, average, min, max.
+    """
+
+    label: str
+    formula: str
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What all panels have. `topic` is None where documents of all topics count."""
+
+    id: str
+    title: str
+    description: str
+    place: Place
+    index: Index
+    topic: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric(Panel):
+    """One number."""
+
+    measure: Measure
+    unit: str = ""
+    decimals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Line(Panel):
+    """Measures over time (`across` is @timestamp) or over another field, in at most BUCKETS buckets."""
+
+    measures: tuple[Measure, ...]
+    across: str
+    x_title: str
+    y_title: str
+    per_second: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Panel):
+    """A drawing of at most SAMPLE points: over a feature, prediction over label, or the residuals' histogram."""
+
+    drawing: Drawing
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Panel):
+    """How often the most frequent combinations of some keyword fields occur: (field, heading)."""
+
+    columns: tuple[tuple[str, str], ...]
+    rows: int = 10
+
+
+AnyPanel = Metric | Line | Sample | Table
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Panels under one heading. A set's section has that set's topic."""
+
+    id: str
+    title: str
+    topic: str | None
+    panels: tuple[AnyPanel, ...]
+
+
+BUCKETS = 100
+TIME = "@timestamp"
+MSE = "sum(sum_squared_error) / sum(labelled)"
+R2 = "1 - sum(sum_squared_error) / (sum(sum_y_squared) - sum(sum_y) * sum(sum_y) / sum(labelled))"
+
+
+def sections(names: Names) -> tuple[Section, ...]:
+    """Return the dashboards' sections: the train set, the test set, the model."""
+    return (
+        _of_a_set("train", "Train set", names.train, names),
+        _of_a_set("test", "Test set", names.test, names),
+        _of_the_model(names),
+    )
+
+
+def _of_a_set(name: str, title: str, topic: str, names: Names) -> Section:
+    label = names.label
+    return Section(
+        name,
+        title,
+        topic,
+        (
+            Metric(
+                f"{name}-mse",
+                "MSE",
+                f"Mean squared error of the predictions of {label} over all labelled records of the time range. Each "
+                "record is predicted before the model learns from it, so this is an error on unseen data.",
+                Place(0, 0, 8, 7),
+                "metrics",
+                topic,
+                Measure("MSE", MSE),
+                f"{label}²",
+                4,
+            ),
+            Metric(
+                f"{name}-r2",
+                "R²",
+                f"Share of the variance of {label} that the predictions explain: 1 is perfect, 0 is no better than "
+                "always predicting the mean, below 0 is worse than that.",
+                Place(0, 7, 8, 7),
+                "metrics",
+                topic,
+                Measure("R²", R2),
+                "",
+                4,
+            ),
+            Line(
+                f"{name}-mse-over-offset",
+                "MSE over the offset",
+                "Mean squared error of the micro-batches that begin in a range of Kafka offsets, all partitions "
+                "together. It falls while the model learns, and rises when the data change.",
+                Place(8, 0, 20, 14),
+                "metrics",
+                topic,
+                (Measure("MSE", MSE),),
+                "first_offset",
+                "Kafka offset",
+                f"MSE ({label}²)",
+            ),
+            Sample(
+                f"{name}-points",
+                "Points with predictions",
+                f"Observed and predicted {label} against one feature, for at most {SAMPLE:,} records that are spread "
+                "evenly over the time range. Where the model is good the two clouds lie on each other.",
+                Place(28, 0, 20, 14),
+                "points",
+                topic,
+                "feature",
+            ),
+            Line(
+                f"{name}-rows-per-second",
+                "Records per second",
+                "Records processed per second, from the beginning of a micro-batch to the beginning of the next one; "
+                "invalid ones count too.",
+                Place(0, 14, 16, 12),
+                "metrics",
+                topic,
+                (Measure("records/s", "sum(rows)"),),
+                TIME,
+                "time",
+                "records/s",
+                per_second=True,
+            ),
+            Sample(
+                f"{name}-residuals",
+                "Residuals",
+                f"Histogram of the residuals, observed minus predicted {label}, of the sampled records. A good fit is "
+                "narrow and centred at 0; a shifted peak is a bias.",
+                Place(16, 14, 16, 12),
+                "points",
+                topic,
+                "residuals",
+            ),
+            Sample(
+                f"{name}-prediction-over-label",
+                "Prediction against observation",
+                f"Predicted over observed {label} of the sampled records. A perfect prediction lies on the diagonal.",
+                Place(32, 14, 16, 12),
+                "points",
+                topic,
+                "diagonal",
+            ),
+        ),
+    )
+
+
+def _of_the_model(names: Names) -> Section:
+    return Section(
+        "model",
+        "Model",
+        None,
+        (
+            Metric(
+                "model-rows-seen",
+                "Records learned",
+                "Labelled train records that the newest model has learned from.",
+                Place(0, 0, 8, 6),
+                "models",
+                None,
+                Measure("records", "max(rows_seen)"),
+            ),
+            Metric(
+                "model-invalid",
+                "Invalid records",
+                "Records of the time range that could not be used; the table tells why. They are kept, raw, in "
+                f"{names.pattern('invalid')}.",
+                Place(0, 6, 8, 6),
+                "metrics",
+                None,
+                Measure("records", "sum(invalid)"),
+            ),
+            Line(
+                "model-weights",
+                "Weights",
+                f"The model's weights over time: how much {names.label} changes when a feature grows by one. Steady "
+                "lines mean that the model has settled.",
+                Place(8, 0, 20, 12),
+                "models",
+                None,
+                tuple(Measure(feature, f"average({f'weights.{feature}'!r})") for feature in names.features),
+                TIME,
+                "time",
+                f"{names.label} per unit",
+            ),
+            Line(
+                "model-intercept",
+                "Intercept",
+                f"The predicted {names.label} when all features are 0, over time.",
+                Place(28, 0, 20, 12),
+                "models",
+                None,
+                (Measure("intercept", "average(intercept)"),),
+                TIME,
+                "time",
+                names.label,
+            ),
+            Line(
+                "model-batch-time",
+                "Micro-batch time",
+                "Seconds that a micro-batch takes, from reading to the written model: mean and longest.",
+                Place(0, 12, 16, 12),
+                "models",
+                None,
+                (Measure("mean", "average(seconds)"), Measure("longest", "max(seconds)")),
+                TIME,
+                "time",
+                "seconds",
+            ),
+            Line(
+                "model-lag",
+                "Consumer lag",
+                "Records that wait in Kafka after a micro-batch. A rising line means that more come in than the "
+                "stream can process.",
+                Place(16, 12, 16, 12),
+                "models",
+                None,
+                (Measure("lag", "max(lag)"),),
+                TIME,
+                "time",
+                "records",
+            ),
+            Table(
+                "model-invalid-reasons",
+                "Invalid records by reason",
+                "The most frequent reasons for which records could not be used, with the field at fault.",
+                Place(32, 12, 16, 12),
+                "invalid",
+                None,
+                (("reason", "Reason"), ("field", "Field"), ("topic", "Topic")),
+            ),
+        ),
+    )

@@ -1,0 +1,78 @@
+"""Elasticsearch: a client with the login from its files, and its errors in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from elastic_transport import ConnectionTimeout, TlsError, TransportError
+from elasticsearch import ApiError, Elasticsearch
+
+from dashboards.errors import ConfigError, DashboardsError, Refused, ServerUnavailable
+from dashboards.settings import WithElasticsearch
+
+BUSY = frozenset([408, 429, 502, 503, 504])
+
+
+def secret(path: Path, setting: str) -> str:
+    """Return what a file holds, without the line break at its end; errors name the file, never what is in it."""
+    flag = f"--{setting.replace('_', '-')} / {setting.upper()}: {path}"
+    try:
+        text = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ConfigError(f"{flag} cannot be read ({error.strerror}): give this user the right to") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{flag} is no text in UTF-8") from None
+    if not text:
+        raise ConfigError(f"{flag} is empty: put the secret into it, alone")
+    return text
+
+
+@contextmanager
+def client(settings: WithElasticsearch, timeout_s: float) -> Iterator[Elasticsearch]:
+    """Give a client that does not retry."""
+    options: dict[str, Any] = {}
+    if settings.elasticsearch_ca_file:
+        options["ca_certs"] = str(settings.elasticsearch_ca_file)
+    if settings.elasticsearch_api_key_file:
+        options["api_key"] = secret(settings.elasticsearch_api_key_file, "elasticsearch_api_key_file")
+    elif settings.elasticsearch_user and settings.elasticsearch_password_file:
+        password = secret(settings.elasticsearch_password_file, "elasticsearch_password_file")
+        options["basic_auth"] = (settings.elasticsearch_user, password)
+    urls = [url.strip() for url in settings.elasticsearch_url.split(",")]
+    opened = Elasticsearch(urls, request_timeout=timeout_s, max_retries=0, retry_on_timeout=False, **options)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def explained(error: ApiError | TransportError, settings: WithElasticsearch) -> DashboardsError:
+    """Return the error to raise for one of the client's: ServerUnavailable where it may pass."""
+    where = f"Elasticsearch at {settings.elasticsearch_url} (--elasticsearch-url / ELASTICSEARCH_URL)"
+    if isinstance(error, TlsError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return ConfigError(
+            f"{where} shows a certificate that {settings.elasticsearch_ca_file or 'the system’s CA store'} does not "
+            "vouch for: name the file with its CA (--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE)"
+        )
+    if isinstance(error, TransportError):
+        how = "does not answer in time" if isinstance(error, ConnectionTimeout) else "cannot be reached"
+        return ServerUnavailable(f"{where} {how}")
+    if error.status_code == 401:
+        return ConfigError(
+            f"{where} refused the login: check --elasticsearch-user and --elasticsearch-password-file, "
+            "or --elasticsearch-api-key-file"
+        )
+    if error.status_code in BUSY:
+        return ServerUnavailable(f"{where} is not ready (HTTP {error.status_code})")
+    if error.status_code == 403:
+        return Refused(f"{where} does not let this user do this: {reason(error.body)}")
+    return Refused(f"{where} refused a request: {reason(error.body)}")
+
+
+def reason(body: object) -> str:
+    """Return the reason in an error's body."""
+    error = body.get("error", body) if isinstance(body, dict) else body
+    return str(error.get("reason", error) if isinstance(error, dict) else error)

@@ -1,0 +1,220 @@
+"""Every setting: a flag `--kibana-url`, an environment variable `KIBANA_URL`, a default. A flag wins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import (
+    Field,
+    FilePath,
+    NonNegativeFloat,
+    PositiveFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+
+from dashboards.errors import ConfigError
+from dashboards.panels import Names
+
+SECRETS = frozenset(
+    f"{server}_{kind}_file" for server in ("kibana", "elasticsearch") for kind in ("password", "api_key")
+)
+CONFIG = SettingsConfigDict(
+    frozen=True,
+    env_ignore_empty=True,
+    extra="ignore",
+    cli_kebab_case=True,
+    cli_implicit_flags=True,
+    cli_hide_none_type=True,
+    cli_avoid_json=True,
+    cli_show_env_vars=True,
+    cli_exit_on_error=False,
+)
+
+
+class WithNames(BaseSettings):
+    """What differs from one installation to the next."""
+
+    model_config = CONFIG
+
+    features: str = Field("dep_delay,distance,air_time", description="names of the model's features, a,b,c")
+    label: str = Field("arr_delay", description="name of the field that is predicted")
+    index_prefix: str = Field("spark", description="indices are named PREFIX-points-DATE and so on")
+    kafka_train_topic: str = Field("train", description="topic that is learned from")
+    kafka_test_topic: str = Field("test", description="topic that is predicted only")
+
+    @property
+    def names(self) -> Names:
+        """What the panels need to know."""
+        features = tuple(name.strip() for name in self.features.split(","))
+        return Names(features, self.label, self.index_prefix, self.kafka_train_topic, self.kafka_test_topic)
+
+    @field_validator("features", "label")
+    @classmethod
+    def _names(cls, value: str) -> str:
+        found = [name.strip() for name in value.split(",")]
+        for name in found:
+            if not name or re.search(r'[*"\\<>{}\x00-\x1f]|^\.|\.$|\.\.', name):
+                raise ValueError(
+                    f'{name!r} is no usable field name (empty, or with one of * " \\ < > {{ }} or a stray dot)'
+                )
+        if len({*found}) < len(found):
+            raise ValueError("a name stands there twice")
+        return value
+
+    @field_validator("kafka_train_topic", "kafka_test_topic")
+    @classmethod
+    def _topic(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value):
+            raise ValueError(f"{value!r} is no topic name: letters, digits, '.', '_' and '-' only")
+        return value
+
+    @field_validator("index_prefix")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,199}", value):
+            raise ValueError(
+                f"{value!r} is none: lower-case letters, digits, '.', '_', '-', the first a letter or digit"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> WithNames:
+        if self.kafka_train_topic == self.kafka_test_topic:
+            raise ValueError("--kafka-train-topic and --kafka-test-topic are the same: give two topics")
+        return self
+
+
+class Build(WithNames):
+    """Write the dashboards as a file that Kibana imports."""
+
+    model_config = CONFIG | SettingsConfigDict(cli_prog_name="python -m dashboards build")
+
+    dashboards_file: Path = Field(Path("kibana/dashboards.ndjson"), description="file to write; - for standard output")
+
+
+class WithElasticsearch(WithNames):
+    """How to reach Elasticsearch."""
+
+    elasticsearch_url: str = Field("http://localhost:9200", description="nodes, http[s]://host:port[,…]")
+    elasticsearch_ca_file: FilePath | None = Field(None, description="PEM file with the CA of the nodes' certificates")
+    elasticsearch_user: str | None = Field(None, description="user")
+    elasticsearch_password_file: FilePath | None = Field(None, description="file with that user's password")
+    elasticsearch_api_key_file: FilePath | None = Field(None, description="file with an API key, instead of a user")
+
+    @field_validator("elasticsearch_url")
+    @classmethod
+    def _nodes(cls, value: str) -> str:
+        for url in value.split(","):
+            _check_url(url.strip(), "elasticsearch")
+        return value
+
+    @model_validator(mode="after")
+    def _login(self) -> WithElasticsearch:
+        _check_login(self, "elasticsearch")
+        return self
+
+
+class Load(WithElasticsearch):
+    """Install the index templates that are missing, and the dashboards into Kibana; safe to run again."""
+
+    model_config = CONFIG | SettingsConfigDict(cli_prog_name="python -m dashboards load")
+
+    kibana_url: str = Field("http://localhost:5601", description="Kibana, http[s]://host:port[/base-path]")
+    kibana_ca_file: FilePath | None = Field(None, description="PEM file with the CA of Kibana's certificate")
+    kibana_user: str | None = Field(None, description="user")
+    kibana_password_file: FilePath | None = Field(None, description="file with that user's password")
+    kibana_api_key_file: FilePath | None = Field(None, description="file with an API key, instead of a user")
+    kibana_space: str | None = Field(None, description="space to install into; none: the default space")
+    dashboards_file: FilePath | None = Field(
+        None, description="NDJSON file to import instead of the built-in dashboards"
+    )
+    dry_run: bool = Field(False, description="say what would be installed, install nothing")
+    server_timeout_s: NonNegativeFloat = Field(300.0, description="seconds to wait for a server that is not ready")
+    request_timeout_s: PositiveFloat = Field(60.0, description="seconds to wait for one answer")
+
+    @field_validator("kibana_url")
+    @classmethod
+    def _kibana(cls, value: str) -> str:
+        _check_url(value, "kibana")
+        return value.rstrip("/")
+
+    @field_validator("kibana_space")
+    @classmethod
+    def _space(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[a-z0-9_-]+", value):
+            raise ValueError(
+                f"{value!r} is no space id: lower-case letters, digits, '_' and '-' (not its display name)"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _kibana_login(self) -> Load:
+        _check_login(self, "kibana")
+        return self
+
+
+class Serve(WithElasticsearch):
+    """Serve the dashboards as a live page."""
+
+    model_config = CONFIG | SettingsConfigDict(cli_prog_name="python -m dashboards serve")
+
+    page_host: str = Field("127.0.0.1", description="address to listen on; others than this machine's: no login!")
+    page_port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0: a free one")
+
+
+AnySettings = TypeVar("AnySettings", bound=WithNames)
+
+
+def load(settings: type[AnySettings], argv: Sequence[str]) -> AnySettings:
+    """Return a command's settings from `argv` and the environment.
+
+    Raises
+    ------
+    ConfigError
+        One line for each setting that is wrong, with its flag and its variable.
+    """
+    for flag, value in zip(argv, [*argv[1:], None]):  # noqa: B905
+        if value == "" or flag.endswith("="):
+            raise ConfigError(f"{flag.removesuffix('=')}: nothing is given; leave the flag out for its default")
+    try:
+        return CliApp.run(settings, cli_args=list(argv))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_line({**one}) for one in error.errors(include_url=False))) from error
+    except SettingsError as error:
+        raise ConfigError(f"{error} (see --help)") from error
+
+
+def _check_url(url: str, server: str) -> None:
+    if "@" in url:
+        raise ValueError(f"no password in a URL: use --{server}-user and --{server}-password-file")
+    match = re.fullmatch(r"https?://[^/\s]+:(\d{1,5})(/[^\s?#]*)?", url)
+    if not match or not 0 < int(match[1]) < 65536:
+        raise ValueError(f"{url!r} is no http://host:port or https://host:port")
+
+
+def _check_login(settings: WithNames, server: str) -> None:
+    user, password, key = (getattr(settings, f"{server}_{name}") for name in ("user", "password_file", "api_key_file"))
+    if bool(user) != bool(password):
+        raise ValueError(f"--{server}-user and --{server}-password-file go together: one is missing")
+    if key and user:
+        raise ValueError(f"--{server}-api-key-file and --{server}-user exclude each other")
+
+
+def _line(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    name = str(error["loc"][0])
+    setting = f"--{name.replace('_', '-')} / {name.upper()}"
+    if error["type"] == "path_not_file":
+        if name in SECRETS:  # what stands there may be the secret itself
+            return f"{setting}: there is no such file: name the file that holds the secret"
+        return f"{setting}: there is no file {error['input']}"
+    shown = "" if message != str(error["msg"]) else f" (found {error['input']!r})"
+    return f"{setting}: {message}{shown}"

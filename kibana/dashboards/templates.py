@@ -1,0 +1,55 @@
+"""The index templates that the panels rely on: the contract with the streaming regression, which installs them too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashboards.panels import Names
+
+KEYWORD, INTEGER, LONG, DOUBLE = ({"type": name} for name in ("keyword", "integer", "long", "double"))
+COMMON = {"run": KEYWORD, "@timestamp": {"type": "date"}}
+PLACE = {"topic": KEYWORD, "partition": INTEGER, "offset": LONG}
+COUNTS = ("first_offset", "last_offset", "rows", "labelled", "invalid")
+SUMS = ("sum_squared_error", "sum_absolute_error", "sum_y", "sum_y_squared")
+
+
+def templates(names: Names) -> dict[str, dict[str, Any]]:
+    """Return the index templates by name."""
+    by_feature = {"type": "object", "subobjects": False, "properties": dict.fromkeys(names.features, DOUBLE)}
+    mappings: dict[str, dict[str, Any]] = {
+        "points": {**PLACE, "x": by_feature, "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG},
+        "metrics": {
+            "batch": LONG,
+            "topic": KEYWORD,
+            "partition": INTEGER,
+            **dict.fromkeys(COUNTS, LONG),
+            **dict.fromkeys(SUMS, DOUBLE),
+        },
+        "models": {
+            "batch": LONG,
+            "learner": KEYWORD,
+            "intercept": DOUBLE,
+            "weights": by_feature,
+            "rows_seen": LONG,
+            "seconds": DOUBLE,
+            "lag": LONG,
+        },
+        "invalid": {
+            **PLACE,
+            "field": KEYWORD,
+            "reason": KEYWORD,
+            "value": {"type": "keyword", "index": False, "doc_values": False},
+            "value_base64": {"type": "binary"},
+        },
+    }
+    return {
+        f"{names.prefix}-{kind}": {
+            "index_patterns": [f"{names.prefix}-{kind}-*"],
+            "priority": 500,
+            "template": {
+                "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"},
+                "mappings": {"dynamic": "strict", "properties": {**COMMON, **properties}},
+            },
+        }
+        for kind, properties in mappings.items()
+    }

@@ -1,0 +1,193 @@
+"""`python -m dashboards load` against a double of Kibana and a real Elasticsearch."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trustme
+from elasticsearch import Elasticsearch as Client
+
+from dashboards.panels import Names
+from dashboards.saved_objects import saved_objects
+from dashboards.templates import templates
+from embedded import free_port
+from tests.integration.kibana_double import Kibana, kibana_double
+
+OBJECTS = len(saved_objects(Names()))
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest) -> str:
+    return re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+
+
+@pytest.fixture
+def load(search, prefix):
+    def run(kibana: Kibana, *flags: str) -> subprocess.CompletedProcess[str]:
+        given = ["--kibana-url", kibana.url, "--index-prefix", prefix, "--server-timeout-s", "5"]
+        if "--elasticsearch-url" not in flags:
+            given += ["--elasticsearch-url", search.url]
+        return subprocess.run(
+            [sys.executable, "-m", "dashboards", "load", *given, *flags],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
+    """The program ended with this code and said all this, without a traceback."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    for text in texts:
+        assert text in done.stderr
+
+
+def test_installs_templates_and_dashboards_and_again_changes_nothing(load, search, prefix):
+    with kibana_double(starting=2) as kibana:
+        first = load(kibana, "--features", "a,b", "--label", "c")
+        said(first, 0, "is not ready (HTTP 503)", f"index template {prefix}-points", "the dashboard is at")
+        before = dict(kibana.objects)
+        again = load(kibana, "--features", "a,b", "--label", "c")
+        said(again, 0, f"imported {OBJECTS} objects")
+    assert "installed index template" not in again.stderr
+    assert kibana.objects == before
+    assert len(before) == OBJECTS
+    with Client(search.url) as client:
+        found = client.indices.get_index_template(name=f"{prefix}-*")["index_templates"]
+    assert {one["name"] for one in found} == templates(Names(("a", "b"), "c", prefix)).keys()
+
+
+def test_template_of_other_features_is_left_and_named(load, prefix):
+    with kibana_double() as kibana:
+        said(load(kibana, "--features", "a"), 0)
+        said(load(kibana, "--features", "a,b"), 0, f"{prefix}-points is there and lacks fields of --features a,b")
+
+
+def test_dry_run_changes_nothing(load, search, prefix):
+    with kibana_double() as kibana:
+        texts = f"would install index template {prefix}-points", "would import dashboard", "nothing was changed"
+        said(load(kibana, "--dry-run"), 0, *texts)
+        assert kibana.requests == ["GET /api/status"]
+    with Client(search.url) as client:
+        assert not client.indices.exists_index_template(name=f"{prefix}-*")
+
+
+def test_second_space_gets_ids_of_its_own_and_the_right_address(load, prefix):
+    with kibana_double(spaces=("default", "team")) as kibana:
+        said(load(kibana), 0, f"{kibana.url}/app/dashboards#/view/{prefix}-streaming-ml")
+        done = load(kibana, "--kibana-space", "team")
+        said(done, 0, f"{kibana.url}/s/team/app/dashboards#/view/team-{prefix}-streaming-ml")
+        assert {space for space, _, _ in kibana.objects} == {"default", "team"}
+        said(load(kibana, "--kibana-space", "teem"), 2, "there is no such space", "--kibana-space / KIBANA_SPACE")
+
+
+@pytest.mark.parametrize("how", ["password", "key"])
+def test_login_comes_from_files_and_is_never_shown(load, tmp_path, how):
+    secret = tmp_path / "secret"
+    flags = ["--kibana-user", "me", "--kibana-password-file", str(secret)]
+    if how == "key":
+        flags = ["--kibana-api-key-file", str(secret)]
+    secret.write_text("s3cret\n")
+    with kibana_double(login="me:s3cret" if how == "password" else "s3cret") as kibana:
+        said(load(kibana, *flags), 0)
+        secret.write_text("wr0ng")
+        done = load(kibana, *flags)
+        said(done, 2, "refused the login", "--kibana-password-file")
+        said(load(kibana), 2, "refused the login")
+    assert "wr0ng" not in done.stderr
+
+
+def test_missing_right_is_named(load):
+    with kibana_double(forbidden=True) as kibana:
+        said(load(kibana), 4, "Saved Objects Management", "Unable to bulk_create dashboard")
+
+
+def test_kibana_that_is_too_old_is_named(load):
+    with kibana_double(version="8.7.0", newest=(8, 0, 0)) as kibana:
+        said(load(kibana), 4, "version 8.7.0", "too old", "8.12 is needed")
+        assert not kibana.objects
+
+
+def test_every_import_error_is_listed_though_kibana_answers_200(load, tmp_path):
+    file = tmp_path / "broken.ndjson"
+    lines = [{**one, "references": []} for one in saved_objects(Names())]
+    lines[-1]["references"] = [{"type": "lens", "id": "gone", "name": "a"}, {"type": "lens", "id": "lost", "name": "b"}]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    errors = [
+        {"id": "a", "type": "lens", "error": {"type": "conflict"}},
+        {
+            "id": "b",
+            "type": "search",
+            "error": {"type": "unknown", "message": "is wrong", "statusCode": 400},
+        },
+    ]
+    with kibana_double(errors=errors) as kibana:
+        done = load(kibana, "--dashboards-file", str(file))
+        texts = "lens a: conflict", "search b: unknown; is wrong; HTTP 400", "lens gone, lens lost"
+        said(done, 4, "did not import all objects", *texts)
+
+
+@pytest.mark.parametrize("answer", [(409, {"message": "version conflict"}), (400, "no JSON"), (200, {}), (200, [1])])
+def test_other_answers_are_shown(load, answer):
+    with kibana_double(fails=[answer]) as kibana:
+        done = load(kibana)
+    said(done, 4, "Kibana at")
+    assert re.search(r"version conflict|no JSON|\{\}|\[1\]", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "is empty"),
+        (b"{}\n", "line 1 has no type"),
+        (b'{"type":"lens","id":"a","attributes":{}}\n<html>', "line 2 is no JSON"),
+        (b"\xff\xfe", "no text in UTF-8"),
+    ],
+    ids=["empty", "other", "html", "binary"],
+)
+def test_file_that_is_no_ndjson_is_refused_before_kibana_is_asked(load, tmp_path, content, text):
+    file = tmp_path / "file.ndjson"
+    file.write_bytes(content)
+    with kibana_double() as kibana:
+        said(load(kibana, "--dashboards-file", str(file)), 2, str(file), text)
+        assert kibana.requests == []
+
+
+@pytest.mark.parametrize("fails", [["drop"], ["hang"], [(503, "busy"), (429, "busy"), "drop"]])
+def test_dying_and_slow_servers_are_tried_again(load, fails):
+    with kibana_double(fails=fails) as kibana:
+        said(load(kibana, "--request-timeout-s", "1", "--server-timeout-s", "30"), 0, f"imported {OBJECTS} objects")
+
+
+def test_servers_that_stay_away_are_named_after_the_time_is_over(load):
+    away = f"http://127.0.0.1:{free_port()}"
+    said(load(Kibana(url=away), "--server-timeout-s", "1"), 3, f"Kibana at {away}", "cannot be reached", "waited 1 s")
+    with kibana_double() as kibana:
+        done = load(kibana, "--elasticsearch-url", away, "--server-timeout-s", "1")
+        said(done, 3, f"Elasticsearch at {away}", "cannot be reached", "waited 1 s")
+        assert not kibana.objects
+
+
+def test_what_is_no_kibana_is_told_so(load, search):
+    said(load(Kibana(url=search.url)), 2, "is no Kibana")
+
+
+def test_kibanas_certificate_is_checked_against_its_own_ca(load, tmp_path: Path):
+    ours, other = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.issue_cert("localhost").configure_cert(context)
+    for ca, name in ((ours, "ours.pem"), (other, "other.pem")):
+        ca.cert_pem.write_to_path(str(tmp_path / name))
+    with kibana_double(context) as kibana:
+        said(load(kibana, "--kibana-ca-file", str(tmp_path / "ours.pem")), 0)
+        said(load(kibana, "--kibana-ca-file", str(tmp_path / "other.pem")), 2, "does not vouch for", "--kibana-ca-file")

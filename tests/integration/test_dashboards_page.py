@@ -1,0 +1,292 @@
+"""The live page in a real browser: Debian's Chromium (`apt install chromium`), driven by Playwright."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from dashboards.panels import Names
+from embedded import Elasticsearch, free_port
+from tests.integration.written import Written, hours_ago, mse, r2
+from tests.waiting import wait_until
+
+NEW_DATA_MS = 10_000
+SCREENSHOTS = Path(__file__).parents[2] / ".local" / "screenshots"
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.fail("Chromium is needed: apt install chromium (or leave these tests out: -m 'not browser')")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def written(request: pytest.FixtureRequest, search: Elasticsearch) -> Written:
+    prefix = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+    return Written(Names(("a", "b.c"), "target", prefix), search)
+
+
+@contextmanager
+def served(names: Names, search: Elasticsearch) -> Iterator[str]:
+    """`python -m dashboards serve` as a process; its address."""
+    port = free_port()
+    flags = ["--features", ",".join(names.features), "--label", names.label, "--index-prefix", names.prefix]
+    command = [sys.executable, "-m", "dashboards", "serve", "--elasticsearch-url", search.url, "--page-port", str(port)]
+    process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        address = f"http://127.0.0.1:{port}"
+        assert address in line, line + process.stderr.read()
+        yield address
+        process.terminate()
+        rest = process.stderr.read()
+        assert (process.wait(10), rest) == (0, "")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@dataclass
+class Seen:
+    """A page of the browser, and what went wrong on it."""
+
+    page: Page
+    address: str
+    faults: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._log)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("request", self._asked)
+
+    def _log(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.faults.append(message.text)
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((f"{self.address}/", "data:,")):
+            self.faults.append(f"left the machine: {request.url}")
+
+    def number(self, panel: str) -> float:
+        return float(self.page.locator(f"#{panel}-value").inner_text().replace(",", ""))
+
+    def table(self, panel: str) -> list[list[str]]:
+        """The table behind a chart, opened if need be."""
+        box = self.page.locator(f"#{panel}")
+        if not box.locator("details").evaluate("details => details.open"):
+            box.locator("summary").click()
+        expect(box.locator("tbody tr").first).to_be_visible()
+        rows: list[list[str]] = box.locator("tbody tr").evaluate_all(
+            "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+        )
+        return rows
+
+    def wait_for_charts(self) -> None:
+        """Wait until each chart with data has drawn something."""
+        inked = """canvas => canvas.getContext("2d")
+                             .getImageData(0, 0, canvas.width, canvas.height).data.some(v => v)"""
+
+        def missing() -> str:
+            charts = self.page.locator(".chart:not(.empty)")
+            blank = [
+                i
+                for i, chart in enumerate(charts.all())
+                if not (chart.locator("canvas").count() == 1 and chart.locator("canvas").evaluate(inked))
+            ]
+            return f"charts {blank} of {charts.count()} are blank" if blank or not charts.count() else ""
+
+        wait_until(missing, 20)
+
+
+@pytest.fixture
+def open_page(chromium, written):
+    """Open the page of what is written: width, dark or not, and what is chosen; no faults at the end."""
+    opened: list[Seen] = []
+    with served(written.names, written.search) as address:
+
+        def run(width: int = 1440, *, dark: bool = False, chosen: str = "") -> Seen:
+            page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
+            opened.append(Seen(page, address))
+            page.goto(f"{address}/{chosen}")
+            expect(page.locator("#status")).not_to_have_attribute("data-state", "loading", timeout=NEW_DATA_MS)
+            return opened[-1]
+
+        yield run
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        for i, seen in enumerate(opened):
+            seen.page.screenshot(path=SCREENSHOTS / f"{written.names.prefix}-{i}.png", full_page=True)
+            seen.page.close()
+    assert [seen.faults for seen in opened] == [[] for _ in opened]
+
+
+def test_new_data_show_the_right_numbers_within_10_seconds(open_page, written):
+    seen = open_page()
+    expect(seen.page.locator("#state")).to_have_text(re.compile("No data yet"))
+    expect(seen.page.locator("#train-mse-value")).to_have_text("–")
+    written.write(400, noise=3, faults=[("missing", "a")], lag=12)
+    expect(seen.page.locator("#state")).to_have_text("Live", timeout=NEW_DATA_MS)
+    for name in ("train", "test"):
+        assert seen.number(f"{name}-mse") == pytest.approx(mse(written.of(name)), rel=1e-4)
+        assert seen.number(f"{name}-r2") == pytest.approx(r2(written.of(name)), rel=1e-4)
+    assert (seen.number("model-rows-seen"), seen.number("model-invalid")) == (800, 1)
+    (offset, shown), *others = seen.table("train-mse-over-offset")
+    assert (offset, float(shown), others) == ("0", pytest.approx(mse(written.of("train")), rel=1e-4), [])
+    seen.wait_for_charts()
+
+    written.write(400, noise=30)
+    expect(seen.page.locator("#model-rows-seen-value")).to_have_text("1,600", timeout=NEW_DATA_MS)
+    assert seen.number("train-mse") == pytest.approx(mse(written.of("train")), rel=1e-4)
+    assert [row[0] for row in seen.table("train-mse-over-offset")] == ["400", "0"]
+
+
+def test_update_keeps_the_drawing_the_open_table_and_the_focus(open_page, written):
+    written.write(50)
+    seen = open_page()
+    seen.wait_for_charts()
+    summary = seen.page.locator("#train-points summary")
+    summary.click()
+    seen.page.evaluate("window.kept = [...document.querySelectorAll('canvas')]")
+    written.write(50)
+    expect(seen.page.locator("#model-rows-seen-value")).to_have_text("200", timeout=NEW_DATA_MS)
+    assert seen.page.evaluate("kept.length && kept.every(canvas => canvas.isConnected)")
+    expect(seen.page.locator("#train-points details")).to_have_attribute("open", "")
+    expect(summary).to_be_focused()
+
+
+def test_choice_is_in_the_url_and_comes_back_with_it(open_page, written):
+    written.write(100, hours_ago(3))
+    written.write(50)
+    seen = open_page()
+    for name, value in (("topic", "test"), ("range", "1h"), ("feature", "b.c")):
+        seen.page.locator(f"#choose-{name}").select_option(value)
+        expect(seen.page).to_have_url(re.compile(re.escape(value)))
+    expect(seen.page.locator("#train-mse")).to_have_count(0)
+    expect(seen.page.locator("#test-mse-value")).not_to_have_text("–")
+    recent = [batch for batch in written.of("test") if batch.first_offset]
+    assert seen.number("test-mse") == pytest.approx(mse(recent), rel=1e-4)
+    assert {row[0] for row in seen.table("test-points")} <= {f"{x:.5g}" for one in recent for x in one.x[:, 1]}
+    again = open_page(chosen=seen.page.url.rpartition("/")[2])
+    expect(again.page.locator("#choose-feature")).to_have_value("b.c")
+    expect(again.page.locator("#train-mse")).to_have_count(0)
+    seen.page.go_back()
+    expect(seen.page.locator("#choose-feature")).to_have_value("a")
+
+
+def test_hostile_strings_in_documents_stay_text(open_page, written):
+    hostile = "<script>document.title='x'</script><img src=//example.org onerror=alert(1)>"
+    written.write(10, faults=[(hostile, '"><svg onload=alert(2)>')])
+    seen = open_page()
+    expect(seen.page.locator("#model-invalid-reasons td").first).to_have_text(hostile)
+    expect(seen.page.locator("main img, main script, main svg")).to_have_count(0)
+    assert seen.page.title() == "Streaming machine learning"
+
+
+def test_stream_that_has_stopped_says_since_when_and_what_waits(open_page, written):
+    written.write(10, hours_ago(1), lag=1234)
+    seen = open_page()
+    expect(seen.page.locator("#state")).to_have_text(
+        re.compile(r"No new data since \d\d:\d\d:\d\d, 1,234 records wait in Kafka")
+    )
+
+
+def test_elasticsearch_away_is_said_and_the_page_recovers(open_page, written, search):
+    written.write(20)
+    seen = open_page()
+    before = seen.number("train-mse")
+    search.stop()
+    try:
+        state = seen.page.locator("#state")
+        expect(state).to_have_text(
+            re.compile("Elasticsearch at .* cannot be reached.*shown is the state of"), timeout=20_000
+        )
+        assert seen.number("train-mse") == before
+    finally:
+        starting = threading.Thread(target=search.start)
+        starting.start()
+        starting.join()
+    expect(state).to_have_text(re.compile("Live|No new data"), timeout=30_000)
+    refused = [fault for fault in seen.faults if "503" in fault]  # the browser logs each failed answer itself
+    assert refused == seen.faults
+    seen.faults.clear()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1000, 1440])
+def test_fits_the_width_and_axe_finds_nothing_serious(open_page, written, width, dark):
+    written.write(300, hours_ago(0.02), noise=5, faults=[("a rather long reason " * 5, "field_with_a_long_name" * 3)])
+    written.write(300, noise=3)
+    seen = open_page(width, dark=dark)
+    seen.wait_for_charts()
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    cut = """() => [...document.querySelectorAll('.panel')].filter(p => p.scrollHeight > p.clientHeight + 2)
+                                                            .map(p => p.id)"""
+    assert seen.page.evaluate(cut) == []
+    for panel in ("train-points", "model-weights", "train-mse"):
+        seen.page.locator(f"#{panel} summary").click()
+    found = Axe().run(seen.page).response["violations"]
+    serious = [one for one in found if one["impact"] in {"serious", "critical"}]
+    assert not serious, json.dumps(serious, indent=1)[:4000]
+
+
+def test_colours_follow_the_system_without_a_reload(open_page, written):
+    written.write(100)
+    seen = open_page()
+    seen.wait_for_charts()
+    seen.page.emulate_media(color_scheme="dark")
+    seen.wait_for_charts()
+    expect(seen.page.locator("body")).to_have_css("background-color", "rgb(16, 20, 27)")
+
+
+def test_every_choice_can_be_made_by_keyboard(open_page, written):
+    written.write(10)
+    seen = open_page()
+    seen.page.keyboard.press("Tab")
+    expect(seen.page.locator("#choose-topic")).to_be_focused()
+    seen.page.keyboard.press("ArrowDown")
+    expect(seen.page).to_have_url(re.compile("topic=train"))
+    expect(seen.page.locator("#choose-topic")).to_be_focused()
+    expect(seen.page.locator("#test-mse")).to_have_count(0)
+
+
+def test_policy_keeps_eval_foreign_addresses_and_other_names_out(open_page):
+    seen = open_page()
+    headers = urllib3.request("GET", seen.address).headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+    assert "Access-Control-Allow-Origin" not in headers
+    inline = "Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'})"
+    seen.page.evaluate(f"() => document.body.append({inline})")
+    seen.page.evaluate("() => fetch('http://127.0.0.1:1/').catch(() => 0)")
+    assert seen.page.evaluate("() => window.ran ?? null") is None
+    assert len([fault for fault in seen.faults if "Content Security Policy" in fault]) >= 2
+    seen.faults.clear()  # those were ours
+    assert urllib3.request("GET", seen.address, headers={"Host": "evil.example"}).status == 400
+
+
+@pytest.mark.parametrize("query", ["topic=train%22%7D", "range=now-1y", "feature=y", "feature=a&topic=spark-*"])
+def test_what_is_not_offered_is_refused(open_page, query):
+    address = open_page().address
+    for path in ("layout", "data"):
+        answer = urllib3.request("GET", f"{address}/api/{path}?{query}")
+        assert (answer.status, "is one of" in answer.data.decode()) == (400, True)

@@ -1,0 +1,181 @@
+"""Each panel's numbers on a real Elasticsearch against an independent computation in numpy."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from elasticsearch import Elasticsearch as Client
+
+from dashboards.page import Choice, Page
+from dashboards.panels import SAMPLE, Names, Sample, sections
+from dashboards.saved_objects import vega
+from embedded import Elasticsearch
+from tests.integration.written import Batch, Written, hours_ago, mse, now, r2
+
+FEATURES = ("a", "b.c", "d e")  # a name may hold a dot or a blank
+
+
+@pytest.fixture
+def written(request: pytest.FixtureRequest, search: Elasticsearch) -> Written:
+    prefix = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+    return Written(Names(FEATURES, "target", prefix, "learn", "check"), search)
+
+
+def data(written: Written, **chosen: str) -> dict[str, Any]:
+    with Client(written.search.url, request_timeout=30) as client:
+        return Page(written.names, client).data(Choice.of(chosen, written.names))
+
+
+def panels(written: Written, **chosen: str) -> dict[str, Any]:
+    found: dict[str, Any] = data(written, **chosen)["panels"]
+    return found
+
+
+def test_metrics_equal_numpy(written):
+    written.write(300, hours_ago(2), noise=9)
+    written.write(500, unlabelled=True, faults=[("missing", "a"), ("missing", "a"), ("not a number", "d e")])
+    shown = panels(written)
+    for name, topic in (("train", "learn"), ("test", "check")):
+        assert shown[f"{name}-mse"] == pytest.approx(mse(written.of(topic)), rel=1e-12)
+        assert shown[f"{name}-r2"] == pytest.approx(r2(written.of(topic)), rel=1e-9)
+    assert shown["model-rows-seen"] == 1600
+    assert shown["model-invalid"] == 3
+    assert shown["model-invalid-reasons"] == [["missing", "a", "learn", 2], ["not a number", "d e", "learn", 1]]
+
+
+def test_time_range_leaves_out_what_is_older(written):
+    written.write(300, hours_ago(30), noise=9, faults=[("missing", "a")])
+    written.write(500)
+    shown = panels(written, range="1h")
+    newer = [batch for batch in written.of("learn") if batch.first_offset > 0]
+    assert shown["train-mse"] == pytest.approx(mse(newer), rel=1e-12)
+    assert shown["model-invalid"] == 0
+    assert shown["model-invalid-reasons"] == []
+    assert len(shown["train-points"]) == 1000
+    assert {row["x"] for row in shown["train-points"]} == {x for batch in newer for x in batch.x[:, 0].tolist()}
+
+
+def test_mse_over_the_offset_equals_numpy(written):
+    for number in range(60):
+        written.write(150, noise=60 - number)
+    rows = panels(written)["train-mse-over-offset"]
+    # offsets go to 9,000 less one, so that 90 buckets of 100 hold the 60 micro-batches
+    expected: dict[int, list[Batch]] = {}
+    for batch in written.of("learn"):
+        expected.setdefault(batch.first_offset // 100 * 100, []).append(batch)
+    assert [row["x"] for row in rows] == sorted(expected)
+    np.testing.assert_allclose([row["value"] for row in rows], [mse(expected[row["x"]]) for row in rows], rtol=1e-12)
+
+
+def test_rate_is_a_batchs_records_until_the_next_one_begins(written):
+    times = [hours_ago(1 + minutes / 60) for minutes in (10, 7, 6, 0)]
+    for time, rows in zip(times, (60, 120, 30, 500), strict=True):
+        written.write(rows, time)
+    rows = panels(written)["train-rows-per-second"]
+    assert [row["value"] for row in rows] == pytest.approx([120 / 180, 240 / 60, 60 / 360])
+
+
+def test_model_lines_equal_what_was_written(written):
+    for number in range(5):
+        written.write(10, hours_ago(5 - number), lag=100 - number)
+    shown = panels(written, topic="train")
+    assert not any(name.startswith("test") for name in shown)
+    for name in FEATURES:
+        line = [row["value"] for row in shown["model-weights"] if row["series"] == name]
+        assert line == [model["weights"][name] for model in written.models]
+    assert [row["value"] for row in shown["model-intercept"]] == [0, 1, 2, 3, 4]
+    assert [row["value"] for row in shown["model-lag"]] == [100, 99, 98, 97, 96]
+    assert [row["value"] for row in shown["model-batch-time"] if row["series"] == "longest"] == [
+        1.5,
+        2.5,
+        3.5,
+        4.5,
+        5.5,
+    ]
+
+
+def test_sample_is_bounded_spread_and_the_points_themselves(written):
+    written.write(2500, unlabelled=True)
+    written.write(2500)
+    shown = panels(written, feature="b.c")
+    points = {
+        (batch.x[i, 1], batch.pred[i]): batch.first_offset + i for batch in written.of("learn") for i in range(2500)
+    }
+    rows = shown["train-points"]
+    offsets = Counter(points[row["x"], row["pred"]] for row in rows)
+    assert SAMPLE / 2 < len(rows) <= SAMPLE
+    assert offsets == Counter(dict.fromkeys(range(0, 5000, 8), 2))  # of both partitions, evenly
+    assert shown == panels(written, feature="b.c")
+    assert any(row["y"] is None for row in shown["test-points"])
+    assert all(row["y"] is not None for row in shown["test-prediction-over-label"])
+
+
+def test_sample_stays_while_the_stream_goes_on(written):
+    written.write(2500)
+    before = {row["x"] for row in panels(written)["train-points"]}
+    written.write(500)
+    after = {row["x"] for row in panels(written)["train-points"]}
+    assert before < after
+
+
+def test_residual_histogram_equals_numpys(written):
+    written.write(700, noise=20)
+    bins = panels(written)["train-residuals"]
+    edges = [bins[0]["start"], *(one["end"] for one in bins)]
+    residuals = np.concatenate([batch.y - batch.pred for batch in written.of("learn")])
+    assert 10 <= len(bins) <= 30
+    assert [one["count"] for one in bins] == np.histogram(residuals, edges)[0].tolist()
+
+
+def test_prediction_over_label_is_the_sample(written):
+    written.write(20)
+    expected = sorted((y, pred) for batch in written.of("check") for y, pred in zip(batch.y, batch.pred, strict=True))
+    assert [(row["y"], row["pred"]) for row in panels(written)["test-prediction-over-label"]] == expected
+
+
+def test_kibanas_own_searches_for_samples_run_here_too(written):
+    """With what Kibana puts in for its placeholders: no filters, the last 15 minutes."""
+    written.write(50, hours_ago(1))
+    written.write(1500, unlabelled=True)
+    panels_of = [panel for section in sections(written.names) for panel in section.panels if isinstance(panel, Sample)]
+    with Client(written.search.url, request_timeout=30) as client:
+        for panel in panels_of:
+            text = json.dumps(vega(written.names, panel)["data"]["url"]["body"])
+            text = re.sub(r'"%dashboard_context-[a-z_]+%",? ?', "", text)
+            body = json.loads(text.replace('"%timefilter%": true', '"gte": "now-15m"'))
+            first, again = (client.search(index=written.names.pattern("points"), **body)["hits"]["hits"] for _ in "ab")
+            assert [hit["_id"] for hit in first] == [hit["_id"] for hit in again]
+            points = {(hit["_source"]["x"]["b.c"], hit["_source"].get("y"), hit["_source"]["pred"]) for hit in first}
+            known = {
+                (x[1], None if np.isnan(y) else y, pred)
+                for batch in written.of(str(panel.topic))
+                if batch.first_offset
+                for x, y, pred in zip(batch.x.tolist(), batch.y.tolist(), batch.pred.tolist(), strict=True)
+            }
+            assert len(points) == SAMPLE
+            assert points <= known
+
+
+@pytest.mark.parametrize("installed", [True, False], ids=["templates", "nothing"])
+def test_before_the_first_micro_batch_all_is_empty(search, installed):
+    names = Names(FEATURES, "target", f"empty-{installed}".lower())
+    with Client(search.url) as client:
+        written = Written(names, search) if installed else None
+        found = Page(names, client).data(Choice.of({}, names))
+    assert written is None or not written.batches
+    assert found["state"] == "empty"
+    assert not any(found["panels"].values())
+
+
+def test_state_tells_when_the_stream_has_stopped(written):
+    written.write(10, hours_ago(1), lag=77)
+    found = data(written)
+    assert (found["state"], found["lag"]) == ("stopped", 77)
+    assert found["last"].startswith(f"{written.batches[0].time:%Y-%m-%dT%H:%M:%S}")
+    written.write(10, now())
+    assert data(written)["state"] == "live"

@@ -1,0 +1,91 @@
+"""Formulas, buckets and bins by law; no server."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboards import formula
+from dashboards.errors import ConfigError
+from dashboards.panels import BUCKETS, SAMPLE, TIME, Line, Names, sections
+from dashboards.queries import BINS, STEPS_S, Extent, histogram, interval, sample, sample_step
+from dashboards.settings import Load, Serve, load
+
+LINES = [panel for section in sections(Names()) for panel in section.panels if isinstance(panel, Line)]
+RANGES = st.dictionaries(
+    st.integers(0, 50),
+    st.tuples(st.integers(0, 10**12), st.integers(0, 10**10)).map(lambda pair: (pair[0], pair[0] + pair[1])),
+    max_size=50,
+)
+
+
+def results(**numbers: float | None) -> dict[str, dict[str, float | None]]:
+    return {f"sum {name}": {"value": number} for name, number in numbers.items()}
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1))
+def test_every_value_is_in_one_bin(values):
+    bins = histogram(values)
+    assert sum(one["count"] for one in bins) == len(values)
+    assert len(bins) <= BINS
+    assert all(before["end"] == after["start"] for before, after in pairwise(bins))
+
+
+@given(RANGES)
+def test_sample_is_never_larger_and_never_much_smaller_than_allowed(ranges):
+    step = sample_step(ranges)
+    sizes = [sum(last // s - (first - 1) // s for first, last in ranges.values()) for s in (step, max(step // 2, 1))]
+    assert sizes[0] <= SAMPLE
+    assert step == 1 or sizes[1] > SAMPLE
+    assert sample("train", Extent({"train": ranges}), "a")["size"] == SAMPLE
+
+
+@given(RANGES.filter(bool), st.floats(0, 4e12), st.floats(0, 1e11))
+def test_lines_have_a_bounded_number_of_buckets(ranges, start, span):
+    known = Extent({"train": ranges, "test": ranges}, start, start + span)
+    length = max(last for _, last in ranges.values()) - min(first for first, _ in ranges.values())
+    for panel in LINES:
+        step = interval(panel, known)
+        if panel.across == TIME:
+            assert step in STEPS_S
+            assert span / 1000 / step < BUCKETS or step == STEPS_S[-1]
+        else:
+            assert length / step <= BUCKETS
+
+
+def test_formula_has_no_value_without_documents_or_where_it_divides_by_zero():
+    ratio = formula.parse("1 - sum(a) / (sum(b) - 2)")
+    assert formula.value(ratio, results(a=3.0, b=8.0)) == 0.5
+    assert formula.value(ratio, results(a=3.0, b=2.0)) is None
+    assert formula.value(ratio, results(a=None, b=8.0)) is None
+
+
+@pytest.mark.parametrize("text", ["sum(a, b)", "a", "sum(a) ** 2", "median(a)", "-sum(a)", "__import__('os')"])
+def test_formula_that_lens_or_we_cannot_compute_is_refused(text):
+    with pytest.raises(ValueError, match="is none of"):
+        formula.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "flags", "text"),
+    [
+        (Load, ["--kibana-url", "http://me:secret@host:1"], "no password in a URL"),
+        (Load, ["--kibana-url", "host"], "--kibana-url / KIBANA_URL: 'host' is no http://host:port"),
+        (Load, ["--kibana-user", "me"], "--kibana-user and --kibana-password-file go together"),
+        (Load, ["--kibana-space", "My Space"], "no space id"),
+        (Load, ["--elasticsearch-password-file", "/no/secret"], "there is no such file"),
+        (Load, ["--features", "a,a"], "stands there twice"),
+        (Load, ["--index-prefix", "a*"], "--index-prefix / INDEX_PREFIX"),
+        (Serve, ["--page-port", "70000"], "--page-port / PAGE_PORT"),
+        (Serve, ["--kafka-test-topic", "train"], "give two topics"),
+        (Serve, ["--frequency", "1"], "see --help"),
+    ],
+)
+def test_wrong_setting_is_named_with_flag_and_variable(settings, flags, text):
+    with pytest.raises(ConfigError) as error:
+        load(settings, flags)
+    assert text in str(error.value)
+    assert "secret@" not in str(error.value)

@@ -1,0 +1,203 @@
+"""The NDJSON: what Kibana does not check itself, and that the committed file is today's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import vl_convert
+
+from dashboards import charts
+from dashboards.panels import Line, Names, Sample, sections
+from dashboards.saved_objects import CORE_VERSION, TYPE_VERSIONS, ndjson, saved_objects
+from dashboards.templates import templates
+from streaming_regression import documents
+from streaming_regression.decode import Fields
+
+COMMITTED = Path(__file__).parents[2] / "kibana" / "dashboards.ndjson"
+NAMES = [
+    pytest.param(Names(), id="flights"),
+    pytest.param(Names(("x",), "y", "other", "a.train", "a-test"), id="one-feature"),
+    pytest.param(Names(("a b", "c.d", "it's", "ü", "f-1"), "the label", "p.q_r"), id="odd-names"),
+]
+ATTRIBUTES = {  # as the known good file, which a real Kibana 8.12 imported and showed
+    "index-pattern": {"title", "name", "timeFieldName", "fields", "sourceFilters", "fieldAttrs", "fieldFormatMap"}
+    | {"runtimeFieldMap", "allowNoIndex"},
+    "search": {"title", "description", "columns", "sort", "grid", "hideChart", "isTextBasedQuery", "timeRestore"}
+    | {"kibanaSavedObjectMeta"},
+    "lens": {"title", "description", "visualizationType", "state"},
+    "visualization": {"title", "description", "version", "uiStateJSON", "visState", "kibanaSavedObjectMeta"},
+    "dashboard": {"title", "description", "version", "timeRestore", "timeFrom", "timeTo", "refreshInterval"}
+    | {"optionsJSON", "panelsJSON", "kibanaSavedObjectMeta"},
+}
+
+
+def fields_of(names: Names, view: str) -> set[str]:
+    """The fields of the index template whose documents a data view shows, by its id."""
+
+    def flat(properties: dict[str, Any], before: str = "") -> Iterator[str]:
+        for name, field in properties.items():
+            if "properties" in field:
+                yield from flat(field["properties"], f"{before}{name}.")
+            else:
+                yield before + name
+
+    fields = {*flat(templates(names)[view]["template"]["mappings"]["properties"]), "___records___"}
+    return fields | ({"Squared error"} if view.endswith("-points") else set())
+
+
+def lens(names: Names) -> list[dict[str, Any]]:
+    return [one for one in saved_objects(names) if one["type"] == "lens"]
+
+
+def layer_of(one: dict[str, Any]) -> dict[str, Any]:
+    (layer,) = one["attributes"]["state"]["datasourceStates"]["formBased"]["layers"].values()
+    return dict(layer)
+
+
+def test_committed_file_is_todays():
+    assert COMMITTED.read_text(encoding="utf-8") == ndjson(Names()), "stale: run `make generate`"
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_templates_are_the_streaming_regressions(names):
+    assert templates(names) == documents.templates(names.prefix, Fields(names.features, names.label))
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_every_reference_resolves_and_ids_are_unique(names):
+    objects = [json.loads(line) for line in ndjson(names).splitlines()]
+    known = [(one["type"], one["id"]) for one in objects]
+    assert len({*known}) == len(known)
+    assert all(one_id.startswith(f"{names.prefix}-") for _, one_id in known)
+    for one in objects:
+        assert [ref for ref in one["references"] if (ref["type"], ref["id"]) not in known] == []
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_attributes_and_versions_are_those_that_kibana_8_12_knows(names):
+    for one in saved_objects(names):
+        assert one["attributes"].keys() == ATTRIBUTES[one["type"]], one["id"]
+        assert (one["coreMigrationVersion"], one["typeMigrationVersion"]) == (CORE_VERSION, TYPE_VERSIONS[one["type"]])
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_inner_json_parses_and_names_its_references(names):
+    for one in saved_objects(names):
+        attributes, named = one["attributes"], {ref["name"] for ref in one["references"]}
+        if meta := attributes.get("kibanaSavedObjectMeta"):
+            source = json.loads(meta["searchSourceJSON"])
+            assert source.get("indexRefName") in {None, *named}
+        for name, text in attributes.items():
+            if name.endswith(("JSON", "Map", "State")) or name in {"fields", "sourceFilters", "fieldAttrs"}:
+                json.loads(text)
+        if one["type"] == "dashboard":
+            panels = json.loads(attributes["panelsJSON"])
+            assert {f"{panel['panelIndex']}:{panel['panelRefName']}" for panel in panels} == named
+
+
+def test_dashboard_restores_time_and_refreshes_every_5_seconds():
+    attributes = saved_objects(Names())[-1]["attributes"]
+    assert (attributes["timeRestore"], attributes["timeFrom"], attributes["timeTo"]) == (True, "now-15m", "now")
+    assert attributes["refreshInterval"] == {"pause": False, "value": 5000}
+
+
+def test_no_two_panels_overlap_and_none_leaves_the_grid():
+    taken: set[tuple[int, int]] = set()
+    for panel in json.loads(saved_objects(Names())[-1]["attributes"]["panelsJSON"]):
+        grid = panel["gridData"]
+        cells = {(grid["x"] + x, grid["y"] + y) for x in range(grid["w"]) for y in range(grid["h"])}
+        assert not cells & taken, panel["panelIndex"]
+        assert max(x for x, _ in cells) < 48
+        taken |= cells
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_lens_columns_exist_in_the_templates_and_refer_to_each_other(names):
+    for one in lens(names):
+        layer, (view,) = layer_of(one), one["references"]
+        columns = layer["columns"]
+        assert set(layer["columnOrder"]) == columns.keys()
+        for column in columns.values():
+            if "sourceField" in column:
+                assert column["sourceField"] in fields_of(names, view["id"])
+            assert set(column.get("references", [])) <= columns.keys()
+        visualization = one["attributes"]["state"]["visualization"]
+        kind = one["attributes"]["visualizationType"]
+        if kind == "lnsMetric":
+            shown = {visualization["metricAccessor"]}
+        elif kind == "lnsXY":
+            shown = {visualization["layers"][0]["xAccessor"], *visualization["layers"][0]["accessors"]}
+        else:
+            shown = {column["columnId"] for column in visualization["columns"]}
+        assert shown <= columns.keys()
+        assert shown == {name for name in columns if "X" not in name}  # the others are parts of a formula
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_saved_searches_are_of_one_set_and_show_fields_that_exist(names):
+    searches = [one for one in saved_objects(names) if one["type"] == "search"]
+    assert [one["attributes"]["title"] for one in searches] == ["Train set", "Test set"]
+    for one in searches:
+        assert set(one["attributes"]["columns"]) <= fields_of(names, one["references"][0]["id"])
+    queries = [json.loads(one["attributes"]["kibanaSavedObjectMeta"]["searchSourceJSON"])["query"] for one in searches]
+    if names.train == "train":
+        assert [query["query"] for query in queries] == ["topic:train", "topic:test"]
+
+
+def test_formula_becomes_the_columns_that_lens_makes_of_it():
+    (one,) = [one for one in lens(Names()) if one["id"] == "spark-train-r2"]
+    columns = layer_of(one)["columns"]
+    assert list(columns) == ["value", *(f"valueX{i}" for i in range(6))]
+    assert columns["value"]["references"] == ["valueX5"]
+    parts = [columns[f"valueX{i}"]["sourceField"] for i in range(5)]
+    assert parts == ["sum_squared_error", "sum_y_squared", "sum_y", "sum_y", "labelled"]
+    tree, formula = columns["valueX5"]["params"]["tinymathAst"], columns["value"]["params"]["formula"]
+
+    def written(node: Any) -> str:
+        if not isinstance(node, dict):
+            return str(node)
+        assert formula[node["location"]["min"] : node["location"]["max"]] == node["text"]
+        return f"{node['name']}({', '.join(map(written, node['args']))})"
+
+    assert written(tree) == (
+        "subtract(1, divide(valueX0, subtract(valueX1, divide(multiply(valueX2, valueX3), valueX4))))"
+    )
+
+
+def compiled(spec: dict[str, Any], version: str) -> dict[str, Any]:
+    return dict(vl_convert.vegalite_to_vega(spec, vl_version=version))
+
+
+@pytest.mark.parametrize("version", ["5.8", "5.20", "6.4"])
+@pytest.mark.parametrize("names", NAMES)
+def test_kibanas_vega_panels_compile_draw_and_ask_for_fields_that_exist(names, version):
+    rows = [
+        {"_source": {"x": dict.fromkeys(names.features, i), "pred": i, **({"y": i * 1.5} if i % 3 else {})}}
+        for i in range(10)
+    ]
+    for one in saved_objects(names):
+        if one["type"] != "visualization":
+            continue
+        spec = json.loads(json.loads(one["attributes"]["visState"])["params"]["spec"])
+        url = spec["data"]["url"]
+        assert url["index"] == names.pattern("points")
+        assert url["body"]["size"] <= 2000
+        spec["data"] = {"values": rows}
+        assert compiled(spec, version)["marks"]
+        assert "<path" in vl_convert.vegalite_to_svg(spec, vl_version=version)
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_the_pages_drawings_compile_in_the_version_that_is_served(names):
+    for panel in (panel for section in sections(names) for panel in section.panels):
+        if isinstance(panel, Line):
+            spec = charts.line(panel)
+        elif isinstance(panel, Sample):
+            spec = charts.sample(panel, names, names.features[-1])
+        else:
+            continue
+        assert compiled({"data": {"values": []}, **spec}, vl_convert.get_vegalite_versions()[-1])["marks"]
