@@ -44,7 +44,12 @@ class Interrupted(BaseException):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; return its exit code: 0 also after Ctrl-C, 1 when records are missing or doubled at the end."""
     logging.getLogger().addHandler(logging.NullHandler())  # else Py4J, when a JVM ends under it, prints tracebacks
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.summary and not options.exit:
+        parser.error("--summary is for --exit: a demo without end has none")
+    if options.summary and not options.summary.absolute().parent.is_dir():
+        parser.error(f"--summary: there is no folder {options.summary.absolute().parent}")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
@@ -59,13 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     folders = jars.fetch()
-    console.print(f"kept from earlier: .venv, and the servers' programs in {folders[0].parent}")
-    console.print(
-        "started anew: Kafka and Elasticsearch, their topics and indices, the model, all in a temporary folder"
-    )
+    console.print(f"kept from demo to demo: .venv, and the servers' programs in {folders[0].parent}")
+    console.print("new each time: Kafka and Elasticsearch, their topics and indices, the model (in a temporary folder)")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streaming-ml-demo-")))
-        stack.callback(_ignore_signals)  # while everything ends
         kafka, search = Kafka(), Elasticsearch()
         stack.callback(search.close)
         stack.callback(kafka.close)
@@ -96,6 +98,7 @@ def _demo(options: argparse.Namespace) -> int:
         )
         console.print(f"Live page      {_address(page, port)}")
         watcher = stack.enter_context(Watcher.of(kafka.bootstrap, search.url))
+        stack.callback(_ignore_signals)  # comes first at the end: nothing breaks off the stopping
         return _watch(options, watcher, app, producer)
 
 
@@ -161,7 +164,7 @@ def _watch(options: argparse.Namespace, watcher: Watcher, app: _Child, producer:
     progress = Progress(rows=options.rows)
     sent = False
     with ExitStack() as stack:
-        live = Live(shown(progress), console=console, auto_refresh=False)
+        live = Live(shown(progress, console.width), console=console, auto_refresh=False)
         if console.is_terminal:
             stack.enter_context(live)
         while not (options.exit and sent and progress.processed >= options.rows):
@@ -169,7 +172,7 @@ def _watch(options: argparse.Namespace, watcher: Watcher, app: _Child, producer:
             sent = producer.check(may_end=True)
             watcher.update(progress)
             if console.is_terminal:
-                live.update(shown(progress), refresh=True)
+                live.update(shown(progress, console.width), refresh=True)
             else:
                 progress.print_new(console)
             time.sleep(REFRESH_S)
@@ -199,16 +202,29 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "--rows",
-        type=int,
-        choices=range(1, FLIGHTS + 1),
+        type=flights,
         default=FLIGHTS,
         metavar="N",
-        help="flights to send (default: %(default)s, all of 2013)",
+        help="flights to send, 1 to 336776 (default: %(default)s, all of 2013)",
     )
-    add("--rate", type=float, default=5000, metavar="R", help="flights per second; 0: no limit (default: %(default)g)")
+    add("--rate", type=rate, default=5000, metavar="R", help="flights per second; 0: no limit (default: %(default)g)")
     add("--exit", action="store_true", help="end when all flights are processed (default: stay until Ctrl-C)")
     add("--summary", type=Path, metavar="FILE", help="with --exit: write the result there as JSON")
     return parser
+
+
+def flights(text: str) -> int:
+    """Parse a number of flights; the name shows in argparse's message."""
+    if not 1 <= int(text) <= FLIGHTS:
+        raise ValueError
+    return int(text)
+
+
+def rate(text: str) -> float:
+    """Parse a rate; the name shows in argparse's message."""
+    if not float(text) >= 0:
+        raise ValueError
+    return float(text)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from rich.text import Text
 from embedded.kafka import TOPICS
 
 LINES = 12
+WIDE = 116  # columns that all of a flight's model needs
 Place = tuple[str, int, int]
 
 
@@ -50,9 +51,8 @@ class Progress:
         """Print a line for each micro-batch that was not yet printed, where there is no terminal to draw a table on."""
         for batch in self.batches:
             if batch.number > self._printed:
-                console.print(
-                    "  ".join(f"{name} {text}" for name, text in zip(_names(batch), _cells(batch), strict=True))
-                )
+                cells = _cells(batch) | _model_cells(batch)
+                console.print("  ".join(f"{name} {text}" for name, text in cells.items()))
                 self._printed = batch.number
 
 
@@ -162,29 +162,39 @@ class Watcher:
             consumer.close()
 
 
-def shown(progress: Progress) -> Group:
-    """Return the live table."""
+def shown(progress: Progress, width: int) -> Group:
+    """Return the live table; on a terminal of few columns, only the newest model is shown, below it."""
     table = Table(expand=False)
-    newest = progress.batches[-1:]
-    for name in (
-        _names(newest[0]) if newest else ("batch", "rows", "waiting for Spark's first micro-batch (about 15 s)")
-    ):
-        table.add_column(name, justify="right")
+    lines = []
     for batch in progress.batches:
-        table.add_row(*_cells(batch))
+        cells, model = _cells(batch), _model_cells(batch)
+        if width >= WIDE:
+            cells |= model
+        lines = [] if width >= WIDE else [Text(", ".join(f"{name} {text}" for name, text in model.items()))]
+        if not table.columns:
+            for name in cells:
+                table.add_column(name, justify="right", no_wrap=True)
+        table.add_row(*cells.values())
+    if not progress.batches:
+        table.add_column("waiting for Spark's first micro-batch (about 15 s)")
     mse = ", ".join(f"{topic} {_number(value)}" for topic, value in progress.mse.items())
-    line = f"{progress.processed:,} of {progress.rows:,} records processed; MSE over all: {mse or '-'}"
-    return Group(table, Text(line))
+    lines.append(Text(f"{progress.processed:,} of {progress.rows:,} records processed; MSE over all: {mse or '-'}"))
+    return Group(table, *lines)
 
 
-def _names(batch: Batch) -> list[str]:
-    return ["batch", "rows", *(f"MSE {topic}" for topic in TOPICS), "R²", "intercept", *batch.weights, "rows/s", "lag"]
+def _cells(batch: Batch) -> dict[str, str]:
+    return {
+        "batch": str(batch.number),
+        "rows": f"{batch.rows:,}",
+        **{f"MSE {topic}": _number(batch.mse[topic]) for topic in TOPICS},
+        "R²": _number(batch.r2),
+        "rows/s": f"{batch.rows_per_second:,.0f}",
+        "lag": "-" if batch.lag is None else f"{batch.lag:,}",
+    }
 
 
-def _cells(batch: Batch) -> list[str]:
-    numbers = [*(batch.mse[topic] for topic in TOPICS), batch.r2, batch.intercept, *batch.weights.values()]
-    lag = "-" if batch.lag is None else f"{batch.lag:,}"
-    return [str(batch.number), f"{batch.rows:,}", *map(_number, numbers), f"{batch.rows_per_second:,.0f}", lag]
+def _model_cells(batch: Batch) -> dict[str, str]:
+    return {"intercept": _number(batch.intercept)} | {name: _number(weight) for name, weight in batch.weights.items()}
 
 
 def _number(value: float | None) -> str:

@@ -87,6 +87,8 @@ def _stream(spark: SparkSession, settings: Settings, options: dict[str, str], re
     query = _start(spark, settings, options, regression)
     try:
         while not query.awaitTermination(1):
+            if query.status["message"].startswith("Waiting"):  # Kafka has answered, whether there was news or not
+                regression.last_success = time.monotonic()
             if regression.stopping.is_set():
                 _finish(query, regression)
                 return True

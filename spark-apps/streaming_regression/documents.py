@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from streaming_regression.learners import Floats, Model
 
 KINDS = ("points", "metrics", "models", "invalid")
 KEYWORD, LONG, DOUBLE = {"type": "keyword"}, {"type": "long"}, {"type": "double"}
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+FIRST_YEAR, LAST_YEAR = np.datetime64("1000", "ms"), np.datetime64("9999", "ms")
 COMMON = {"run": KEYWORD, "@timestamp": {"type": "date"}}
 PLACE = {"topic": KEYWORD, "partition": {"type": "integer"}, "offset": LONG}
 VALUE_ONLY = {"type": "keyword", "index": False, "doc_values": False}  # kept and shown, never searched: any length
@@ -25,16 +28,21 @@ VALUE_ONLY = {"type": "keyword", "index": False, "doc_values": False}  # kept an
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What all documents of one micro-batch share. `time` is the micro-batch's own, the same on a replay."""
+    """What all documents of one micro-batch share. `time` is the micro-batch's own, in UTC, the same on a replay."""
 
     run: str
     batch: int
     time: datetime
     prefix: str
 
+    @classmethod
+    def at(cls, microseconds: int, run: str, batch: int, prefix: str) -> Origin:
+        """Return the origin of a micro-batch whose time is so many microseconds after the start of 1970."""
+        return cls(run, batch, EPOCH + timedelta(microseconds=microseconds), prefix)
+
     def index(self, kind: str) -> str:
         """Return the name of the index for documents of `kind`."""
-        return f"{self.prefix}-{kind}-{self.time.astimezone(timezone.utc):%Y.%m.%d}"
+        return f"{self.prefix}-{kind}-{self.time:%Y.%m.%d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,10 @@ class Tally:
 def index_date(name: str, prefix: str) -> date | None:
     """Return the date in an index's name, None for a name that is none of the prefix's."""
     match = re.fullmatch(rf"{re.escape(prefix)}-(?:{'|'.join(KINDS)})-(\d{{4}})\.(\d\d)\.(\d\d)", name)
-    return date(*map(int, match.groups())) if match else None
+    try:
+        return date(*map(int, match.groups())) if match else None
+    except ValueError:  # 2026.13.45 is nobody's day
+        return None
 
 
 def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
@@ -174,12 +185,20 @@ def invalid(origin: Origin, records: Records, faults: Sequence[Invalid]) -> list
             "field": fault.field,
             "reason": fault.reason,
         }
-        try:
-            document["value"] = None if value is None else value.decode()
-        except UnicodeDecodeError:
-            document["value_base64"] = b64encode(value or b"").decode()
+        document |= _kept(value)
         lines.append(_lines({"_id": f"{records.topic}-{records.partition}-{offset}"}, document))
     return lines
+
+
+def _kept(value: bytes | None) -> dict[str, str | None]:
+    """Return a record's value as text, or in base64 where it is none or JSON would need far more room for it."""
+    if value is None:
+        return {"value": None}
+    with suppress(UnicodeDecodeError):
+        text = value.decode()
+        if len(_json(text)) <= 2 * len(value) + 100:  # a control character takes six bytes
+            return {"value": text}
+    return {"value_base64": b64encode(value).decode()}
 
 
 def metrics(origin: Origin, tallies: Iterable[Tally]) -> list[str]:
@@ -215,11 +234,16 @@ def _lines(action: dict[str, str], document: dict[str, Any]) -> str:
 
 
 def _iso(time: datetime) -> str:
-    return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _times(times: NDArray[np.datetime64]) -> list[str]:
-    return list(np.datetime_as_string(times, unit="ms", timezone="UTC").tolist())
+    """Return times as ISO 8601 or, outside the years that Elasticsearch reads so, as milliseconds since 1970."""
+    plain = (times >= FIRST_YEAR) & (times < LAST_YEAR)
+    texts: list[str] = np.datetime_as_string(np.where(plain, times, FIRST_YEAR), unit="ms", timezone="UTC").tolist()
+    for position in np.flatnonzero(~plain).tolist():
+        texts[position] = str(int(times[position].astype(np.int64)))
+    return texts
 
 
 def _json(value: object) -> str:

@@ -119,7 +119,7 @@ class Regression:
         parts = score.parts(rows)
         if not parts:
             return None, [], {}
-        origin = Origin(run, batch, rows[0]["batch_time"], settings.index_prefix)
+        origin = Origin.at(rows[0]["batch_time"], run, batch, settings.index_prefix)
         seconds = np.sum([row["seconds"] for row in rows], axis=0)
         return origin, parts, dict(zip(score.STAGES, seconds.tolist(), strict=True))
 

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -35,7 +34,7 @@ RESULT = pa.schema(
         *[(name, pa.float64()) for name in ("sum_squared_error", "sum_absolute_error", "sum_y", "sum_y_squared")],
         ("learned", pa.int64()),
         ("factor", pa.list_(pa.float64())),
-        ("batch_time", pa.timestamp("us", tz="UTC")),
+        ("batch_time", pa.int64()),  # microseconds since 1970: Spark would make the driver's local time of it
         ("seconds", pa.list_(pa.float64())),
         ("error", pa.string()),
         ("message", pa.string()),
@@ -133,11 +132,11 @@ class _Scorer:
         self._under_way: deque[tuple[Origin, Records, Points, Future[list[Refusal]]]] = deque()
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> list[dict[str, object]]:
-        batch_time: datetime | None = None
+        batch_time: int | None = None
         for batch in batches:
             self._clock.charge("read")
-            batch_time = batch["batch_time"][0].as_py()
-            origin = Origin(self._task.run, self._task.batch, batch_time, self._task.prefix)
+            batch_time = int(batch["batch_time"].cast(pa.int64())[0].as_py())
+            origin = Origin.at(batch_time, self._task.run, self._task.batch, self._task.prefix)
             for records in _partitions(batch):
                 self._send(origin, records)
                 if len(self._under_way) > WRITES_AHEAD:

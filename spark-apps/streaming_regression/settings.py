@@ -78,7 +78,8 @@ class Settings(BaseSettings):
         "rls", description="rls: recursive least squares, exact; sgd: gradient descent as Spark MLlib's"
     )
     initial_weights: str | None = Field(
-        None, description="weights before the first record, one per feature, 1,2.5,…; none: all zero"
+        None,
+        description="weights before the first record, one per feature (--initial-weights=-1,2 if one is negative)",
     )
     initial_intercept: float = Field(0.0, description="intercept before the first record, in label units")
     rls_half_life: PositiveFloat | None = Field(
@@ -105,7 +106,11 @@ class Settings(BaseSettings):
     )
     index_prefix: str = Field("spark", description="indices are named PREFIX-points-DATE and so on; one run per prefix")
     replace_run: bool = Field(False, description="delete the documents that another run left under the prefix")
-    retention_days: NonNegativeInt = Field(30, le=36_500, description="delete indices older than this; 0: never")
+    retention_days: NonNegativeInt = Field(
+        30,
+        le=36_500,
+        description="delete indices older than so many days (in UTC, as the days in their names); 0: never",
+    )
     server_timeout_s: NonNegativeFloat = Field(
         600.0,
         description="seconds to wait for Kafka or Elasticsearch while away or busy, before ending with exit code 3",

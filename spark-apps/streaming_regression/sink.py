@@ -7,6 +7,7 @@ import random
 import re
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
-BUSY = frozenset([408, 429, 502, 503, 504])
+BUSY = frozenset([408, 429])  # and whatever is the server's own fault: 5xx
+MAX_REQUEST_BYTES = 8_000_000  # of records of 1 MB, thousands of which may come together; well below what it takes
 REQUEST_TIMEOUT_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 
@@ -102,7 +104,7 @@ class Connection:
                 f"{where} does not let user {self.user or '(API key)'} do this: {_reason(error)}; its role needs "
                 "the cluster rights monitor and manage_index_templates, and all rights on the prefix's indices"
             ) from error
-        if error.status_code in BUSY or error.status_code == 403:
+        if error.status_code in BUSY or error.status_code == 403 or error.status_code >= 500:
             return f"{where} is busy: {_reason(error)}"
         raise Refused(f"{where} refused a request: {_reason(error)}") from error
 
@@ -157,9 +159,10 @@ def write(
     `connection.timeout_s` seconds after the last success. Ids make that safe.
     """
     refusals: list[Refusal] = []
-    pending = list(range(len(lines)))
+    waiting = deque(_requests(lines))
     patience = Patience(connection)
-    while pending:
+    while waiting:
+        pending = waiting[0]
         try:
             answer = client.bulk(
                 index=index,
@@ -169,8 +172,10 @@ def write(
         except (ApiError, TransportError) as error:
             patience.wait(connection.explain(error))
             continue
+        waiting.popleft()
         if not answer["errors"]:
-            break
+            patience = Patience(connection)
+            continue
         busy: list[int] = []
         reason = ""
         for position, item in zip(pending, answer["items"], strict=True):
@@ -179,19 +184,33 @@ def write(
                 continue
             cause = result.get("error", {})
             text = f"{cause.get('type')}: {cause.get('caused_by', cause).get('reason')}"
-            if result["status"] in BUSY or cause.get("type") == "cluster_block_exception":
-                busy.append(position)
-                reason = f"Elasticsearch is too busy or read-only: {text}"
-            elif result["status"] in {401, 403}:
+            if result["status"] == 400:  # the document's own fault; all else may pass
+                refusals.append(Refusal(position, f"refused by Elasticsearch: {text}"))
+            elif result["status"] in {401, 403} and cause.get("type") != "cluster_block_exception":
                 raise Refused(f"Elasticsearch does not let user {connection.user or '(API key)'} write: {text}")
             else:
-                refusals.append(Refusal(position, f"refused by Elasticsearch: {text}"))
+                busy.append(position)
+                reason = f"Elasticsearch is too busy or read-only: {text}"
         if len(busy) < len(pending):
             patience = Patience(connection)
-        pending = busy
-        if pending:
+        if busy:
+            waiting.appendleft(busy)
             patience.wait(reason)
-    return refusals
+    return sorted(refusals, key=lambda refusal: refusal.position)
+
+
+def _requests(lines: Sequence[str]) -> Iterator[list[int]]:
+    """Yield the positions of the documents that go into one request each."""
+    request: list[int] = []
+    size = 0
+    for position, line in enumerate(lines):
+        if request and size + len(line) > MAX_REQUEST_BYTES:
+            yield request
+            request, size = [], 0
+        request.append(position)
+        size += len(line)
+    if request:
+        yield request
 
 
 def write_all(connection: Connection, client: Elasticsearch, lines: Sequence[str], index: str | None = None) -> None:
@@ -283,4 +302,7 @@ def _trusting(ca_file: Path) -> ssl.SSLContext:
 def _reason(error: ApiError) -> str:
     body = error.body
     cause = body.get("error", body) if isinstance(body, dict) else body
-    return str(cause.get("reason") or cause.get("type") or cause) if isinstance(cause, dict) else str(cause)
+    while isinstance(cause, dict) and isinstance(cause.get("caused_by"), dict):
+        cause = cause["caused_by"]
+    text = (cause.get("reason") or cause.get("type") or cause) if isinstance(cause, dict) else cause
+    return f"{text} (HTTP {error.status_code})"

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from elasticsearch import Elasticsearch as Client
 
 from tests.integration.stream import Stream, Value
@@ -181,3 +183,31 @@ def test_points_that_elasticsearch_refuses_are_kept_as_invalid_and_not_learned(s
     assert sum(one["invalid"] for one in stream.documents("metrics")) == 3
     assert stream.last_model()["rows_seen"] == 100
     np.testing.assert_allclose(stream.weights(), [0, 3, 1], atol=1e-9)
+
+
+def test_large_records_that_come_together_and_times_of_any_year_stop_nothing(stream: Stream) -> None:
+    """Thirty records of a megabyte are more than Elasticsearch takes in one request, some in JSON six times as much."""
+    stream.features, stream.label, stream.partitions = ("a", "b"), "y", 1
+    topics = [
+        NewTopic(name, 1, config={"message.timestamp.after.max.ms": str(2**63 - 1)})
+        for name in (stream.train, stream.test)
+    ]
+    admin = AdminClient({"bootstrap.servers": stream.broker.bootstrap})
+    for created in admin.create_topics(topics).values():
+        created.result()
+    good = [record(a=a, b=b, y=3 * a + b) for a, b in np.random.default_rng(1).normal(size=(20, 2)).tolist()]
+    large = [b"\0" * 1_000_000, b"x" * 1_000_000, record(z="\0" * 160_000)] * 10
+    stream.produce(train=[*good, *large])
+    producer = Producer({"bootstrap.servers": stream.broker.bootstrap})
+    for time_ms in (1_700_000_000_000_000, 1):  # the first: microseconds, sent as milliseconds
+        producer.produce(stream.train, good[0], timestamp=time_ms)
+        producer.produce(stream.train, b"?", timestamp=time_ms)
+    producer.flush()
+    done = stream.run()
+    assert done.returncode == 0, done.stderr
+    invalid = stream.documents("invalid")
+    assert len(invalid) == 22
+    assert {len(one.get("value", "")) for one in invalid} == {0, 1_000_000, 1}
+    assert stream.count("points") == 32
+    assert sum("1700000000000000" in str(one["@timestamp"]) for one in invalid) == 1
+    assert stream.last_model()["rows_seen"] == 32

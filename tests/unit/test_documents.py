@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
@@ -10,13 +11,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming_regression import documents
+from streaming_regression import documents, sink
 from streaming_regression.decode import Fields, Invalid
 from streaming_regression.documents import Origin, Points, Records, Tally
 from streaming_regression.learners import LIMIT, Model
 
 TIME = datetime(2026, 3, 1, 0, 30, tzinfo=timezone(timedelta(hours=1)))  # in UTC still the last of February
-ORIGIN = Origin("run-1", 7, TIME, "spark")
+ORIGIN = Origin.at(round(TIME.timestamp() * 1_000_000), "run-1", 7, "spark")
 numbers = st.floats(min_value=-LIMIT, max_value=LIMIT)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
@@ -68,6 +69,23 @@ def test_an_invalid_record_keeps_its_value_as_text_or_else_as_base64() -> None:
     assert found[0]["@timestamp"] == "2026-01-01T00:00:00.500Z"
 
 
+def test_a_value_that_json_would_blow_up_is_kept_in_base64() -> None:
+    """A megabyte of control characters would be six in JSON, and many of them more than Elasticsearch takes."""
+    records = Records("test", 0, np.array([5]), np.array([0], "datetime64[ms]"), [b"\0" * 1_000_000])
+    ((_, document),) = parsed(documents.invalid(ORIGIN, records, [Invalid(0, None, "not JSON")]))
+    assert base64.b64decode(document["value_base64"]) == b"\0" * 1_000_000
+
+
+def test_times_beyond_elasticsearchs_years_are_milliseconds() -> None:
+    times = np.array([1_700_000_000_000_000, -62_135_596_800_001, 0], "datetime64[ms]")  # the first: microseconds, say
+    records = Records("test", 0, np.arange(3), times, [None] * 3)
+    found = [
+        document["@timestamp"]
+        for _, document in parsed(documents.invalid(ORIGIN, records, [Invalid(i, None, "") for i in range(3)]))
+    ]
+    assert found == ["1700000000000000", "-62135596800001", "1970-01-01T00:00:00.000Z"]
+
+
 def test_ids_and_indices_follow_from_the_batch_alone() -> None:
     tally = Tally("train", 1, 10, 19, 10, 9, 1, 4.0, 3.0, 2.0, 1.0)
     ((action, document),) = parsed(documents.metrics(ORIGIN, [tally]))
@@ -103,6 +121,12 @@ def test_every_field_of_a_document_is_in_its_mapping() -> None:
         assert used == set(mapping["properties"])
 
 
+def test_no_request_is_much_larger_than_its_limit_and_all_documents_go_out_in_order() -> None:
+    lines = ["x" * size for size in (1, sink.MAX_REQUEST_BYTES * 2, 5, sink.MAX_REQUEST_BYTES - 5, 6, 1)]
+    assert list(sink._requests(lines)) == [[0], [1], [2, 3], [4, 5]]
+    assert list(sink._requests([])) == []
+
+
 def test_only_the_prefix_s_own_dated_indices_count_as_its() -> None:
     assert documents.index_date("spark-points-2026.02.28", "spark") == date(2026, 2, 28)
     for name in (
@@ -112,4 +136,5 @@ def test_only_the_prefix_s_own_dated_indices_count_as_its() -> None:
         "spark-x-2026.02.28",
     ):
         assert documents.index_date(name, "spark") is None
+    assert documents.index_date("spark-points-2026.13.45", "spark") is None
     assert documents.index_date("a.b-models-2026.02.28", "a.b") == date(2026, 2, 28)
