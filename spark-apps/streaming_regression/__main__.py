@@ -33,8 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StreamError as error:
         log.error("%s", error, exc_info=error if debug else None)
         return error.exit_code
-    except KeyboardInterrupt:  # Spark's own answer to SIGINT, until ours is back in place
-        return 0
     except Exception:
         log.exception("this is a bug, please report it")
         return 1

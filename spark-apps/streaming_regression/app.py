@@ -7,25 +7,28 @@ import os
 import re
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 import numpy as np
+from py4j.protocol import Py4JError
+from pyspark.core.context import SparkContext
 from pyspark.errors import PySparkException, PySparkRuntimeError, StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.functions import current_timestamp
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_regression import kafka, logs, sink
-from streaming_regression.errors import ConfigError, Refused, ServerUnavailable
+from streaming_regression.errors import ConfigError, Refused, ServerUnavailable, StreamError
 from streaming_regression.kafka import Brokers
 from streaming_regression.learners import GradientDescent, Learner, RecursiveLeastSquares
 from streaming_regression.regression import Regression
 from streaming_regression.settings import Settings, split
-from streaming_regression.state import Identity, StateStore
+from streaming_regression.state import Identity, StateStore, in_use
 from streaming_regression.stopping import Stop
 
 log = logging.getLogger(__name__)
@@ -63,6 +66,7 @@ def run(settings: Settings, stop: Stop) -> None:
             store = _store(spark, settings, brokers)
             store.check()
             newest = store.prune()
+            brokers.check_held(store.position())
             run = store.run()
             sink.claim(connection, client, settings.index_prefix, run, replace=settings.replace_run)
             sink.install(connection, client, settings.index_prefix, settings.fields)
@@ -136,17 +140,10 @@ def _explain(error: StreamingQueryException, settings: Settings, regression: Reg
     """Return if the query's end may be a passing fault of Kafka's, else raise what is wrong."""
     text = str(error)  # with the JVM's stack trace, by spark.sql.pyspark.jvmStacktrace.enabled
     if "KAFKA_DATA_LOSS" in text or "OffsetOutOfRange" in text:
-        found = re.search(r"\[KAFKA_DATA_LOSS\.\w+\] (.*)", text) or re.search(r"OffsetOutOfRangeException: (.*)", text)
-        raise Refused(
-            "records that were not yet read are gone from Kafka (deleted by retention, or the topic was made anew): "
-            f"{found[1] if found else 'no more is known'} Going on would lose them silently; to go on without them "
-            "start anew with another --checkpoint and --index-prefix, and give the topics a longer retention.ms"
-        ) from error
+        found = re.search(r"\[KAFKA_DATA_LOSS\.\w+\] (.*)|OffsetOutOfRangeException: (.*)", text)
+        raise Refused(kafka.lost((found[1] or found[2]).rstrip(".") if found else "no more is known")) from error
     if "CONCURRENT_STREAM_LOG_UPDATE" in text:
-        raise Refused(
-            f"another driver uses the checkpoint {settings.checkpoint} at the same time: stop one of the two, or give "
-            "this one another --checkpoint and --index-prefix"
-        ) from error
+        raise Refused(in_use(settings.checkpoint)) from error
     topics = f"{settings.kafka_train_topic},{settings.kafka_test_topic}"
     causes = dict(re.findall(r"\.(\w+(?:Exception|Error))(?:: (.*))?", text))
     kafka_error = kafka.explain(causes, settings, topics)
@@ -187,26 +184,48 @@ def _session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
     builder = SparkSession.builder
     for key, value in options.items():
         builder = builder.config(key, value)
-    told = threading.Event()
-    # A JVM whose start is broken off stays; one that is up ends when this process does.
-    with logs.relayed(settings.log_format), stop.deferred(told):
+    # In a thread of its own: in the main one Spark would answer SIGINT from now on, in its way. To its end, whatever
+    # signal comes: a JVM that is up ends when this process does, one whose start was broken off stays for ever.
+    with logs.relayed(settings.log_format), ThreadPoolExecutor(1) as starting:
         try:
-            spark = builder.getOrCreate()
+            spark = starting.submit(builder.getOrCreate).result()
         except PySparkRuntimeError as error:
             raise ConfigError(
                 "Spark's Java did not start (the lines before may say why): it needs Java 17 or newer on the PATH, or "
                 "where JAVA_HOME points to"
             ) from error
-    stop.install()  # again: Spark has put its own in place
-    if told.is_set():
-        raise SystemExit(0)
     try:
         yield spark
-    finally:
-        # SystemExit may come out of a call to the JVM: the next call would take that one's answer for its own.
-        # The JVM stops in order anyway when this process ends.
-        if sys.exc_info()[0] is not SystemExit:
-            spark.stop()
+    except (Py4JError, ConnectionError, PySparkException) as error:
+        if not _java_ended():
+            raise
+        if stop.told:  # with a signal to all processes at once
+            log.info("stopped, as told, within a micro-batch, which will be replayed: Spark's Java was told, too")
+            raise SystemExit(0) from error
+        raise ServerUnavailable(
+            "Spark's Java ended (killed for its memory, or by someone?): start again, which replays the micro-batch"
+        ) from error
+    except StreamError:
+        _stop(spark)
+        raise
+    # Not after SystemExit, which may come out of a call to the JVM: the next call would take its answer for its own.
+    # The JVM stops in order when this process ends.
+    _stop(spark)
+
+
+def _stop(spark: SparkSession) -> None:
+    with suppress(Py4JError, ConnectionError):  # Java has ended already
+        spark.stop()
+
+
+def _java_ended() -> bool:
+    """Whether the JVM has ended, or does so now."""
+    process = SparkContext._gateway and SparkContext._gateway.proc
+    if process is None:  # it is not ours: spark-submit is around this
+        return False
+    with suppress(TimeoutExpired):
+        process.wait(5)
+    return process.poll() is not None
 
 
 def _store(spark: SparkSession, settings: Settings, brokers: Brokers) -> StateStore:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from py4j.java_gateway import JavaObject, JVMView
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -16,6 +18,7 @@ from streaming_regression.errors import ConfigError, Refused, ServerUnavailable,
 from streaming_regression.settings import Settings
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 LOGIN_MODULES = {
     "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule",
@@ -73,6 +76,10 @@ def client_options(settings: Settings, password_file: Path | None) -> dict[str, 
     return options
 
 
+Position = Mapping[str, Mapping[str, int]]
+"""Topic → partition → offset of the next record, as in Spark's offset log."""
+
+
 class Brokers:
     """Kafka as an administrator sees it, by the Java client that Spark has already."""
 
@@ -97,39 +104,49 @@ class Brokers:
             After that time; for a missing topic after that time, for a wrong CA or login at once; for missing rights,
             and for a topic that was made anew since the last check.
         """
-        start = time.monotonic()
-        logged = 0.0
         for topic in (self._settings.kafka_train_topic, self._settings.kafka_test_topic):
-            while (trouble := self._trouble(topic)) is not None:
-                waited = time.monotonic() - start
-                if waited >= self._settings.server_timeout_s:
-                    raise type(trouble)(f"{trouble}; gave up after {waited:.0f} s (--server-timeout-s)")
-                if waited >= logged:
-                    log.warning("%s; waiting (%.0f of %.0f s)", trouble, waited, self._settings.server_timeout_s)
-                    logged = max(2 * waited, 5.0)
-                time.sleep(PAUSE_S)
+            identity, may_read = self._patiently(partial(self._describe, topic), topic)
+            if self._ids.setdefault(topic, identity) != identity:
+                raise Refused(made_anew(topic))
+            if not may_read:
+                raise explain({"TopicAuthorizationException": ""}, self._settings, topic)
 
-    def lag(self, position: Mapping[str, Mapping[str, int]]) -> int | None:
-        """Return the records Kafka holds beyond `position` (topic → partition → offset); None without an answer."""
+    def check_held(self, position: Position) -> None:
+        """See that Kafka still holds all records from `position` on.
+
+        Raises
+        ------
+        Refused
+            When some are gone, or there were never as many.
+        """
+        topics = ",".join(position)
+        first = self._patiently(partial(self._offsets, position, "earliest"), topics)
+        end = self._patiently(partial(self._offsets, position, "latest"), topics)
+        for topic, offsets in position.items():
+            for partition, offset in offsets.items():
+                place = (topic, int(partition))
+                if not first[place] <= offset <= end[place]:
+                    held = f"{topic}-{partition} holds offsets {first[place]} to {end[place]}"
+                    raise Refused(lost(f"{held}, but {offset} is the next to read"))
+
+    def lag(self, position: Position) -> int | None:
+        """Return the number of records that Kafka holds beyond `position`; None without an answer."""
         try:
-            latest = self._jvm.org.apache.kafka.clients.admin.OffsetSpec.latest()
-            asked = self._jvm.java.util.HashMap()
-            place = self._jvm.org.apache.kafka.common.TopicPartition
-            for topic, offsets in position.items():
-                for partition in offsets:
-                    asked.put(place(topic, int(partition)), latest)
-            answers = self._admin().listOffsets(asked).all().get()
-            ends = sum(answers.get(key).offset() for key in asked.keySet())
+            ends = self._offsets(position, "latest")
         except Py4JError as error:
             log.debug("no consumer lag: %s", error)
             return None
-        return int(ends) - sum(sum(offsets.values()) for offsets in position.values())
+        return sum(ends.values()) - sum(sum(offsets.values()) for offsets in position.values())
 
-    def close(self) -> None:
-        """Close the connection."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+    def _offsets(self, position: Position, which: str) -> dict[tuple[str, int], int]:
+        asked = self._jvm.java.util.HashMap()
+        spec = getattr(self._jvm.org.apache.kafka.clients.admin.OffsetSpec, which)()
+        places = [(topic, int(partition)) for topic, offsets in position.items() for partition in offsets]
+        keys = [self._jvm.org.apache.kafka.common.TopicPartition(*place) for place in places]
+        for key in keys:
+            asked.put(key, spec)
+        answers = self._admin().listOffsets(asked).all().get()
+        return {place: int(answers.get(key).offset()) for place, key in zip(places, keys, strict=True)}
 
     def _admin(self) -> JavaObject:
         if self._client is None:
@@ -141,17 +158,40 @@ class Brokers:
             self._client = self._jvm.org.apache.kafka.clients.admin.AdminClient.create(properties)
         return self._client
 
-    def _trouble(self, topic: str) -> StreamError | None:
-        """Return what is wrong with `topic` if it may pass, None if it can be seen."""
-        try:
-            names = self._jvm.java.util.Collections.singletonList(topic)
-            described = self._admin().describeTopics(names).allTopicNames().get().get(topic)
-            identity = str(described.topicId().toString())
-        except Py4JJavaError as error:
-            return explain(_causes(error), self._settings, topic)
-        if self._ids.setdefault(topic, identity) != identity:
-            raise Refused(made_anew(topic))
-        return None
+    def _describe(self, topic: str) -> tuple[str, bool]:
+        """Return the topic's id, and whether this user may read it."""
+        names = self._jvm.java.util.Collections.singletonList(topic)
+        options = self._jvm.org.apache.kafka.clients.admin.DescribeTopicsOptions().includeAuthorizedOperations(True)
+        described = self._admin().describeTopics(names, options).allTopicNames().get().get(topic)
+        rights = described.authorizedOperations()  # null where brokers do not tell
+        read = self._jvm.org.apache.kafka.common.acl.AclOperation.READ
+        return str(described.topicId().toString()), rights is None or bool(rights.contains(read))
+
+    def _patiently(self, call: Callable[[], Result], topic: str) -> Result:
+        """Return what `call` does, called again while what is wrong may pass, for up to `server_timeout_s` seconds."""
+        start = time.monotonic()
+        logged = 0.0
+        while True:
+            try:
+                return call()
+            except Py4JJavaError as error:
+                trouble = explain(_causes(error), self._settings, topic)
+            waited = time.monotonic() - start
+            if waited >= self._settings.server_timeout_s:
+                raise type(trouble)(f"{trouble}; gave up after {waited:.0f} s (--server-timeout-s)")
+            if waited >= logged:
+                log.warning("%s; waiting (%.0f of %.0f s)", trouble, waited, self._settings.server_timeout_s)
+                logged = max(2 * waited, 5.0)
+            time.sleep(PAUSE_S)
+
+
+def lost(found: str) -> str:
+    """Return what is wrong when records are gone that were not read."""
+    return (
+        "records that were not yet read are gone from Kafka (deleted by retention, or the topic was made anew): "
+        f"{found}; going on would lose them silently; to go on without them start anew with another --checkpoint and "
+        "--index-prefix, and give the topics a longer retention.ms"
+    )
 
 
 def made_anew(topics: str) -> str:

@@ -35,12 +35,13 @@ def set_up(level: str, form: str) -> None:
     """Log from `level` on; of libraries, warnings only."""
     handler = logging.StreamHandler()
     handler.setFormatter(_formatter(form))
+    if level != "DEBUG":
+        handler.addFilter(lambda record: "/py4j/" not in record.pathname)  # it logs, with stack traces, what it raises
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     logging.getLogger(__package__).setLevel(level)
     if level != "DEBUG":
         logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # it warns of each try, we of the waiting
-        logging.getLogger("py4j").setLevel(logging.CRITICAL)
 
 
 @contextmanager

@@ -32,6 +32,14 @@ class Identity:
     topic_ids: tuple[str, ...]
 
 
+def in_use(checkpoint: str) -> str:
+    """Return what is wrong when someone else has written what was to be written."""
+    return (
+        f"another driver uses the checkpoint {checkpoint} at the same time: stop one of the two, or give this one "
+        "another --checkpoint and --index-prefix"
+    )
+
+
 class StateStore:
     """Model states, one JSON file per micro-batch: `<checkpoint>/model/<batch>.json`.
 
@@ -65,6 +73,11 @@ class StateStore:
         text = self._read(self._offsets(batch))
         offsets: dict[str, dict[str, int]] = json.loads(text.splitlines()[-1]) if text else {}
         return offsets
+
+    def position(self) -> dict[str, dict[str, int]]:
+        """Return where the micro-batch after the newest state begins, as `end_offsets` does; empty for a new run."""
+        batches = self._batches()
+        return self.end_offsets(batches[-1]) if batches else {}
 
     def check(self) -> None:
         """See that the checkpoint can be written, and that its parts belong together.
@@ -125,7 +138,7 @@ class StateStore:
         except Py4JJavaError as error:
             raise Refused(f"{self._file(batch)} could not be written: {_said(error)}") from error
         if not renamed:
-            raise Refused(f"{self._file(batch)} could not be written: another driver may use this --checkpoint")
+            raise Refused(in_use(str(self._checkpoint)))
 
     def prune(self) -> Model | None:
         """Delete all but the newest `keep` states and what a crash left behind; return the newest."""

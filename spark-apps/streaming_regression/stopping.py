@@ -10,14 +10,14 @@ from types import FrameType
 
 
 class Stop:
-    """What the signals do from now on: they raise SystemExit(0), in the main thread, but while they are deferred."""
+    """What the signals do from now on: they raise SystemExit(0), in the main thread, but while they are deferred.
+
+    `told` is whether there was one.
+    """
 
     def __init__(self) -> None:
+        self.told = False
         self._requested: threading.Event | None = None
-        self.install()
-
-    def install(self) -> None:
-        """Put the handlers in place, again after others have put theirs."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
 
@@ -31,6 +31,7 @@ class Stop:
             self._requested = None
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.told = True
         if self._requested is None or self._requested.is_set():
             raise SystemExit(0)
         self._requested.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,11 @@ PROGRAM = """\
 import json, sys
 from streaming_regression.__main__ import main
 for line in sys.stdin:
-    print(json.dumps(main(json.loads(line))), flush=True)
+    try:
+        code = main(json.loads(line))
+    except SystemExit as end:
+        code = end.code
+    print(code, flush=True)
 """
 TRACES = ("Traceback", "\tat ", "Exception", "Error:", "py4j")
 """What a stack trace, Python's or Java's, leaves in a log."""
@@ -44,6 +49,10 @@ class Repeated:
         self._process = process
         self._log = log
 
+    def interrupt(self) -> None:
+        """Send SIGINT to the app that runs: it ends as when told to stop."""
+        self._process.send_signal(signal.SIGINT)
+
     def start(self, flags: Sequence[str], timeout_s: float = 120) -> Ending:
         """Run the app to its end."""
         assert self._process.stdin is not None
@@ -55,7 +64,7 @@ class Repeated:
         answer = self._process.stdout.readline() if ready else ""
         log = self._log.read_bytes()[begin:].decode()
         assert answer, f"{'the process ended' if ready else f'still running after {timeout_s:g} s'}:\n{log[-4000:]}"
-        return Ending(json.loads(answer), log)
+        return Ending(int(answer), log)
 
 
 @contextmanager

@@ -267,6 +267,7 @@ def test_every_choice_can_be_made_by_keyboard(open_page, written):
     expect(seen.page).to_have_url(re.compile("topic=train"))
     expect(seen.page.locator("#choose-topic")).to_be_focused()
     expect(seen.page.locator("#test-mse")).to_have_count(0)
+    expect(seen.page.locator("#status")).not_to_have_attribute("data-state", "loading", timeout=NEW_DATA_MS)
 
 
 def test_policy_keeps_eval_foreign_addresses_and_other_names_out(open_page):

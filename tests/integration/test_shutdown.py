@@ -19,6 +19,7 @@ from tests.integration.test_crashes import check_exactly_once
 from tests.waiting import wait_until
 
 WITHIN_S = 30.0  # what Kubernetes gives before it kills
+START_WITHIN_S = 120.0
 GONE_WITHIN_S = 20.0
 LOAD = ("--max-offsets-per-trigger", "3000", "--trigger-interval-s", "0", "--rls-half-life", "20000")
 
@@ -51,8 +52,8 @@ def descendants(app: App) -> list[psutil.Process]:
     return psutil.Process(app.process.pid).children(recursive=True)
 
 
-def is_java(process: psutil.Process) -> bool:
-    return "org.apache.spark.deploy.SparkSubmit" in command_line(process)
+def javas(app: App) -> list[psutil.Process]:
+    return [process for process in descendants(app) if "org.apache.spark.deploy.SparkSubmit" in command_line(process)]
 
 
 def command_line(process: psutil.Process) -> str:
@@ -129,12 +130,33 @@ def test_told_to_stop_while_it_waits_for_kafka_at_the_start(stream: Stream, send
 
 @pytest.mark.parametrize("send", [terminate, interrupt])
 def test_told_to_stop_while_java_starts(stream: Stream, send: Send) -> None:
+    """A JVM whose start is broken off would stay: it ends once it is up."""
     with stream.app() as app:
-        wait_until(lambda: "" if any(map(is_java, descendants(app))) else f"no Java yet:\n{app.log}", 60, poll_s=0.02)
+        wait_until(lambda: "" if javas(app) else f"no Java yet:\n{app.log}", START_WITHIN_S, poll_s=0.02)
         with nothing_left(app):
             send(app)
-            assert app.wait(WITHIN_S) == 0
+            assert app.wait(START_WITHIN_S) == 0
         check_clean(app)
+
+
+def test_told_to_stop_together_with_its_java(loaded: Stream) -> None:
+    """As by systemd, which tells all processes of a service: the micro-batch cannot be finished, but is replayed."""
+    with loaded.app(*LOAD) as app:
+        app.wait_for("batch ")
+        with nothing_left(app):
+            os.killpg(app.process.pid, signal.SIGTERM)
+            assert app.wait(WITHIN_S) == 0
+        assert "stopped, as told" in app.log
+
+
+def test_without_its_java_it_ends_with_a_sentence(loaded: Stream) -> None:
+    with loaded.app(*LOAD) as app:
+        app.wait_for("batch ")
+        with nothing_left(app):
+            (java,) = javas(app)
+            java.kill()
+            assert app.wait(WITHIN_S) == 3
+        assert " ERROR Spark's Java ended (killed for its memory, or by someone?)" in app.log
 
 
 def test_killed_it_leaves_no_process(loaded: Stream) -> None:

@@ -32,7 +32,9 @@ def interrupted(number: int) -> bool:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_the_program_at_once_but_only_requests_it_while_deferred(stop: Stop, number: int) -> None:
     requested = threading.Event()
+    assert not stop.told
     assert interrupted(number)
+    assert stop.told
     with stop.deferred(requested):
         assert not requested.is_set()
         assert not interrupted(number)
@@ -45,10 +47,3 @@ def test_a_second_signal_does_not_wait(stop: Stop, number: int) -> None:
     with stop.deferred(threading.Event()):
         assert not interrupted(signal.SIGTERM)
         assert interrupted(number)
-
-
-def test_it_can_be_put_in_place_again(stop: Stop) -> None:
-    """Spark answers SIGINT in its own way from its start on."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    stop.install()
-    assert interrupted(signal.SIGINT)
