@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ def set_up(level: str, form: str) -> None:
 def relayed(form: str) -> Iterator[None]:
     """Pass on, line by line, what the processes that are started within will ever write to standard error.
 
-    Of Java's own lines those that nobody needs are left out; with `form` "json", a line that is none becomes one.
+    A line that is none of a log in this form becomes one; of Java's own, one that nobody needs is left out.
     """
     ours = os.dup(2)
     reading, writing = os.pipe()
@@ -64,15 +65,16 @@ def relayed(form: str) -> Iterator[None]:
 
 
 def _relay(source: int, sink: int, form: str) -> None:
-    with suppress(OSError), open(source, "rb") as lines:
+    logged = re.compile(rb"\{" if form == "json" else rb"\d{4}-\d\d-\d\dT")
+    formatter = _formatter(form)
+    with suppress(OSError), open(source, "rb") as lines, open(sink, "wb", buffering=0) as log:
         for line in lines:
             if line.startswith(NOISE):
                 continue
-            if form == "json" and not line.startswith(b"{"):
-                message = line.decode(errors="replace").rstrip()
-                record = logging.LogRecord("process", logging.WARNING, "", 0, message, None, None)
-                line = _formatter(form).format(record).encode() + b"\n"  # noqa: PLW2901
-            os.write(sink, line)
+            text = line.decode(errors="replace").rstrip()
+            if not logged.match(line):
+                text = formatter.format(logging.LogRecord("process", logging.WARNING, "", 0, text, None, None))
+            log.write(f"{text}\n".encode())
 
 
 def _formatter(form: str) -> logging.Formatter:

@@ -104,8 +104,13 @@ class Seen:
 
     def wait_for_charts(self) -> None:
         """Wait until each chart with data has drawn something."""
-        inked = """canvas => canvas.getContext("2d")
-                             .getImageData(0, 0, canvas.width, canvas.height).data.some(v => v)"""
+        # Read from a copy: the browser warns of repeated readings of a canvas that is made for drawing.
+        inked = """canvas => {
+            const copy = new OffscreenCanvas(canvas.width, canvas.height)
+                .getContext("2d", {willReadFrequently: true});
+            copy.drawImage(canvas, 0, 0);
+            return copy.getImageData(0, 0, canvas.width, canvas.height).data.some(v => v);
+        }"""
 
         def missing() -> str:
             charts = self.page.locator(".chart:not(.empty)")

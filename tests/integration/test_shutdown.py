@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -74,13 +75,16 @@ def loaded(stream: Stream) -> Stream:
     """A stream with enough records for many micro-batches."""
     stream.features, stream.label = ("x0", "x1", "x2"), "y"
     stream.create_topics()
-    stream.produce(train=synthetic(30_000, seed=1), test=synthetic(6_000, seed=2))
+    stream.produce(train=synthetic(20_000, seed=1), test=synthetic(4_000, seed=2))
     return stream
 
 
 def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_on(loaded: Stream) -> None:
     """Forgetting is on: a micro-batch that is learned twice, or left out, would show in the weights."""
-    lives: list[tuple[Send, dict[str, str]]] = [(terminate, {}), (interrupt, {"LOG_FORMAT": "json"})]
+    lives: list[tuple[Send, dict[str, str]]] = [
+        (terminate, {}),
+        (interrupt, {"LOG_FORMAT": "json", "LOG_LEVEL": "DEBUG"}),
+    ]
     for life, (send, environment) in enumerate(lives):
         with loaded.app(*LOAD, **environment) as app:
             app.wait_for("batch ")
@@ -88,7 +92,8 @@ def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_o
                 send(app)
                 assert app.wait(WITHIN_S) == 0
             if environment:
-                assert all(line.startswith("{") for line in app.log.splitlines()), app.log
+                loggers = {json.loads(line)["logger"] for line in app.log.splitlines()}
+                assert any(name.startswith("org.apache.spark.") for name in loggers)
             else:
                 check_clean(app)
             assert app.log.splitlines()[-1].count("stopped, as told") == 1
@@ -97,7 +102,7 @@ def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_o
         # No micro-batch is left half done.
         points = loaded.count("points")
         assert points == sum(one["rows"] for one in loaded.documents("metrics"))
-        assert 0 < points < 36_000, "it was told too late to stop anything"
+        assert 0 < points < 24_000, "it was told too late to stop anything"
     done = loaded.run(*LOAD)
     assert done.returncode == 0, done.stderr
     check_exactly_once(loaded)
@@ -117,24 +122,22 @@ def test_told_to_stop_while_it_waits_for_elasticsearch_at_the_start(stream: Stre
         check_clean(app)
 
 
-@pytest.mark.parametrize("send", [terminate, interrupt])
-def test_told_to_stop_while_it_waits_for_kafka_at_the_start(stream: Stream, send: Send) -> None:
+def test_told_to_stop_while_it_waits_for_kafka_at_the_start(stream: Stream) -> None:
     """The signal comes amid a call to the JVM, which answers later."""
     with stream.app("--kafka-bootstrap", f"127.0.0.1:{free_port()}") as app:
         app.wait_for("does not answer, or does not speak PLAINTEXT (--kafka-security-protocol); waiting")
         with nothing_left(app):
-            send(app)
+            terminate(app)
             assert app.wait(WITHIN_S) == 0
         check_clean(app)
 
 
-@pytest.mark.parametrize("send", [terminate, interrupt])
-def test_told_to_stop_while_java_starts(stream: Stream, send: Send) -> None:
+def test_told_to_stop_while_java_starts(stream: Stream) -> None:
     """A JVM whose start is broken off would stay: it ends once it is up."""
     with stream.app() as app:
         wait_until(lambda: "" if javas(app) else f"no Java yet:\n{app.log}", START_WITHIN_S, poll_s=0.02)
         with nothing_left(app):
-            send(app)
+            interrupt(app)
             assert app.wait(START_WITHIN_S) == 0
         check_clean(app)
 
@@ -189,8 +192,7 @@ def test_told_to_stop_while_a_server_is_away(own_stream: Stream) -> None:
             terminate(app)
             assert app.wait(WITHIN_S) == 0
         assert "the micro-batch is not finished after 15 s; it will be replayed" in app.log
-        assert "Traceback" not in app.log
-        assert " ERROR " not in app.log
+        check_clean(app)
     own_stream.search.start()
     with own_stream.app(*LOAD) as app:
         wait_until(lambda: "" if own_stream.count("points") == 21_000 else app.log, 90)
@@ -199,7 +201,4 @@ def test_told_to_stop_while_a_server_is_away(own_stream: Stream) -> None:
             terminate(app)
             assert app.wait(WITHIN_S) == 0
         check_clean(app)
-    own_stream.broker.start()
-    done = own_stream.run(*LOAD)
-    assert done.returncode == 0, done.stderr
     check_exactly_once(own_stream)
