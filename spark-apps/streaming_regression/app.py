@@ -18,7 +18,7 @@ import numpy as np
 from py4j.protocol import Py4JError
 from pyspark.core.context import SparkContext
 from pyspark.errors import PySparkException, PySparkRuntimeError, StreamingQueryException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import current_timestamp
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -26,7 +26,7 @@ from streaming_regression import kafka, logs, sink
 from streaming_regression.errors import ConfigError, Refused, ServerUnavailable, StreamError
 from streaming_regression.kafka import Brokers
 from streaming_regression.learners import GradientDescent, Learner, RecursiveLeastSquares
-from streaming_regression.regression import Regression
+from streaming_regression.regression import Regression, Stopping
 from streaming_regression.settings import Settings, split
 from streaming_regression.state import Identity, StateStore, in_use
 from streaming_regression.stopping import Stop
@@ -112,13 +112,23 @@ def _start(spark: SparkSession, settings: Settings, options: dict[str, str], reg
         reader.option("subscribe", f"{settings.kafka_train_topic},{settings.kafka_test_topic}")
         .option("startingOffsets", "earliest")
         .option("failOnDataLoss", "true")
+        .option("kafka.isolation.level", "read_committed")  # nothing is learned from a transaction that was aborted
         .option("maxOffsetsPerTrigger", settings.max_offsets_per_trigger)
         .load()
         .select("topic", "partition", "offset", "timestamp", "value")
         # Here, not in foreachBatch: Spark logs it with the offsets, so a replay gets the same.
         .withColumn("batch_time", current_timestamp())
     )
-    writer = records.writeStream.foreachBatch(regression.process).option("checkpointLocation", settings.checkpoint)
+
+    def process(frame: DataFrame, batch: int) -> None:
+        try:
+            regression.process(frame, batch)
+        except Exception:
+            if regression.stopping.is_set():  # given up; in a longer text Spark searches until its stack overflows
+                raise Stopping from None
+            raise
+
+    writer = records.writeStream.foreachBatch(process).option("checkpointLocation", settings.checkpoint)
     if settings.available_now:
         return writer.trigger(availableNow=True).start()
     return writer.trigger(processingTime=f"{round(settings.trigger_interval_s * 1000)} milliseconds").start()
@@ -142,7 +152,7 @@ def _explain(error: StreamingQueryException, settings: Settings, regression: Reg
     if "KAFKA_DATA_LOSS" in text or "OffsetOutOfRange" in text:
         found = re.search(r"\[KAFKA_DATA_LOSS\.\w+\] (.*)|OffsetOutOfRangeException: (.*)", text)
         raise Refused(kafka.lost((found[1] or found[2]).rstrip(".") if found else "no more is known")) from error
-    if "CONCURRENT_STREAM_LOG_UPDATE" in text:
+    if "CONCURRENT_STREAM_LOG_UPDATE" in text or "Multiple streaming queries are concurrently using" in text:
         raise Refused(in_use(settings.checkpoint)) from error
     topics = f"{settings.kafka_train_topic},{settings.kafka_test_topic}"
     causes = dict(re.findall(r"\.(\w+(?:Exception|Error))(?:: (.*))?", text))

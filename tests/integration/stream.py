@@ -108,7 +108,7 @@ class Stream:
         """Write records, the i-th to partition i modulo the number of partitions; all acknowledged on return."""
         producer = Producer(
             {"bootstrap.servers": self.broker.bootstrap, "linger.ms": 20, "enable.idempotence": True, "log_level": 0}
-            | {"message.max.bytes": 4_000_000, "queue.buffering.max.messages": 1_000_000}
+            | {"message.max.bytes": 4_000_000, "queue.buffering.max.messages": 0}  # 0: no limit
         )
         for topic, values in ((self.train, train), (self.test, test)):
             known = self.produced.setdefault(topic, [])

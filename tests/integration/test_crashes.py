@@ -15,7 +15,7 @@ from tests.integration.crashing import POINTS
 from tests.integration.stream import Stream, synthetic
 
 SEED = 20261124
-RANDOM_KILLS = 14
+RANDOM_KILLS = 20
 ROWS = 200_000
 FLAGS = ("--max-offsets-per-trigger", "2500", "--trigger-interval-s", "0", "--rls-half-life", "50000")
 
@@ -49,7 +49,7 @@ def test_sigkill_at_any_moment_loses_and_repeats_nothing_and_ends_with_the_same_
     stream.produce(train=values[:150_000], test=values[150_000:])
 
     moments = random.Random(SEED)
-    lives: list[str | float] = [moments.uniform(0.0, 4.0) for _ in range(RANDOM_KILLS)]
+    lives: list[str | float] = [moments.uniform(0.0, 3.0) for _ in range(RANDOM_KILLS)]
     lives += [f"{point}:{times}" for times in (1, 2) for point in POINTS]
     moments.shuffle(lives)
     for life in lives:

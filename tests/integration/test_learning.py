@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import Producer
 from pyspark import RDD, SparkConf, SparkContext
 from pyspark.mllib.regression import LabeledPoint, StreamingLinearRegressionWithSGD
 from pyspark.streaming import DStream
@@ -78,6 +79,59 @@ def test_rls_equals_lstsq_for_any_split_and_predictions_come_from_the_model_befo
     np.testing.assert_allclose(pred, (x * weights[:, 1:]).sum(axis=1) + weights[:, 0], rtol=1e-9, atol=1e-9)
     y = np.array([point["y"] for point in points])
     np.testing.assert_allclose([point["squared_error"] for point in points], (y - pred) ** 2, rtol=1e-12)
+
+
+def test_with_a_half_life_it_follows_a_drift_and_recovers(stream: Stream) -> None:
+    """Reference: least squares over all rows, each weighing 0.5 ** (rows in later micro-batches / half-life)."""
+    stream.features, stream.label = SYNTHETIC, "y"
+    stream.create_topics()
+    turned = [json.dumps({**record, "y": -record["y"]}).encode() for record in map(json.loads, synthetic(9000, seed=6))]
+    stream.produce(train=[*synthetic(9000, seed=5), *turned])
+    done = stream.run("--rls-half-life", "1000", "--max-offsets-per-trigger", "600")
+    assert done.returncode == 0, done.stderr
+
+    cut = [rows for _, rows in sorted(batches(stream).items())]
+    later = np.cumsum([len(rows) for rows in cut[::-1]])[::-1] - [len(rows) for rows in cut]
+    scale = np.repeat(0.5 ** (later / 1000), [len(rows) for rows in cut]) ** 0.5
+    rows = table([value for part in cut for value in part], [*SYNTHETIC, "y"])
+    a = np.column_stack([np.ones(len(rows)), rows[:, :-1]])
+    want = np.linalg.lstsq(a * scale[:, None], rows[:, -1] * scale, rcond=None)[0]
+    assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
+    np.testing.assert_allclose(stream.weights(), [0.5, -1, -2, -3], atol=0.1)
+
+    errors: dict[int, Any] = defaultdict(lambda: np.zeros(2))
+    for one in stream.documents("metrics"):
+        errors[one["batch"]] += [one["sum_squared_error"], one["labelled"]]
+    mse = np.array([total / labelled for _, (total, labelled) in sorted(errors.items())])
+    assert np.all(mse[1:15] < 2), "before the drift the noise is left, whose variance is 1"
+    assert mse[15] > 100
+    assert np.all(mse[-3:] < 2), "it has recovered"
+
+
+def test_nothing_is_learned_from_a_transaction_that_was_aborted(stream: Stream) -> None:
+    """Marks of transactions take offsets of their own, which hold no record."""
+    stream.features, stream.label, stream.partitions = SYNTHETIC, "y", 1
+    stream.create_topics()
+    values = synthetic(90, seed=7)
+    producer = Producer({"bootstrap.servers": stream.broker.bootstrap, "transactional.id": stream.name})
+    producer.init_transactions()
+    for start, end in (
+        (0, producer.commit_transaction),
+        (30, producer.abort_transaction),
+        (60, producer.commit_transaction),
+    ):
+        producer.begin_transaction()
+        for value in values[start : start + 30]:
+            producer.produce(stream.train, value)
+        producer.flush()
+        end()
+    done = stream.run("--max-offsets-per-trigger", "20")
+    assert done.returncode == 0, done.stderr
+    assert {point["offset"] for point in stream.documents("points")} == {*range(30), *range(62, 92)}
+    assert stream.documents("invalid") == []
+    stream.produced[stream.train] = [*values[:30], *values[60:]]
+    want = stream.lstsq()
+    assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
 
 
 def test_metrics_documents_equal_the_sums_over_the_points(stream: Stream) -> None:
