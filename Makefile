@@ -35,12 +35,15 @@ generate: $(READY) ## write anew the files that are made from code (a test says 
 	@$(BIN)/python docs/configuration.py
 	@$(BIN)/python -m dashboards build
 
-bench: $(READY) ## measure speed and memory on this machine (bench/pipeline.py)
-	@$(BIN)/python bench/pipeline.py $(ARGS)
+bench: $(VENV)/bench-ready ## measure this against its alternatives: 30 minutes (QUICK=1: 5; ONLY=learner: one question)
+	@for question in $(or $(ONLY),learner pipeline latency growth); do \
+	  $(BIN)/python bench/$$question.py --size $(if $(QUICK),quick,full); done
+	@$(BIN)/python bench/report.py --size $(if $(QUICK),quick,full)
 
 lock: $(READY) ## write the hashed requirements.txt files anew from pyproject.toml
 	@$(LOCK) --group pyproject.toml:dev -o requirements.txt
 	@for part in spark-apps producer kibana; do $(LOCK) --group pyproject.toml:$$part -c requirements.txt -o $$part/requirements.txt; done
+	@$(LOCK:3.10=3.11) --group pyproject.toml:bench -c requirements.txt -o bench/requirements.txt
 
 clean: ## remove what the targets made here (downloads stay in the cache folder)
 	rm -rf $(VENV) .local .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -55,3 +58,8 @@ setup: $(READY) ## the Python environment in .venv, with the jars that Spark nee
 
 $(READY): requirements.txt embedded/setup.sh spark-apps/connector.py
 	@PYTHON=$(PYTHON) bash embedded/setup.sh $(VENV)
+
+$(VENV)/bench-ready: bench/requirements.txt $(READY)
+	@echo "adding what is compared with to $(VENV): scikit-learn, River, Vowpal Wabbit (100 MB; once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@touch $@

@@ -1,0 +1,298 @@
+"""What the benchmarks share: sizes, the machine, CPU and memory of processes, runs of a program, a load, results."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from confluent_kafka import Producer
+from elasticsearch import Elasticsearch as Client
+
+from embedded import Elasticsearch, Kafka
+from embedded.jars import ELASTICSEARCH_VERSION, KAFKA_VERSION
+from streaming_regression.decode import Fields
+from streaming_regression.documents import templates
+from tests.integration.stream import App, Stream, flights
+
+ROOT = Path(__file__).parents[1]
+RIVER, MLLIB = ("bench/river_app.py",), ("bench/mllib_app.py",)  # for `Stream.app`; ours is its default
+OURS = ("-m", "streaming_regression")
+MB = 1e6
+os.environ["PYSPARK_PYTHON"] = sys.executable  # for Spark's workers, here and in the programs started from here
+os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+PACKAGES = ("pyspark", "numpy", "elasticsearch", "confluent-kafka", "scikit-learn", "river", "vowpalwabbit")
+
+
+def options(description: str | None) -> argparse.Namespace:
+    """Return the arguments that all benchmarks have: `size` and `results`, the folder to write to."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=["full", "quick", "tiny"], default="full", help="default: %(default)s")
+    parser.add_argument("--results", type=Path, help="folder; default: bench/results for full, else .local/bench/SIZE")
+    found = parser.parse_args()
+    found.results = found.results or ROOT / ("bench/results" if found.size == "full" else f".local/bench/{found.size}")
+    return found
+
+
+def app_options(description: str | None) -> argparse.Namespace:
+    """Return those of our app's flags that the programs it is compared with understand; `run` and `streaming` give all."""
+    parser = argparse.ArgumentParser(description=description)
+    for name in ("kafka-bootstrap", "elasticsearch-url", "kafka-train-topic", "kafka-test-topic", "index-prefix", "label"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--features", type=lambda text: text.split(","), required=True)
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--available-now", action="store_true")
+    parser.add_argument("--max-offsets-per-trigger", type=int, default=100_000)
+    return parser.parse_known_args()[0]
+
+
+def log_rows(rows: int) -> None:
+    """Log, as our app does for each micro-batch, that rows were acknowledged."""
+    print(json.dumps({"time": datetime.now(timezone.utc).isoformat(), "rows": rows}), file=sys.stderr, flush=True)
+
+
+def machine() -> dict[str, Any]:
+    """Return what this machine is, and the versions of what runs on it."""
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
+    versions = {"python": platform.python_version(), "kafka": KAFKA_VERSION, "elasticsearch server": ELASTICSEARCH_VERSION}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return {
+        "cpu": found[1] if found else platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "versions": versions,
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def save(folder: Path, name: str, results: dict[str, Any]) -> None:
+    """Write a benchmark's results, `machine` among them, as JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    print(f"written: {folder / name}.json", flush=True)
+
+
+def spread(values: Iterable[float]) -> dict[str, float]:
+    """Return median, range and number of repeated measurements."""
+    known = sorted(values)
+    return {"median": statistics.median(known), "min": known[0], "max": known[-1], "runs": len(known)}
+
+
+def shown(found: dict[str, float], form: str = ",.0f") -> str:
+    """Return a `spread` as text."""
+    return f"{found['median']:{form}} ({found['min']:{form}} to {found['max']:{form}})"
+
+
+def whole_flights(rows: int) -> list[bytes]:
+    """Return `rows` flights without missing values, so that each record is a point for every program; repeated."""
+    known = [value for value in flights(336_776) if b"null" not in value]
+    return (known * (rows // len(known) + 1))[:rows]
+
+
+class Usage:
+    """CPU seconds and resident memory of this process and of all below it, by role, twice a second.
+
+    Roles are Kafka, Elasticsearch, bench (this process), driver Python (its other Python children), Java (Spark) and
+    Python workers. CPU is the sum over a role's processes, those that have ended included; memory the largest one's.
+    """
+
+    def __init__(self, broker: Kafka, search: Elasticsearch) -> None:
+        self._roles = {os.getpid(): "bench", broker.pid: "Kafka", search.pid: "Elasticsearch"}
+        self._cpu: dict[tuple[str, int], float] = {}
+        self._samples: list[tuple[float, dict[str, float], dict[str, float]]] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Usage:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        while not self._over.wait(0.5):
+            memory: dict[str, float] = defaultdict(float)
+            for process in [me, *me.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    role = self._roles.get(process.pid) or self._role(process)
+                    times = process.cpu_times()
+                    self._cpu[role, process.pid] = times.user + times.system
+                    memory[role] = max(memory[role], process.memory_info().rss / MB)
+            cpu: dict[str, float] = defaultdict(float)
+            for (role, _), seconds in self._cpu.items():
+                cpu[role] += seconds
+            self._samples.append((time.time(), cpu, memory))
+
+    def _role(self, process: psutil.Process) -> str:
+        if process.name() == "java":
+            return "Java"
+        return "driver Python" if process.ppid() == os.getpid() else "Python workers"
+
+    def cpu(self, start: float, end: float) -> dict[str, float]:
+        """Return the CPU seconds of each role between two times."""
+        times = [sample[0] for sample in self._samples]
+        found = {}
+        for role in sorted({role for role, _ in self._cpu}):
+            first, last = np.interp([start, end], times, [sample[1].get(role, 0.0) for sample in self._samples])
+            found[role] = float(last - first)
+        return found
+
+    def memory(self, at: float) -> dict[str, float]:
+        """Return the memory of each role's largest process at a time, in MB."""
+        return dict(min(self._samples, key=lambda sample: abs(sample[0] - at))[2])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A program's run over records: its log's events, one a micro-batch, of the last `end` seconds since 1970."""
+
+    events: list[dict[str, Any]]
+    usage: Usage
+
+    def steady(self, warm_up: int) -> dict[str, Any]:
+        """Return rate, CPU and memory from when `warm_up` rows were done, without the last micro-batch (often small)."""
+        rows = np.cumsum([event["rows"] for event in self.events])
+        times = [event["at"] for event in self.events]
+        first = int(np.searchsorted(rows, warm_up))
+        last = len(rows) - 2 if len(rows) - first > 3 else len(rows) - 1
+        assert last > first, f"too few micro-batches: {len(rows)}"
+        start, end, done = times[first], times[last], int(rows[last] - rows[first])
+        walls = np.diff(times[first : last + 1])
+        cpu = {role: seconds / done * 1e6 for role, seconds in self.usage.cpu(start, end).items()}
+        found = {
+            "records": done,
+            "records_per_second": done / (end - start),
+            "seconds_per_batch": spread(walls.tolist()),
+            "cpu_s_per_million": cpu,
+            "memory_mb": {"middle": self.usage.memory((start + end) / 2), "end": self.usage.memory(end)},
+        }
+        if "stages" in self.events[-1]:  # ours: in which stage the tasks' slots were
+            slots = (os.cpu_count() or 1) * (end - start)
+            warm = self.events[first + 1 : last + 1]
+            shares = {name: sum(event["stages"][name] for event in warm) / slots for name in warm[0]["stages"]}
+            found["shares"] = {**shares, "driver, idle": 1 - sum(shares.values())}
+        return found
+
+
+def events(log: str) -> list[dict[str, Any]]:
+    """Return the lines of a program's log that tell of a micro-batch, with `at`, in seconds since 1970."""
+    found = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    for event in (found := [event for event in found if "rows" in event]):
+        event["at"] = datetime.fromisoformat(event["time"].replace("Z", "+00:00")).timestamp()
+    return sorted(found, key=lambda event: float(event["at"]))
+
+
+def run(
+    stream: Stream, *flags: str, program: Sequence[str] = OURS, processes: int = 1, timeout_s: float = 600,
+    **environment: str,
+) -> Run:  # fmt: skip
+    """Let a program process all that is in the stream's topics."""
+    install_templates(stream)
+    flags = ("--available-now", "--trigger-interval-s", "0", "--log-format", "json", *flags)
+    with Usage(stream.broker, stream.search) as usage, contextlib.ExitStack() as stack:
+        apps = [stack.enter_context(stream.app(*flags, program=program, **environment)) for _ in range(processes)]
+        for app in apps:
+            if app.wait(timeout_s):
+                raise SystemExit(app.log[-8000:])
+        time.sleep(0.6)  # for a last look at the processes
+    return Run(events(apps[0].log), usage)
+
+
+def install_templates(stream: Stream) -> None:
+    """Give every program the same mappings: those that ours installs."""
+    with Client(stream.search.url) as client:
+        for name, template in templates(stream.prefix, Fields(tuple(stream.features), stream.label)).items():
+            client.indices.put_index_template(name=name, **template)
+
+
+def assert_right(stream: Stream, seed: int, sample: int = 1000) -> None:
+    """Check that each record is there as one point, and that sampled points hold what was produced, and their error."""
+    with Client(stream.search.url, request_timeout=60) as client:
+        client.indices.refresh(index=f"{stream.prefix}-points-*")
+        expected, found = len(stream.places()), client.count(index=f"{stream.prefix}-points-*")["count"]
+        assert found == expected, f"{stream.prefix}: {found} points of {expected} records"
+        rng = np.random.default_rng(seed)
+        for topic, values in stream.produced.items():
+            numbers = rng.choice(len(values), min(sample, len(values)), replace=False).tolist()
+            ids = {f"{topic}-{n % stream.partitions}-{n // stream.partitions}": n for n in numbers}
+            index = next(iter(client.indices.get(index=f"{stream.prefix}-points-*")))
+            for document in client.mget(index=index, ids=list(ids))["docs"]:
+                point, record = document["_source"], json.loads(values[ids[document["_id"]]] or b"")
+                assert [*(point["x"][name] for name in stream.features), point["y"]] == list(record.values()), document
+                np.testing.assert_allclose(point["squared_error"], (point["y"] - point["pred"]) ** 2, rtol=1e-9, atol=1e-9)
+
+
+def clear(stream: Stream) -> None:
+    """Delete the stream's indices."""
+    with Client(stream.search.url, request_timeout=60) as client:
+        client.indices.delete(index=f"{stream.prefix}-*", ignore_unavailable=True)
+
+
+class Load:
+    """Sends records at a rate that can be changed, 4 of 5 to train, and notes where and when each k-th one went."""
+
+    def __init__(self, stream: Stream, values: Sequence[bytes], probes_per_second: int = 0) -> None:
+        self.rate = 0.0
+        self.probes: dict[str, float] = {}  # the id of a point and when its record was sent; the reader empties it
+        self._stream, self._values, self._probes_per_second = stream, cycle(values), probes_per_second
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _send(self) -> None:
+        producer = Producer({"bootstrap.servers": self._stream.broker.bootstrap, "linger.ms": 5, "enable.idempotence": True})
+        sent, due, since = [0, 0], 0.0, 0.0  # records to train and to test; records that should have been sent, in all
+        last, number = time.time(), 0
+        while not self._over.wait(0.005):
+            now = time.time()
+            due, last = due + self.rate * (now - last), now
+            while number < int(due):
+                role = int(number % 5 == 4)
+                topic = (self._stream.train, self._stream.test)[role]
+                offset, partition = divmod(sent[role], self._stream.partitions)
+                producer.produce(topic, next(self._values), partition=partition)
+                since += self._probes_per_second / self.rate if self.rate else 0.0
+                if since >= 1:
+                    since -= 1
+                    self.probes[f"{topic}-{partition}-{offset}"] = time.time()
+                sent[role] += 1
+                number += 1
+            producer.poll(0)
+        producer.flush(30)
+
+
+@contextlib.contextmanager
+def streaming(stream: Stream, *flags: str, program: Sequence[str] = OURS) -> Iterator[App]:
+    """A program that goes on, micro-batch after micro-batch as quick as it can; killed in the end."""
+    install_templates(stream)
+    with stream.app("--trigger-interval-s", "0", "--log-format", "json", *flags, program=program) as app:
+        yield app

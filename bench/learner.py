@@ -1,0 +1,369 @@
+"""How long does one model update take, and how good is the model? `python bench/learner.py [--size quick]`
+
+Time: one update per micro-batch of n rows with d features, a new model each time, so that gradient descent does all its
+steps. On Spark: MLlib's StreamingLinearRegressionWithSGD over an RDD of labelled points that is cached in the JVM, and
+ours over the same rows, cached too, in one job. Without Spark, in one process: ours (what the app adds to its pass over
+the records), and the other libraries; what they need as input (dicts, frames, text) is made before the clock starts.
+The sizes that take one row at a time are timed on fewer rows, where their time per row is the same.
+
+Quality: mean squared error on test rows after n rows, in micro-batches of 1,000: flights in their order, and synthetic
+rows whose weights change half way. Each library gets its documentation's advice (scaled features; River's and
+scikit-learn's learning rates chosen on the first 10,000 rows from a grid), ours its defaults.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyspark.mllib.common import _py2java, _to_java_object_rdd
+from pyspark.mllib.linalg import Vectors
+from pyspark.mllib.regression import LabeledPoint
+from pyspark.sql import SparkSession
+from river import linear_model, optim, preprocessing
+from sklearn.linear_model import SGDRegressor
+from sklearn.preprocessing import StandardScaler
+
+from bench.harness import machine, options, save, shown, spread, whole_flights
+from streaming_regression.learners import Floats, GradientDescent, Learner, Model, RecursiveLeastSquares, Statistics
+from tests.integration.stream import FLIGHT_FIELDS, table
+
+with suppress(ImportError):  # there are not wheels for all machines
+    import vowpalwabbit
+
+BLOCK = 10_000  # rows that the app decodes and learns at once
+BUDGET_S, REPEATS = 3.0, 7  # measurements of one number: as many as fit, from 2 to 7
+SIZES = {
+    "full": ([1_000, 10_000, 100_000, 1_000_000], [3, 10, 30], 200_000),
+    "quick": ([1_000, 100_000], [3], 50_000),
+    "tiny": ([1_000, 20_000], [3], 20_000),
+}
+
+
+class Candidate(Protocol):
+    """A learner under test: `prepare` is not timed, `learn` is."""
+
+    def prepare(self, x: Floats, y: Floats) -> Any: ...  # noqa: ANN401 - what this learner wants to be given
+
+    def learn(self, prepared: Any) -> None: ...  # noqa: ANN401
+
+    def predict(self, x: Floats) -> Floats: ...
+
+
+class Ours:
+    def __init__(self, learner: Learner, features: int) -> None:
+        self.learner, self.model = learner, Model(np.zeros(features + 1))
+
+    def prepare(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        return x, y
+
+    def learn(self, prepared: tuple[Floats, Floats]) -> None:
+        x, y = prepared
+        self.model = self.learner.update(self.model, summed(x, y))
+
+    def predict(self, x: Floats) -> Floats:
+        return self.model.predict(x)
+
+
+class Sklearn:
+    def __init__(self, eta0: float = 0.01, average: bool = False) -> None:
+        self.model = SGDRegressor(penalty=None, eta0=eta0, average=average, random_state=0)
+
+    def prepare(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        return x, y
+
+    def learn(self, prepared: tuple[Floats, Floats]) -> None:
+        self.model.partial_fit(*prepared)
+
+    def predict(self, x: Floats) -> Floats:
+        return np.asarray(self.model.predict(x))
+
+
+class River:
+    """River, row by row; an `intercept` feature for the learner that has none of its own."""
+
+    def __init__(self, model: Any, intercept: bool = False) -> None:  # noqa: ANN401
+        self.model, self.intercept = model, intercept
+
+    def prepare(self, x: Floats, y: Floats) -> list[tuple[dict[int, float], float]]:
+        x = np.column_stack([x, np.ones(len(x))]) if self.intercept else x
+        return [(dict(enumerate(row)), label) for row, label in zip(x.tolist(), y.tolist(), strict=True)]
+
+    def learn(self, prepared: list[tuple[dict[int, float], float]]) -> None:
+        for x, y in prepared:
+            self.model.learn_one(x, y)
+
+    def predict(self, x: Floats) -> Floats:
+        return np.array([self.model.predict_one(row) for row, _ in self.prepare(x, np.zeros(len(x)))])
+
+
+class RiverMany:
+    """River's mini-batches: one gradient step per micro-batch."""
+
+    def __init__(self) -> None:
+        self.model = linear_model.LinearRegression()
+
+    def prepare(self, x: Floats, y: Floats) -> tuple[pd.DataFrame, pd.Series]:
+        return pd.DataFrame(x), pd.Series(y)
+
+    def learn(self, prepared: tuple[pd.DataFrame, pd.Series]) -> None:
+        self.model.learn_many(*prepared)
+
+    def predict(self, x: Floats) -> Floats:
+        return self.model.predict_many(pd.DataFrame(x)).to_numpy()
+
+
+class Vw:
+    """Vowpal Wabbit with its defaults (adaptive, normalized, invariant updates: no scaling needed)."""
+
+    def __init__(self) -> None:
+        self.model = vowpalwabbit.Workspace(quiet=True)
+
+    def prepare(self, x: Floats, y: Floats) -> list[str]:
+        return [
+            f"{label} | " + " ".join(f"f{i}:{value}" for i, value in enumerate(row))
+            for row, label in zip(x.tolist(), y.tolist(), strict=True)
+        ]
+
+    def learn(self, prepared: list[str]) -> None:
+        for line in prepared:
+            self.model.learn(line)
+
+    def predict(self, x: Floats) -> Floats:
+        lines = self.prepare(x, np.zeros(len(x)))
+        return np.array([self.model.predict(line.partition(" ")[2]) for line in lines])
+
+
+def summed(x: Floats, y: Floats) -> Statistics:
+    """Return the rows' statistics as the app sums them: block by block."""
+    total = Statistics.empty(x.shape[1])
+    for start in range(0, len(y), BLOCK):
+        total = total.with_rows(x[start : start + BLOCK], y[start : start + BLOCK])
+    return total
+
+
+def rows(block: int, count: int, features: int) -> tuple[Floats, Floats]:
+    """Return `count` synthetic rows: standard normal features, weights 1, 2, …, noise 1; the same for the same block."""
+    rng = np.random.default_rng([7, block, features])
+    x = rng.normal(size=(count, features))
+    return x, x @ np.arange(1.0, features + 1) / features + rng.normal(size=count)
+
+
+def blocks(count: int, features: int) -> Iterator[tuple[Floats, Floats]]:
+    for block, start in enumerate(range(0, count, BLOCK)):
+        yield rows(block, min(BLOCK, count - start), features)
+
+
+def timed(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Time each call once to warm up, then all in turn, until each has REPEATS times or its time is up."""
+    for call in calls.values():
+        call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(REPEATS):
+        for name, call in calls.items():
+            if len(times[name]) < 2 or sum(times[name]) < BUDGET_S:
+                start = time.perf_counter()
+                call()
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[float]]:
+    """Return times of MLlib and of ours on Spark, after checking that their weights are equal."""
+    cores = spark.sparkContext.defaultParallelism
+    numbers = list(range(-(-count // BLOCK)))
+    size = min(BLOCK, count)
+
+    def points(block: int) -> Iterator[LabeledPoint]:
+        x, y = rows(block, size, features)
+        return (LabeledPoint(label, row) for row, label in zip(x, y.tolist(), strict=True))
+
+    def frames(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for block in batch["id"].to_pylist():
+                x, y = rows(block, size, features)
+                yield pa.RecordBatch.from_arrays([*map(pa.array, x.T), pa.array(y)], names=[*names, "y"])
+
+    def factors(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        total = Statistics.empty(features)
+        for batch in batches:
+            columns = [column.to_numpy() for column in batch.columns]
+            total = total.with_rows(np.column_stack(columns[:-1]), columns[-1])
+        lists = pa.array([total.factor.ravel().tolist()])
+        yield pa.RecordBatch.from_arrays([pa.array([total.rows]), lists], names=["rows", "factor"])
+
+    names = [f"x{i}" for i in range(features)]
+    python = spark.sparkContext.parallelize(numbers, min(cores, len(numbers))).flatMap(points)
+    cached = _to_java_object_rdd(python).rdd().cache()
+    frame = spark.range(0, len(numbers), 1, min(cores, len(numbers)))
+    frame = frame.mapInArrow(frames, ", ".join(f"{name} double" for name in [*names, "y"])).persist()
+    assert cached.count() == frame.count() == count
+
+    def mllib(start: Floats) -> Floats:
+        learner = spark._jvm.org.apache.spark.mllib.regression.StreamingLinearRegressionWithSGD()
+        vector = _py2java(spark.sparkContext, Vectors.dense(start.tolist()))
+        return np.array(learner.algorithm().run(cached, vector).weights().toArray())
+
+    def ours(learner: Learner) -> Model:
+        found = frame.mapInArrow(factors, "rows long, factor array<double>").collect()
+        parts = [Statistics(row.rows, np.array(row.factor).reshape(features + 2, -1)) for row in found]
+        return learner.update(Model(np.zeros(features + 1)), Statistics.total(parts, features))
+
+    zeros = np.zeros(features)
+    np.testing.assert_allclose(ours(GradientDescent()).weights[1:], mllib(zeros), rtol=1e-9, atol=1e-12)
+    rls = RecursiveLeastSquares(np.zeros(features + 1))
+    x, y = map(np.concatenate, zip(*blocks(count, features), strict=True))
+    exact = np.linalg.lstsq(np.column_stack([np.ones(count), x]), y, rcond=None)[0]
+    np.testing.assert_allclose(ours(rls).weights, exact, rtol=1e-9, atol=1e-12)
+    times = timed(
+        {
+            "MLlib": partial(mllib, zeros),
+            "MLlib, nothing left to learn": partial(mllib, exact[1:]),
+            "ours on Spark, sgd": partial(ours, GradientDescent()),
+            "ours on Spark, rls": partial(ours, rls),
+        }
+    )
+    cached.unpersist(True)
+    frame.unpersist(blocking=True)
+    return times
+
+
+def makers(features: int) -> dict[str, tuple[Callable[[], Candidate], int]]:
+    """Return how to make each learner that runs in one process, and on how many rows it is timed, at most."""
+    found: dict[str, tuple[Callable[[], Candidate], int]] = {
+        "ours, rls": (lambda: Ours(RecursiveLeastSquares(np.zeros(features + 1)), features), 10**7),
+        "ours, sgd": (lambda: Ours(GradientDescent(), features), 10**7),
+        "scikit-learn SGDRegressor": (Sklearn, 10**7),
+        "River LinearRegression": (lambda: River(linear_model.LinearRegression()), 10_000),
+        "River LinearRegression, learn_many": (RiverMany, 10**7),
+        "River BayesianLinearRegression": (lambda: River(linear_model.BayesianLinearRegression(), True), 1_000),
+    }
+    if "vowpalwabbit" in globals():
+        found["Vowpal Wabbit"] = (Vw, 10_000)
+    return found
+
+
+def in_process(count: int, features: int) -> dict[str, tuple[list[float], int]]:
+    """Return times of each learner, and over how many rows."""
+    x, y = map(np.concatenate, zip(*blocks(count, features), strict=True))
+    candidates = makers(features)
+    sizes = {name: min(count, limit) for name, (_, limit) in candidates.items()}
+    prepared = {name: make().prepare(x[: sizes[name]], y[: sizes[name]]) for name, (make, _) in candidates.items()}
+
+    def once(name: str) -> None:
+        candidates[name][0]().learn(prepared[name])
+
+    times = timed({name: partial(once, name) for name in candidates})
+    return {name: (times[name], sizes[name]) for name in candidates}
+
+
+def tuned(grid: dict[str, Callable[[], Candidate]], x: Floats, y: Floats) -> str:
+    """Return the setting with the smallest error before learning, over micro-batches of the rows given."""
+
+    def error(make: Callable[[], Candidate]) -> float:
+        one, total = make(), 0.0
+        for start in range(0, len(y), 1000):
+            part = slice(start, start + 1000)
+            if start:
+                total += float(np.square(one.predict(x[part]) - y[part]).sum())
+            one.learn(one.prepare(x[part], y[part]))
+        return total if np.isfinite(total) else np.inf
+
+    return min(grid, key=lambda setting: error(grid[setting]))
+
+
+def quality(data: str, limit: int) -> dict[str, Any]:
+    """Return each learner's test MSE after n rows, the settings chosen, and the least that any weights could reach."""
+    x, y, test = flights(limit) if data == "flights" else drifting(limit)
+    d = x.shape[1]
+    scaler = StandardScaler().fit(x[:1000])  # the same for all that need it
+    scaled = scaler.transform(x)
+    head = scaled[:10_000], y[:10_000]
+    rates = (0.001, 0.01, 0.1)
+    river = {f"SGD({r})": partial(lambda r: River(linear_model.LinearRegression(optim.SGD(r))), r) for r in rates}
+    learn = {f"eta0={r}, average={a}": partial(Sklearn, r, a) for r in rates for a in (False, True)}
+    chosen = {"River LinearRegression": tuned(river, *head), "scikit-learn SGDRegressor": tuned(learn, *head)}
+    ordinary = {name: make for name, (make, _) in makers(d).items() if "learn_many" not in name}
+    learners = ordinary | {
+        "ours, rls, half-life 5,000": lambda: Ours(RecursiveLeastSquares(np.zeros(d + 1), half_life=5_000), d),
+        "ours, sgd": lambda: Ours(GradientDescent(intercept=True), d),
+        "MLlib (= sgd without intercept)": lambda: Ours(GradientDescent(), d),
+        "River LinearRegression": river[chosen["River LinearRegression"]],
+        "scikit-learn SGDRegressor": learn[chosen["scikit-learn SGDRegressor"]],
+    }
+    marks = [n for n in (1_000, 10_000, 50_000, 100_000, 101_000, 110_000, len(y)) if n <= len(y)]
+    found: dict[str, dict[int, float]] = {}
+    for name, make in learners.items():
+        one, errors = make(), {}
+        given = x if "rls" in name or name in {"Vowpal Wabbit", "River BayesianLinearRegression"} else scaled
+        for start in range(0, len(y), 1000):
+            end = min(start + 1000, len(y))
+            one.learn(one.prepare(given[start:end], y[start:end]))
+            if end in marks:
+                test_x, test_y = test(end)
+                known = test_x if given is x else scaler.transform(test_x)
+                errors[end] = float(np.square(one.predict(known) - test_y).mean())
+        found[name] = errors
+    return {"mse": found, "chosen": chosen, "rows": len(y)}
+
+
+Data = tuple[Floats, Floats, Callable[[int], tuple[Floats, Floats]]]
+
+
+def flights(limit: int) -> Data:
+    """Flights in the file's order, every fifth for the test."""
+    known = table(whole_flights(limit), FLIGHT_FIELDS)
+    held = np.arange(len(known)) % 5 == 4
+    test = known[held][::10]
+    return known[~held][:, :-1], known[~held][:, -1], lambda _: (test[:, :-1], test[:, -1])
+
+
+def drifting(limit: int) -> Data:
+    """Rows whose weights become others half way; tested with rows of the time."""
+    rng = np.random.default_rng(5)
+    half = limit // 2
+    before, after = np.array([2.0, -1.0, 0.5]), np.array([-1.0, 3.0, 0.5])
+    x = rng.normal(size=(limit, 3))
+    w = np.where(np.arange(limit)[:, None] < half, before, after)
+    test_x, noise = rng.normal(size=(5_000, 3)), rng.normal(size=5_000)
+    y = (x * w).sum(axis=1) + 4 + rng.normal(size=limit)
+    return x, y, lambda n: (test_x, test_x @ (before if n <= half else after) + 4 + noise)
+
+
+def main() -> None:
+    given = options(__doc__)
+    counts, dimensions, limit = SIZES[given.size]
+    results: dict[str, Any] = {"machine": machine(), "times": []}
+    print("machine", results["machine"], flush=True)
+    spark = (
+        SparkSession.builder.master("local[*]")
+        .config("spark.driver.memory", "4g")
+        .config("spark.ui.enabled", "false")
+        .getOrCreate()
+    )
+    spark.sparkContext.setLogLevel("ERROR")
+    for features in dimensions:
+        for count in counts:
+            both = {name: (times, count) for name, times in on_spark(spark, count, features).items()}
+            for name, (times, timed_rows) in (both | in_process(count, features)).items():
+                found = spread([seconds * count / timed_rows for seconds in times])
+                about = {"learner": name, "rows": count, "features": features, "rows_timed": timed_rows}
+                results["times"].append({**about, "seconds": found})
+                print(f"{count:>9,} rows, {features:>2} features: {name:<36} {shown(found, ',.4f')} s", flush=True)
+    spark.stop()
+    results["quality"] = {data: quality(data, limit) for data in ("flights", "drift")}
+    for data, found in results["quality"].items():
+        print(f"test MSE on {data}, by rows learned; chosen: {found['chosen']}")
+        for name, errors in found["mse"].items():
+            print(f"  {name:<36}", "  ".join(f"{n:,}: {mse:,.4g}" for n, mse in errors.items()), flush=True)
+    save(given.results, "learner", results)
+
+
+if __name__ == "__main__":
+    main()

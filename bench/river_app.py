@@ -1,0 +1,89 @@
+"""What a Python user would write: confluent-kafka, River, and elasticsearch-py's parallel_bulk. Flags as for our app.
+
+Settings after the projects' own advice: River's StandardScaler before LinearRegression; bulk requests of 5,000
+documents (about 1 MB) from 2 threads; orjson, the client's faster serializer. Two of these processes share the
+partitions as one consumer group, each with a model of its own: River cannot learn one model in two processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+from elasticsearch import Elasticsearch, OrjsonSerializer
+from elasticsearch.helpers import BULK_FLUSH, parallel_bulk
+from river import linear_model, preprocessing
+
+from bench.harness import app_options, log_rows
+
+CHUNK, THREADS, LOG_EVERY = 5_000, 2, 10_000
+
+
+def actions(consumer: Consumer, options: argparse.Namespace) -> Iterator[Any]:
+    """Yield the points to write; ends at the end of the partitions if `available_now`."""
+    model = preprocessing.StandardScaler() | linear_model.LinearRegression()
+    started = datetime.now(timezone.utc)
+    common = {"run": "river", "batch": 0}
+    index = f"{options.index_prefix}-points-{started:%Y.%m.%d}"
+    ended: set[tuple[str, int]] = set()
+    while not options.available_now or not ended or len(ended) < len(consumer.assignment()):
+        messages = consumer.consume(CHUNK, timeout=0.05)
+        for message in messages:
+            topic, partition = message.topic(), message.partition()
+            if message.error():
+                if message.error().code() != KafkaError._PARTITION_EOF:
+                    raise SystemExit(str(message.error()))
+                ended.add((topic, partition))
+                continue
+            record = orjson.loads(message.value())
+            x, y = {name: record[name] for name in options.features}, record[options.label]
+            pred = model.predict_one(x)
+            if topic == options.kafka_train_topic:
+                model.learn_one(x, y)
+            offset = message.offset()
+            yield {
+                "_index": index,
+                "_id": f"{topic}-{partition}-{offset}",
+                "@timestamp": message.timestamp()[1],
+                "topic": topic,
+                "partition": partition,
+                "offset": offset,
+                "x": x,
+                "y": y,
+                "pred": pred,
+                "squared_error": (y - pred) ** 2,
+                **common,
+            }
+        if len(messages) < CHUNK:  # all that there is: do not wait for a full request
+            yield BULK_FLUSH
+
+
+def main() -> None:
+    options = app_options(__doc__)
+    consumer = Consumer(
+        {"bootstrap.servers": options.kafka_bootstrap, "group.id": options.index_prefix, "auto.offset.reset": "earliest"}
+        | {"enable.auto.commit": False, "enable.partition.eof": True}
+    )
+    consumer.subscribe([options.kafka_train_topic, options.kafka_test_topic])
+    client = Elasticsearch(options.elasticsearch_url, serializer=OrjsonSerializer(), request_timeout=60)
+    rows, positions = 0, {}
+    try:
+        for _, answer in parallel_bulk(client, actions(consumer, options), thread_count=THREADS, chunk_size=CHUNK):
+            topic, partition, offset = answer["index"]["_id"].rsplit("-", 2)
+            positions[topic, int(partition)] = int(offset) + 1
+            rows += 1
+            if rows == LOG_EVERY:
+                log_rows(rows)
+                consumer.commit(offsets=[TopicPartition(*place, offset) for place, offset in positions.items()])
+                rows = 0
+        log_rows(rows)
+    finally:
+        consumer.close()
+
+
+if __name__ == "__main__":
+    main()
