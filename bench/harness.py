@@ -59,6 +59,8 @@ def app_options(description: str | None) -> argparse.Namespace:
     parser.add_argument("--features", type=lambda text: text.split(","), required=True)
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--available-now", action="store_true")
+    parser.add_argument("--process", type=int, default=0, help="the number of this one of several processes")
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--max-offsets-per-trigger", type=int, default=100_000)
     return parser.parse_known_args()[0]
 
@@ -212,7 +214,10 @@ def run(
     install_templates(stream)
     flags = ("--available-now", "--trigger-interval-s", "0", "--log-format", "json", *flags)
     with Usage(stream.broker, stream.search) as usage, contextlib.ExitStack() as stack:
-        apps = [stack.enter_context(stream.app(*flags, program=program, **environment)) for _ in range(processes)]
+        apps = []
+        for number in range(processes):
+            which = ("--process", str(number), "--processes", str(processes)) if processes > 1 else ()
+            apps.append(stack.enter_context(stream.app(*flags, *which, program=program, **environment)))
         for app in apps:
             if app.wait(timeout_s):
                 raise SystemExit(app.log[-8000:])
@@ -247,7 +252,8 @@ def assert_right(stream: Stream, seed: int, sample: int = 1000) -> None:
 def clear(stream: Stream) -> None:
     """Delete the stream's indices."""
     with Client(stream.search.url, request_timeout=60) as client:
-        client.indices.delete(index=f"{stream.prefix}-*", ignore_unavailable=True)
+        if names := list(client.indices.get(index=f"{stream.prefix}-*")):
+            client.indices.delete(index=names)
 
 
 class Load:

@@ -7,8 +7,8 @@ the records), and the other libraries; what they need as input (dicts, frames, t
 The sizes that take one row at a time are timed on fewer rows, where their time per row is the same.
 
 Quality: mean squared error on test rows after n rows, in micro-batches of 1,000: flights in their order, and synthetic
-rows whose weights change half way. Each library gets its documentation's advice (scaled features; River's and
-scikit-learn's learning rates chosen on the first 10,000 rows from a grid), ours its defaults.
+rows whose weights change half way. Each library gets its documentation's advice (scaled features where it needs them; learning
+rates chosen on the first 10,000 rows from a grid), ours its defaults.
 """
 
 from __future__ import annotations
@@ -120,10 +120,10 @@ class RiverMany:
 
 
 class Vw:
-    """Vowpal Wabbit with its defaults (adaptive, normalized, invariant updates: no scaling needed)."""
+    """Vowpal Wabbit's adaptive, normalized, invariant updates: no scaling needed."""
 
-    def __init__(self) -> None:
-        self.model = vowpalwabbit.Workspace(quiet=True)
+    def __init__(self, **settings: float) -> None:
+        self.model = vowpalwabbit.Workspace(quiet=True, **settings)
 
     def prepare(self, x: Floats, y: Floats) -> list[str]:
         return [
@@ -288,8 +288,12 @@ def quality(data: str, limit: int) -> dict[str, Any]:
     rates = (0.001, 0.01, 0.1)
     river = {f"SGD({r})": partial(lambda r: River(linear_model.LinearRegression(optim.SGD(r))), r) for r in rates}
     learn = {f"eta0={r}, average={a}": partial(Sklearn, r, a) for r in rates for a in (False, True)}
-    chosen = {"River LinearRegression": tuned(river, *head), "scikit-learn SGDRegressor": tuned(learn, *head)}
+    vw = {f"-l {r} --power_t {p}": partial(Vw, learning_rate=r, power_t=p) for r in (0.5, 5, 50) for p in (0.5, 0.0)}
     ordinary = {name: make for name, (make, _) in makers(d).items() if "learn_many" not in name}
+    chosen = {"River LinearRegression": tuned(river, *head), "scikit-learn SGDRegressor": tuned(learn, *head)}
+    if "Vowpal Wabbit" in ordinary:
+        chosen["Vowpal Wabbit"] = tuned(vw, x[:10_000], y[:10_000])
+        ordinary["Vowpal Wabbit"] = vw[chosen["Vowpal Wabbit"]]
     learners = ordinary | {
         "ours, rls, half-life 5,000": lambda: Ours(RecursiveLeastSquares(np.zeros(d + 1), half_life=5_000), d),
         "ours, sgd": lambda: Ours(GradientDescent(intercept=True), d),
@@ -301,7 +305,7 @@ def quality(data: str, limit: int) -> dict[str, Any]:
     found: dict[str, dict[int, float]] = {}
     for name, make in learners.items():
         one, errors = make(), {}
-        given = x if "rls" in name or name in {"Vowpal Wabbit", "River BayesianLinearRegression"} else scaled
+        given = x if "rls" in name or "Bayesian" in name or "Wabbit" in name else scaled
         for start in range(0, len(y), 1000):
             end = min(start + 1000, len(y))
             one.learn(one.prepare(given[start:end], y[start:end]))

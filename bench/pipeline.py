@@ -1,123 +1,164 @@
-"""How fast and how lean is the stream? `python bench/pipeline.py`: about 3 minutes, on embedded servers.
+"""How many records a second from Kafka to acknowledged in Elasticsearch? `python bench/pipeline.py [--size quick]`
 
-Everything runs on this one machine: both servers, Spark, the app. It prints the records/s from Kafka to acknowledged in
-Elasticsearch with 100,000 records a micro-batch and where the time goes, then the time of a micro-batch of 6 records,
-and the memory of driver and Python workers over both; and writes them to bench/results/pipeline.json.
+The same flights, servers and mappings for all, everything on this one machine, round by round in turn:
+  raw        prebuilt bulk bodies of the same documents, from as many clients as do best: Elasticsearch's own limit
+  ours       the app, 100,000 records a micro-batch, and where its time goes
+  river      bench/river_app.py in one process, and river x2 in two
+  mllib      bench/mllib_app.py, the straightforward port of the proof of concept
+After each run all records must be there once, as the points that they should be; else nothing is reported. Then the
+time of a micro-batch of 6 records. CPU seconds and memory are those of all processes, servers included.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from datetime import datetime
-from importlib.metadata import version
-from itertools import pairwise
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psutil
+import numpy as np
+from elasticsearch import Elasticsearch as Client
 
+from bench import harness
+from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, machine, run, save, shown, spread, whole_flights
 from embedded import Elasticsearch, Kafka
-from tests.integration.stream import Stream, flights
+from streaming_regression.decode import Fields, decode
+from streaming_regression.documents import Origin, Points, Records, points
+from tests.integration.stream import FLIGHT_FIELDS, Stream
 
-WARM_UP = 3  # micro-batches during which Java compiles
-MB = 1e6
+PER_BATCH = 100_000
+BODY = 10_000  # documents a request, as the app's
+# Records of ours and raw, and of the others; rounds; micro-batches of 6 records.
+SIZES = {"full": (1_000_000, 300_000, 3, 60), "quick": (500_000, 150_000, 1, 20), "tiny": (60_000, 20_000, 1, 8)}
+
+
+def bodies(values: Sequence[bytes]) -> list[bytes]:
+    """Return the app's documents of records, as bulk requests without an index."""
+    fields = Fields(FLIGHT_FIELDS[:-1], FLIGHT_FIELDS[-1])
+    origin = Origin.at(int(time.time() * 1e6), "raw", 0, "raw")
+    found = []
+    for start in range(0, len(values), BODY):
+        part = decode(values[start : start + BODY], fields, label_needed=True)
+        count = len(part.y)
+        times = np.full(count, np.datetime64(int(time.time() * 1000), "ms"))
+        records = Records("pipeline-train", 0, np.arange(start, start + count), times, [])
+        lines = points(origin, fields, records, Points(np.arange(count), part.x, part.y, part.x @ [1.02, -0.09, 0.7]))
+        found.append("".join(lines).encode())
+    return found
+
+
+def push(stream: Stream, requests: Sequence[bytes], clients: int) -> Run:
+    """Send prebuilt bodies from so many clients."""
+    harness.install_templates(stream)
+    index = f"{stream.prefix}-points-raw"
+    events: list[dict[str, Any]] = []
+    with Client(stream.search.url, request_timeout=60) as client, ThreadPoolExecutor(clients) as pool:
+
+        def send(body: bytes) -> None:
+            assert not client.bulk(index=index, operations=body, filter_path="errors")["errors"]  # type: ignore[arg-type]
+            events.append({"at": time.time(), "rows": BODY})
+
+        with Usage(stream.broker, stream.search) as usage:
+            list(pool.map(send, requests))
+            time.sleep(0.6)
+        client.indices.refresh(index=index)
+        assert client.count(index=index)["count"] == BODY * len(requests)
+    return Run(sorted(events, key=lambda event: float(event["at"])), usage)
+
+
+def small_batches(broker: Kafka, search: Elasticsearch, folder: Path, values: Sequence[bytes]) -> dict[str, Any]:
+    """Return the steady run of micro-batches of 6 records."""
+    (folder / "small").mkdir()
+    stream = Stream("small", broker, search, folder / "small")
+    stream.create_topics()
+    stream.produce(train=values[::2], test=values[1::2])
+    return run(stream, "--max-offsets-per-trigger", "6").steady(18)
 
 
 def main() -> None:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--records", type=int, default=1_500_000, help="records of the first part (default: %(default)s)"
-    )
-    parser.add_argument("--batches", type=int, default=250, help="micro-batches of the second (default: %(default)s)")
-    options = parser.parse_args()
-    machine = {
-        "cores": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9),
-        "python": platform.python_version(),
-        "pyspark": version("pyspark"),
-        "load_before": os.getloadavg()[0],
-    }
-    print("machine", json.dumps(machine))
-    values = flights(336_776)
-    values = (values * (options.records // len(values) + 1))[: options.records]
-    with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as folder:
-        large = run("large", broker, search, Path(folder), values, per_batch=100_000)
-        small = run("small", broker, search, Path(folder), values[: options.batches * 6], per_batch=6)
-    results = {"machine": machine, "large": large, "small": small}
-    print(f"{large['records_per_second']:,.0f} records/s with 100,000 a micro-batch; the time of a task goes to:")
-    for stage, share in large["shares"].items():
+    given = harness.options(__doc__)
+    many, few, rounds, batches = SIZES[given.size]
+    print("machine", json.dumps(about := machine()), flush=True)
+    values = whole_flights(many)
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        long, short = (Stream(f"pipeline-{n}", broker, search, folder) for n in (many, few))
+        for stream, count in ((long, many), (short, few)):
+            stream.create_topics()
+            stream.produce(train=values[: count * 4 // 5], test=values[count * 4 // 5 : count])
+        requests = bodies(values)
+        push(long.again("warm"), requests, 2)
+        rates = {}
+        for clients in (1, 2, 3, 4, 6):
+            trial = long.again(f"trial-{clients}")
+            rates[clients] = push(trial, requests[: max(6, len(requests) // 4)], clients).steady(BODY)["records_per_second"]
+            clear(trial)
+        best = max(rates, key=lambda clients: rates[clients])
+        print("raw, by clients:", {clients: f"{rate:,.0f}" for clients, rate in rates.items()}, flush=True)
+        per_batch = ("--max-offsets-per-trigger", str(min(PER_BATCH, few // 3)))
+
+        def raw(stream: Stream) -> Run:
+            return push(stream, requests, best)
+
+        def ours(stream: Stream) -> Run:
+            return run(stream, *per_batch)
+
+        def river(stream: Stream) -> Run:
+            return run(stream, program=RIVER)
+
+        def river_twice(stream: Stream) -> Run:
+            return run(stream, program=RIVER, processes=2)
+
+        def mllib(stream: Stream) -> Run:
+            return run(stream, *per_batch, program=MLLIB)
+
+        programs = {
+            "raw": (raw, long, 3 * BODY),
+            "ours": (ours, long, many * 3 // 10),
+            "river": (river, short, few // 10),
+            "river x2": (river_twice, short, few // 5),
+            "mllib": (mllib, short, few // 3),
+        }
+        for number in range(rounds):
+            for program, (measure, stream, warm_up) in programs.items():
+                one = stream.again(f"{program.replace(' ', '-')}-{number}")
+                result = measure(one).steady(warm_up)
+                if program != "raw":
+                    assert_right(one, seed=number)
+                clear(one)
+                found[program].append(result)
+                rate, cpu = result["records_per_second"], sum(result["cpu_s_per_million"].values())
+                print(f"round {number + 1}: {program:<9} {rate:8,.0f} records/s, {cpu:6.1f} CPU s a million", flush=True)
+        small = small_batches(broker, search, folder, values[: batches * 6])
+    results = {"machine": about, "raw_by_clients": rates, "small": small, "programs": {}}
+    for program, one in found.items():
+        rate = spread(result["records_per_second"] for result in one)
+        results["programs"][program] = {**one[-1], "records_per_second": rate}
+    report(results)
+    save(given.results, "pipeline", results)
+
+
+def report(results: dict[str, Any]) -> None:
+    """Print the figures of each program, and where ours spends its time."""
+    programs, small = results["programs"], results["small"]
+    ours = programs["ours"]
+    for name, one in programs.items():
+        ratio = ours["records_per_second"]["median"] / one["records_per_second"]["median"]
+        cpu = ", ".join(f"{role} {seconds:.1f}" for role, seconds in one["cpu_s_per_million"].items())
+        print(f"{name:<9} {shown(one['records_per_second'])} records/s, ours {ratio:.2f} times that; CPU s a million: {cpu}")
+    print("ours: of the time of all cores goes to:")
+    for stage, share in ours["shares"].items():
         print(f"  {stage:<12} {share:6.1%}")
-    print(f"a micro-batch of 6 records takes {small['seconds_per_batch']:.3f} s (median)")
-    for name, part in (("large", large), ("small", small)):
-        for process, numbers in part["memory_mb"].items():
-            print(f"{name}: {process} {numbers['middle']:.0f} MB in the middle, {numbers['end']:.0f} MB at the end")
-    target = Path(__file__).parent / "results" / "pipeline.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(results, indent=2) + "\n")
-
-
-def run(  # one part of the benchmark, on topics of its own
-    name: str, broker: Kafka, search: Elasticsearch, folder: Path, values: list[bytes], per_batch: int
-) -> dict[str, Any]:
-    (folder / name).mkdir()
-    stream = Stream(name, broker, search, folder / name)
-    stream.create_topics()
-    stream.produce(train=values[: len(values) * 4 // 5], test=values[len(values) * 4 // 5 :])
-    flags = ("--available-now", "--max-offsets-per-trigger", str(per_batch), "--trigger-interval-s", "0")
-    memory: list[dict[str, float]] = []
-    with stream.app(*flags, "--log-format", "json") as app:
-        watching = threading.Thread(target=watch, args=(app.process, memory))
-        watching.start()
-        code = app.wait(1200)
-        watching.join()
-    if code:
-        raise SystemExit(app.log)
-    events = [json.loads(line) for line in app.log.splitlines() if line.startswith("{")]
-    batches = [event for event in events if "rows_per_second" in event]
-    ends = [datetime.fromisoformat(event["time"].replace("Z", "+00:00")).timestamp() for event in batches]
-    # A micro-batch's wall time is that from the end of the one before: with all that Spark does between them.
-    walls = [end - start for start, end in pairwise(ends)][WARM_UP - 1 :]
-    warm = batches[WARM_UP:]
-    slots = (os.cpu_count() or 1) * sum(walls)
-    spent = {stage: sum(event["stages"][stage] for event in warm) for stage in warm[0]["stages"]}
-    shares = {stage: seconds / slots for stage, seconds in spent.items()}
-    return {
-        "micro_batches": len(batches),
-        "records_per_second": sum(event["rows"] for event in warm[:-1]) / sum(walls[:-1]),
-        "seconds_per_batch": statistics.median(walls),
-        "seconds_per_batch_range": [min(walls), max(walls)],
-        "shares": {**shares, "driver, idle": 1 - sum(shares.values())},
-        "memory_mb": {
-            process: {"middle": memory[len(memory) // 2][process], "end": memory[-1][process]} for process in memory[-1]
-        },
-    }
-
-
-def watch(process: subprocess.Popen[bytes], memory: list[dict[str, float]]) -> None:
-    """Note the resident memory of the driver's Python and Java, and of the largest Python worker, once a second."""
-    driver = psutil.Process(process.pid)
-    while process.poll() is None:
-        sizes = {"driver Python": 0.0, "driver and executor Java": 0.0, "largest Python worker": 0.0}
-        try:
-            sizes["driver Python"] = driver.memory_info().rss / MB
-            for child in driver.children(recursive=True):
-                key = "driver and executor Java" if child.name() == "java" else "largest Python worker"
-                sizes[key] = max(sizes[key], child.memory_info().rss / MB)
-        except psutil.NoSuchProcess:
-            continue
-        if sizes["largest Python worker"]:
-            memory.append(sizes)
-        time.sleep(1)
+    print(f"a micro-batch of 6 records takes {shown(small['seconds_per_batch'], '.3f')} s")
+    for name, part in (("large", ours), ("small", small)):
+        for role, end in part["memory_mb"]["end"].items():
+            print(f"{name}: {role} {part['memory_mb']['middle'].get(role, 0):.0f} MB in the middle, {end:.0f} MB at the end")
 
 
 if __name__ == "__main__":

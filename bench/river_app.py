@@ -1,8 +1,8 @@
 """What a Python user would write: confluent-kafka, River, and elasticsearch-py's parallel_bulk. Flags as for our app.
 
 Settings after the projects' own advice: River's StandardScaler before LinearRegression; bulk requests of 5,000
-documents (about 1 MB) from 2 threads; orjson, the client's faster serializer. Two of these processes share the
-partitions as one consumer group, each with a model of its own: River cannot learn one model in two processes.
+documents (about 1 MB) from 2 threads; orjson, the client's faster serializer. Several of these processes share the
+partitions, each with a model of its own: River cannot learn one model in two processes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from elasticsearch import Elasticsearch, OrjsonSerializer
-from elasticsearch.helpers import BULK_FLUSH, parallel_bulk
+from elasticsearch.helpers import BULK_FLUSH, expand_action, parallel_bulk
 from river import linear_model, preprocessing
 
 from bench.harness import app_options, log_rows
@@ -23,14 +23,14 @@ from bench.harness import app_options, log_rows
 CHUNK, THREADS, LOG_EVERY = 5_000, 2, 10_000
 
 
-def actions(consumer: Consumer, options: argparse.Namespace) -> Iterator[Any]:
-    """Yield the points to write; ends at the end of the partitions if `available_now`."""
+def actions(consumer: Consumer, places: list[TopicPartition], options: argparse.Namespace) -> Iterator[Any]:
+    """Yield the points to write; ends at the end of the partitions `places` if `available_now`."""
     model = preprocessing.StandardScaler() | linear_model.LinearRegression()
     started = datetime.now(timezone.utc)
     common = {"run": "river", "batch": 0}
     index = f"{options.index_prefix}-points-{started:%Y.%m.%d}"
     ended: set[tuple[str, int]] = set()
-    while not options.available_now or not ended or len(ended) < len(consumer.assignment()):
+    while not options.available_now or len(ended) < len(places):
         messages = consumer.consume(CHUNK, timeout=0.05)
         for message in messages:
             topic, partition = message.topic(), message.partition()
@@ -65,14 +65,26 @@ def actions(consumer: Consumer, options: argparse.Namespace) -> Iterator[Any]:
 def main() -> None:
     options = app_options(__doc__)
     consumer = Consumer(
-        {"bootstrap.servers": options.kafka_bootstrap, "group.id": options.index_prefix, "auto.offset.reset": "earliest"}
-        | {"enable.auto.commit": False, "enable.partition.eof": True}
+        {"bootstrap.servers": options.kafka_bootstrap, "group.id": options.index_prefix, "enable.auto.commit": False}
+        | {"enable.partition.eof": True}
     )
-    consumer.subscribe([options.kafka_train_topic, options.kafka_test_topic])
+    partitions = [
+        TopicPartition(topic, partition, OFFSET_BEGINNING)
+        for topic in (options.kafka_train_topic, options.kafka_test_topic)
+        for partition in consumer.list_topics(topic).topics[topic].partitions
+    ]
+    places = partitions[options.process :: options.processes]
+    consumer.assign(places)
     client = Elasticsearch(options.elasticsearch_url, serializer=OrjsonSerializer(), request_timeout=60)
     rows, positions = 0, {}
     try:
-        for _, answer in parallel_bulk(client, actions(consumer, options), thread_count=THREADS, chunk_size=CHUNK):
+        for _, answer in parallel_bulk(
+            client,
+            actions(consumer, places, options),
+            thread_count=THREADS,
+            chunk_size=CHUNK,
+            expand_action_callback=lambda one: (one, None) if one is BULK_FLUSH else expand_action(one),
+        ):
             topic, partition, offset = answer["index"]["_id"].rsplit("-", 2)
             positions[topic, int(partition)] = int(offset) + 1
             rows += 1
