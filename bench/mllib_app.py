@@ -52,7 +52,7 @@ def write(rows: Iterable[Row], url: str, index: str, features: list[str], batch:
 def main() -> None:
     options = app_options(__doc__)
     features, label = options.features, options.label
-    spark = SparkSession.builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()
+    spark = SparkSession.builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     schema = StructType([StructField(name, DoubleType()) for name in [*features, label]])
     records = (
@@ -77,6 +77,7 @@ def main() -> None:
         batch.foreachPartition(partial(write, url=options.elasticsearch_url, index=index, features=features, batch=number))
         train = batch.where(col("topic") == options.kafka_train_topic).select("y", *features).rdd
         points = train.map(lambda row: LabeledPoint(row[0], [v / s for v, s in zip(row[1:], scales, strict=True)]))
+        points = points.coalesce(spark.sparkContext.defaultParallelism)  # else a task per partition and iteration
         if not points.isEmpty():
             model = LinearRegressionWithSGD.train(points, 50, 0.1, 1.0, weights[0], intercept=0.0, convergenceTol=0.001)
             weights[0] = model.weights.tolist()

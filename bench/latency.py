@@ -1,0 +1,133 @@
+"""How long until a record can be found? `python bench/latency.py [--size quick]`
+
+From the call that sends a record to Kafka until a search in Elasticsearch finds its point, as a dashboard would that
+refreshes all the time: some 50 records a second are followed, with a search for those not yet found every 50 ms. Index
+settings are the defaults (refreshed once a second). Each program runs alone, first to warm up, then at each rate; after
+the fixed rates the rate grows by half until the program falls behind: the last one that it kept up with is the highest
+sustainable. Ours and MLlib's begin a micro-batch as soon as the one before has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from elasticsearch import Elasticsearch as Client
+from elasticsearch import NotFoundError
+
+from bench.harness import MLLIB, OURS, RIVER, Load, events, machine, options, save, spread, streaming, whole_flights
+from embedded import Elasticsearch, Kafka
+from tests.integration.stream import App, Stream
+
+PROGRAMS = {"ours": OURS, "river": RIVER, "mllib": MLLIB}
+PROBES_PER_SECOND = 50
+KEPT_UP_S = 5.0  # a program keeps up with a rate if at its end no record is older than this and not found
+# Rates, the highest rate to try, seconds to warm up, windows a rate, seconds a window.
+SIZES = {
+    "full": ([100, 1_000, 5_000], 60_000, 12, 3, 5),
+    "quick": ([1_000, 5_000], 5_000, 8, 2, 4),
+    "tiny": ([100, 300], 400, 5, 2, 3),
+}
+
+
+def watch(load: Load, client: Client, index: str, seconds: float) -> list[tuple[float, float]]:
+    """Return when a record was sent and how long it then took, of those that were found in so many seconds from now."""
+    found: list[tuple[float, float]] = []
+    end = time.time() + seconds
+    while time.time() < end:
+        oldest = list(load.probes)[:1000]
+        try:
+            hits = client.search(index=index, query={"ids": {"values": oldest}}, size=1000, source=False)["hits"]["hits"]
+        except NotFoundError:  # no index yet
+            hits = []
+        now = time.time()
+        for hit in hits:
+            sent = load.probes.pop(hit["_id"])
+            found.append((sent, now - sent))
+        time.sleep(0.05)
+    return found
+
+
+def at_rate(load: Load, client: Client, index: str, rate: float, windows: int, seconds: float) -> dict[str, Any] | None:
+    """Return the latencies at a rate, with their range over windows; None if the program cannot keep up."""
+    load.rate = rate
+    start = time.time()
+    found = watch(load, client, index, windows * seconds + 1)
+    end = start + windows * seconds
+    oldest = min(load.probes.values(), default=time.time())
+    if time.time() - oldest > KEPT_UP_S:
+        return None
+    found += watch(load, client, index, 2.5)  # the last ones sent within the time
+    by_window = [
+        [wait for sent, wait in found if start + n * seconds <= sent < start + (n + 1) * seconds] for n in range(windows)
+    ]
+    if not all(by_window):
+        return None
+    every = [wait for sent, wait in found if start <= sent < end]
+    return {
+        "rate": rate,
+        "followed": len(every),
+        "p50": spread(float(np.percentile(window, 50)) for window in by_window),
+        "p99": spread(float(np.percentile(window, 99)) for window in by_window),
+        "max": max(every),
+    }
+
+
+def measure(program: str, stream: Stream, app: App, size: tuple[list[int], int, float, int, float]) -> list[dict[str, Any]]:
+    """Return latencies of a running program, rate by rate."""
+    rates, highest, warm_up, windows, seconds = size
+    found = []
+    index = f"{stream.prefix}-points-*"
+    with (
+        Client(stream.search.url, request_timeout=60) as client,
+        Load(stream, whole_flights(300_000), PROBES_PER_SECOND) as load,
+    ):
+        load.rate = rates[0]
+        deadline = time.time() + 120
+        while not watch(load, client, index, 1):
+            assert time.time() < deadline, f"no point of {program} was found:\n{app.log[-4000:]}"
+        load.rate = 1_000.0
+        watch(load, client, index, warm_up)
+        rate = float(rates[0])
+        while rate <= highest:
+            start = time.time()
+            one = at_rate(load, client, index, rate, windows, seconds)
+            assert app.process.poll() is None, app.log[-4000:]
+            if one is None:
+                print(f"{program}: {rate:,.0f} records/s are too many", flush=True)
+                break
+            batches = [event for event in events(app.log) if event["at"] > start and "seconds" in event]
+            if batches:  # ours tells how long its micro-batches took
+                one["batch_s"] = statistics.median(event["seconds"] for event in batches)
+            found.append(one)
+            print(
+                f"{program}: {rate:7,.0f} records/s: p50 {one['p50']['median']:.2f} s, p99 {one['p99']['median']:.2f} s, "
+                f"max {one['max']:.2f} s; a micro-batch {one.get('batch_s', 0):.2f} s",
+                flush=True,
+            )
+            following = [fixed for fixed in rates if fixed > rate]
+            rate = following[0] if following else rate * 1.5
+    return found
+
+
+def main() -> None:
+    given = options(__doc__)
+    results: dict[str, Any] = {"machine": machine(), "programs": {}}
+    print("machine", json.dumps(results["machine"]), flush=True)
+    with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as folder:
+        for program, command in PROGRAMS.items():
+            (Path(folder) / program).mkdir()
+            stream = Stream(f"latency-{program}", broker, search, Path(folder) / program)
+            stream.create_topics()
+            with streaming(stream, program=command) as app:
+                results["programs"][program] = measure(program, stream, app, SIZES[given.size])
+    save(given.results, "latency", results)
+
+
+if __name__ == "__main__":
+    main()
