@@ -3,8 +3,8 @@
 From the call that sends a record to Kafka until a search in Elasticsearch finds its point, as a dashboard would that
 refreshes all the time: some 50 records a second are followed, with a search for those not yet found every 50 ms. Index
 settings are the defaults (refreshed once a second). Each program runs alone, first to warm up, then at each rate; after
-the fixed rates the rate grows by half until the program falls behind: the last one that it kept up with is the highest
-sustainable. Ours and MLlib's begin a micro-batch as soon as the one before has ended.
+the fixed rates it doubles until the program falls behind, and one rate between is tried: the highest that it kept up
+with is the highest sustainable. Ours and MLlib's begin a micro-batch as soon as the one before has ended.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from elasticsearch import ApiError
 from elasticsearch import Elasticsearch as Client
-from elasticsearch import NotFoundError
 
 from bench.harness import MLLIB, OURS, RIVER, Load, events, machine, options, save, spread, streaming, whole_flights
 from embedded import Elasticsearch, Kafka
@@ -29,7 +29,7 @@ PROBES_PER_SECOND = 50
 KEPT_UP_S = 5.0  # a program keeps up with a rate if at its end no record is older than this and not found
 # Rates, the highest rate to try, seconds to warm up, windows a rate, seconds a window.
 SIZES = {
-    "full": ([100, 1_000, 5_000], 60_000, 12, 3, 5),
+    "full": ([100, 1_000, 5_000], 60_000, 10, 3, 4),
     "quick": ([1_000, 5_000], 5_000, 8, 2, 4),
     "tiny": ([100, 300], 400, 5, 2, 3),
 }
@@ -43,7 +43,9 @@ def watch(load: Load, client: Client, index: str, seconds: float) -> list[tuple[
         oldest = list(load.probes)[:1000]
         try:
             hits = client.search(index=index, query={"ids": {"values": oldest}}, size=1000, source=False)["hits"]["hits"]
-        except NotFoundError:  # no index yet
+        except ApiError as error:
+            if error.status_code not in {404, 503}:  # no index yet, or a new one
+                raise
             hits = []
         now = time.time()
         for hit in hits:
@@ -59,8 +61,9 @@ def at_rate(load: Load, client: Client, index: str, rate: float, windows: int, s
     start = time.time()
     found = watch(load, client, index, windows * seconds + 1)
     end = start + windows * seconds
-    oldest = min(load.probes.values(), default=time.time())
-    if time.time() - oldest > KEPT_UP_S:
+    behind = time.time() - min(load.probes.copy().values(), default=time.time())
+    if behind > KEPT_UP_S:
+        print(f"{rate:,.0f} records/s are too many: {behind:.1f} s behind after {end - start:.0f} s", flush=True)
         return None
     found += watch(load, client, index, 2.5)  # the last ones sent within the time
     by_window = [
@@ -93,14 +96,21 @@ def measure(program: str, stream: Stream, app: App, size: tuple[list[int], int, 
             assert time.time() < deadline, f"no point of {program} was found:\n{app.log[-4000:]}"
         load.rate = 1_000.0
         watch(load, client, index, warm_up)
-        rate = float(rates[0])
+        rate, failed = float(rates[0]), False
         while rate <= highest:
+            many = (windows, seconds) if rate in rates else (1, 1.5 * seconds)
             start = time.time()
-            one = at_rate(load, client, index, rate, windows, seconds)
+            one = at_rate(load, client, index, rate, *many)
             assert app.process.poll() is None, app.log[-4000:]
             if one is None:
-                print(f"{program}: {rate:,.0f} records/s are too many", flush=True)
-                break
+                load.rate = 0.0
+                deadline = time.time() + 60
+                while load.probes and time.time() < deadline:
+                    watch(load, client, index, 1)
+                if failed or not found:
+                    break
+                failed, rate = True, (found[-1]["rate"] * rate) ** 0.5
+                continue
             batches = [event for event in events(app.log) if event["at"] > start and "seconds" in event]
             if batches:  # ours tells how long its micro-batches took
                 one["batch_s"] = statistics.median(event["seconds"] for event in batches)
@@ -110,8 +120,9 @@ def measure(program: str, stream: Stream, app: App, size: tuple[list[int], int, 
                 f"max {one['max']:.2f} s; a micro-batch {one.get('batch_s', 0):.2f} s",
                 flush=True,
             )
-            following = [fixed for fixed in rates if fixed > rate]
-            rate = following[0] if following else rate * 1.5
+            if failed:
+                break
+            rate = next((float(fixed) for fixed in rates if fixed > rate), rate * 2)
     return found
 
 

@@ -34,7 +34,7 @@ from tests.integration.stream import FLIGHT_FIELDS, Stream
 PER_BATCH = 100_000
 BODY = 10_000  # documents a request, as the app's
 # Records of ours and raw, and of the others; rounds; micro-batches of 6 records.
-SIZES = {"full": (1_000_000, 300_000, 3, 60), "quick": (500_000, 150_000, 1, 20), "tiny": (60_000, 20_000, 1, 8)}
+SIZES = {"full": (800_000, 300_000, 3, 60), "quick": (500_000, 150_000, 1, 20), "tiny": (60_000, 20_000, 1, 8)}
 
 
 def bodies(values: Sequence[bytes]) -> list[bytes]:
@@ -120,7 +120,7 @@ def main() -> None:
 
         programs = {
             "raw": (raw, long, 3 * BODY),
-            "ours": (ours, long, many * 3 // 10),
+            "ours": (ours, long, many * 3 // 8),
             "river": (river, short, few // 10),
             "river x2": (river_twice, short, few // 5),
             "mllib": (mllib, short, few // 3),
