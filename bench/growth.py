@@ -1,9 +1,9 @@
-"""How do speed, memory and state grow? `python bench/growth.py [--size quick]`
+"""How speed, memory and state grow.
 
-Our app alone, one thing varied at a time from the base (3 features, 3 partitions a topic, 100,000 rows a micro-batch, one
-process): rows a micro-batch, features, partitions, executors as local processes, and the points that Elasticsearch holds
-already, which one long run fills up: its memory is followed, too. Then the time to the first point that can be found,
-from the start and from the restart after a SIGKILL of driver, Java and workers, with records coming in.
+Our app alone, one thing varied at a time from the base (3 features, 3 partitions a topic, 100,000 rows a micro-batch,
+one process): rows a micro-batch, features, partitions, executors as local processes, and the points that Elasticsearch
+holds already, which one long run fills up: its memory is followed, too. Then the time to the first point that can be
+found, from the start and from the restart after a SIGKILL of driver, Java and workers, with records coming in.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from elasticsearch import Elasticsearch as Client
 
-from bench.harness import Load, Usage, clear, machine, options, run, save, shown, spread, streaming, whole_flights
+from bench.harness import Load, clear, machine, options, run, save, shown, spread, streaming, whole_flights
 from embedded import Elasticsearch, Kafka
 from tests.integration.stream import Stream, synthetic
 from tests.waiting import wait_until
@@ -56,7 +58,7 @@ class Bench:
     search: Elasticsearch
     folder: Path
 
-    def stream(self, name: str, values: Sequence[bytes], **changes: Any) -> Stream:
+    def stream(self, name: str, values: Sequence[bytes], **changes: Any) -> Stream:  # noqa: ANN401
         """Return a new stream whose topics hold the values, 4 of 5 in train."""
         (self.folder / name).mkdir()
         stream = replace(Stream(name, self.broker, self.search, self.folder / name), **changes)
@@ -64,9 +66,9 @@ class Bench:
         stream.produce(train=values[: len(values) * 4 // 5], test=values[len(values) * 4 // 5 :])
         return stream
 
-    def point(self, stream: Stream, per_batch: int, **environment: str) -> dict[str, Any]:
+    def point(self, stream: Stream, per_batch: int, master: str = "") -> dict[str, Any]:
         """Return speed, stages, memory and the size of the model's state of one run of the app."""
-        found = run(stream, "--max-offsets-per-trigger", str(per_batch), **environment)
+        found = run(stream, "--max-offsets-per-trigger", str(per_batch), master=master)
         result = found.steady(sum(event["rows"] for event in found.events[:3]))
         states = sorted((stream.folder / "checkpoint" / "model").glob("*.json"))
         result["state_bytes"] = states[-1].stat().st_size
@@ -98,9 +100,9 @@ def varied(bench: Bench, size: Sizes) -> dict[str, dict[int, dict[str, Any]]]:
         stream = bench.stream(f"partitions-{partitions}", flights, partitions=partitions)
         found["partitions"][partitions] = bench.point(stream, size.per_batch)
     for executors in size.executors:
-        master = f"--master local-cluster[{executors},1,1024] pyspark-shell"
+        master = f"local-cluster[{executors},1,1024]"
         stream = bench.stream(f"executors-{executors}", flights)
-        found["executors"][executors] = bench.point(stream, size.per_batch, PYSPARK_SUBMIT_ARGS=master)
+        found["executors"][executors] = bench.point(stream, size.per_batch, master)
     for features in size.features:
         # Each row comes several times: to make 100 numbers a row takes longer than to process them.
         values = synthetic(size.per_batch // 5, 1, features) * size.batches
@@ -118,7 +120,7 @@ def stored(bench: Bench, size: Sizes) -> list[dict[str, Any]]:
     times = [event["at"] for event in found.events]
     edges = [int(np.searchsorted(rows, rows[2] + (rows[-1] - rows[2]) * step / 10)) for step in range(11)]
     steps = []
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         rate = float(rows[last] - rows[first]) / (times[last] - times[first])
         memory = found.usage.memory(times[last])
         steps.append({"points": int(rows[last]), "records_per_second": rate, "memory_mb": memory})
@@ -146,10 +148,10 @@ def restarts(bench: Bench, size: Sizes) -> dict[str, Any]:
             client.indices.refresh(index=f"{stream.prefix}-points-*")
             known, start = points(), time.time()
             with streaming(stream) as app:
-                wait_until(lambda known=known: none_above(known), 120, poll_s=0.05)
+                wait_until(partial(none_above, known), 120, poll_s=0.05)
                 times.append(time.time() - start)
                 print(f"start {number}: first new point after {times[-1]:.1f} s", flush=True)
-                wait_until(lambda known=known: none_above(known + 5_000), 120)
+                wait_until(partial(none_above, known + 5_000), 120)
                 os.killpg(app.process.pid, signal.SIGKILL)
     return {"start_s": times[0], "restart_s": spread(times[1:])}
 

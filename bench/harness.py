@@ -52,12 +52,12 @@ def options(description: str | None) -> argparse.Namespace:
 
 
 def app_options(description: str | None) -> argparse.Namespace:
-    """Return those of our app's flags that the programs it is compared with understand; `run` and `streaming` give all."""
+    """Return those flags of our app that the programs it is compared with know; `run` and `streaming` give all."""
     parser = argparse.ArgumentParser(description=description)
-    for name in ("kafka-bootstrap", "elasticsearch-url", "kafka-train-topic", "kafka-test-topic", "index-prefix", "label"):
+    needed = "kafka-bootstrap elasticsearch-url kafka-train-topic kafka-test-topic index-prefix label checkpoint"
+    for name in needed.split():
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--features", type=lambda text: text.split(","), required=True)
-    parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--available-now", action="store_true")
     parser.add_argument("--process", type=int, default=0, help="the number of this one of several processes")
     parser.add_argument("--processes", type=int, default=1)
@@ -72,8 +72,10 @@ def log_rows(rows: int) -> None:
 
 def machine() -> dict[str, Any]:
     """Return what this machine is, and the versions of what runs on it."""
-    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
-    versions = {"python": platform.python_version(), "kafka": KAFKA_VERSION, "elasticsearch server": ELASTICSEARCH_VERSION}
+    about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    found = re.search(r"model name\s*: (.*)", about)
+    versions = {"python": platform.python_version(), "kafka": KAFKA_VERSION}
+    versions["elasticsearch server"] = ELASTICSEARCH_VERSION
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
@@ -174,7 +176,7 @@ class Run:
     usage: Usage
 
     def steady(self, warm_up: int) -> dict[str, Any]:
-        """Return rate, CPU and memory from when `warm_up` rows were done, without the last micro-batch (often small)."""
+        """Return rate, CPU and memory from when `warm_up` rows were done, without the last micro-batch: it is small."""
         rows = np.cumsum([event["rows"] for event in self.events])
         times = [event["at"] for event in self.events]
         first = int(np.searchsorted(rows, warm_up))
@@ -207,11 +209,16 @@ def events(log: str) -> list[dict[str, Any]]:
 
 
 def run(
-    stream: Stream, *flags: str, program: Sequence[str] = OURS, processes: int = 1, timeout_s: float = 600,
-    **environment: str,
-) -> Run:  # fmt: skip
-    """Let a program process all that is in the stream's topics."""
+    stream: Stream,
+    *flags: str,
+    program: Sequence[str] = OURS,
+    processes: int = 1,
+    master: str = "",
+    timeout_s: float = 600,
+) -> Run:
+    """Let a program process all that is in the stream's topics; `master`: another one for Spark than local[*]."""
     install_templates(stream)
+    environment = {"PYSPARK_SUBMIT_ARGS": f"--master {master} pyspark-shell"} if master else {}
     flags = ("--available-now", "--trigger-interval-s", "0", "--log-format", "json", *flags)
     with Usage(stream.broker, stream.search) as usage, contextlib.ExitStack() as stack:
         apps = []
@@ -246,7 +253,8 @@ def assert_right(stream: Stream, seed: int, sample: int = 1000) -> None:
             for document in client.mget(index=index, ids=list(ids))["docs"]:
                 point, record = document["_source"], json.loads(values[ids[document["_id"]]] or b"")
                 assert [*(point["x"][name] for name in stream.features), point["y"]] == list(record.values()), document
-                np.testing.assert_allclose(point["squared_error"], (point["y"] - point["pred"]) ** 2, rtol=1e-9, atol=1e-9)
+                error = point["y"] - point["pred"]
+                np.testing.assert_allclose(point["squared_error"], error**2, rtol=1e-9, atol=1e-9)
 
 
 def clear(stream: Stream) -> None:
@@ -275,7 +283,8 @@ class Load:
         self._thread.join()
 
     def _send(self) -> None:
-        producer = Producer({"bootstrap.servers": self._stream.broker.bootstrap, "linger.ms": 5, "enable.idempotence": True})
+        settings = {"bootstrap.servers": self._stream.broker.bootstrap, "enable.idempotence": True, "log_level": 2}
+        producer = Producer({**settings, "linger.ms": 5})
         sent, due, since = [0, 0], 0.0, 0.0  # records to train and to test; records that should have been sent, in all
         last, number = time.time(), 0
         while not self._over.wait(0.005):

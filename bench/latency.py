@@ -1,10 +1,10 @@
-"""How long until a record can be found? `python bench/latency.py [--size quick]`
+"""How long it takes until a record can be found.
 
 From the call that sends a record to Kafka until a search in Elasticsearch finds its point, as a dashboard would that
 refreshes all the time: some 50 records a second are followed, with a search for those not yet found every 50 ms. Index
-settings are the defaults (refreshed once a second). Each program runs alone, first to warm up, then at each rate; after
-the fixed rates it doubles until the program falls behind, and one rate between is tried: the highest that it kept up
-with is the highest sustainable. Ours and MLlib's begin a micro-batch as soon as the one before has ended.
+settings are the defaults (refreshed once a second). Each program runs alone, first to warm up, then at each rate;
+after the fixed rates it doubles until the program falls behind, and one rate between is tried: the highest that it kept
+up with is the highest sustainable. Ours and MLlib's begin a micro-batch as soon as the one before has ended.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ from tests.integration.stream import App, Stream
 PROGRAMS = {"ours": OURS, "river": RIVER, "mllib": MLLIB}
 PROBES_PER_SECOND = 50
 KEPT_UP_S = 5.0  # a program keeps up with a rate if at its end no record is older than this and not found
+Size = tuple[list[int], int, float, int, float]
 # Rates, the highest rate to try, seconds to warm up, windows a rate, seconds a window.
-SIZES = {
+SIZES: dict[str, Size] = {
     "full": ([100, 1_000, 5_000], 60_000, 10, 3, 4),
     "quick": ([1_000, 5_000], 5_000, 8, 2, 4),
     "tiny": ([100, 300], 400, 5, 2, 3),
@@ -42,7 +44,8 @@ def watch(load: Load, client: Client, index: str, seconds: float) -> list[tuple[
     while time.time() < end:
         oldest = list(load.probes)[:1000]
         try:
-            hits = client.search(index=index, query={"ids": {"values": oldest}}, size=1000, source=False)["hits"]["hits"]
+            answer = client.search(index=index, query={"ids": {"values": oldest}}, size=1000, source=False)
+            hits = answer["hits"]["hits"]
         except ApiError as error:
             if error.status_code not in {404, 503}:  # no index yet, or a new one
                 raise
@@ -66,9 +69,8 @@ def at_rate(load: Load, client: Client, index: str, rate: float, windows: int, s
         print(f"{rate:,.0f} records/s are too many: {behind:.1f} s behind after {end - start:.0f} s", flush=True)
         return None
     found += watch(load, client, index, 2.5)  # the last ones sent within the time
-    by_window = [
-        [wait for sent, wait in found if start + n * seconds <= sent < start + (n + 1) * seconds] for n in range(windows)
-    ]
+    edges = [start + n * seconds for n in range(windows + 1)]
+    by_window = [[wait for sent, wait in found if low <= sent < high] for low, high in pairwise(edges)]
     if not all(by_window):
         return None
     every = [wait for sent, wait in found if start <= sent < end]
@@ -81,10 +83,10 @@ def at_rate(load: Load, client: Client, index: str, rate: float, windows: int, s
     }
 
 
-def measure(program: str, stream: Stream, app: App, size: tuple[list[int], int, float, int, float]) -> list[dict[str, Any]]:
+def measure(program: str, stream: Stream, app: App, size: Size) -> list[dict[str, Any]]:
     """Return latencies of a running program, rate by rate."""
     rates, highest, warm_up, windows, seconds = size
-    found = []
+    found: list[dict[str, Any]] = []
     index = f"{stream.prefix}-points-*"
     with (
         Client(stream.search.url, request_timeout=60) as client,
@@ -115,9 +117,9 @@ def measure(program: str, stream: Stream, app: App, size: tuple[list[int], int, 
             if batches:  # ours tells how long its micro-batches took
                 one["batch_s"] = statistics.median(event["seconds"] for event in batches)
             found.append(one)
+            p50, p99 = (one[q]["median"] for q in ("p50", "p99"))
             print(
-                f"{program}: {rate:7,.0f} records/s: p50 {one['p50']['median']:.2f} s, p99 {one['p99']['median']:.2f} s, "
-                f"max {one['max']:.2f} s; a micro-batch {one.get('batch_s', 0):.2f} s",
+                f"{program}: {rate:7,.0f} records/s: p50 {p50:.2f} s, p99 {p99:.2f} s, max {one['max']:.2f} s",
                 flush=True,
             )
             if failed:

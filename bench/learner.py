@@ -1,14 +1,14 @@
-"""How long does one model update take, and how good is the model? `python bench/learner.py [--size quick]`
+"""How long one model update takes, and how good the model is.
 
 Time: one update per micro-batch of n rows with d features, a new model each time, so that gradient descent does all its
 steps. On Spark: MLlib's StreamingLinearRegressionWithSGD over an RDD of labelled points that is cached in the JVM, and
 ours over the same rows, cached too, in one job. Without Spark, in one process: ours (what the app adds to its pass over
 the records), and the other libraries; what they need as input (dicts, frames, text) is made before the clock starts.
-The sizes that take one row at a time are timed on fewer rows, where their time per row is the same.
+Those that take one row at a time are timed on fewer rows, where their time per row is the same.
 
 Quality: mean squared error on test rows after n rows, in micro-batches of 1,000: flights in their order, and synthetic
-rows whose weights change half way. Each library gets its documentation's advice (scaled features where it needs them; learning
-rates chosen on the first 10,000 rows from a grid), ours its defaults.
+rows whose weights change half way. Each library gets its documentation's advice (scaled features where it needs them;
+learning rates chosen on the first 10,000 rows from a grid), ours its defaults.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ from pyspark.mllib.common import _py2java, _to_java_object_rdd
 from pyspark.mllib.linalg import Vectors
 from pyspark.mllib.regression import LabeledPoint
 from pyspark.sql import SparkSession
-from river import linear_model, optim, preprocessing
+from river import linear_model, optim
 from sklearn.linear_model import SGDRegressor
 from sklearn.preprocessing import StandardScaler
 
@@ -46,98 +47,80 @@ SIZES = {
 }
 
 
-class Candidate(Protocol):
-    """A learner under test: `prepare` is not timed, `learn` is."""
+@dataclass(frozen=True)
+class Candidate:
+    """A learner under test: `prepare` makes of x and y what it wants to be given, only `learn` is timed."""
 
-    def prepare(self, x: Floats, y: Floats) -> Any: ...  # noqa: ANN401 - what this learner wants to be given
-
-    def learn(self, prepared: Any) -> None: ...  # noqa: ANN401
-
-    def predict(self, x: Floats) -> Floats: ...
-
-
-class Ours:
-    def __init__(self, learner: Learner, features: int) -> None:
-        self.learner, self.model = learner, Model(np.zeros(features + 1))
-
-    def prepare(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        return x, y
-
-    def learn(self, prepared: tuple[Floats, Floats]) -> None:
-        x, y = prepared
-        self.model = self.learner.update(self.model, summed(x, y))
-
-    def predict(self, x: Floats) -> Floats:
-        return self.model.predict(x)
+    learn: Callable[[Any], object]
+    predict: Callable[[Floats], Floats]
+    prepare: Callable[[Floats, Floats], Any] = lambda x, y: (x, y)
 
 
-class Sklearn:
-    def __init__(self, eta0: float = 0.01, average: bool = False) -> None:
-        self.model = SGDRegressor(penalty=None, eta0=eta0, average=average, random_state=0)
+def ours(learner: Learner, features: int) -> Candidate:
+    models = [Model(np.zeros(features + 1))]
 
-    def prepare(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        return x, y
+    def learn(given: tuple[Floats, Floats]) -> None:
+        models[0] = learner.update(models[0], summed(*given))
 
-    def learn(self, prepared: tuple[Floats, Floats]) -> None:
-        self.model.partial_fit(*prepared)
-
-    def predict(self, x: Floats) -> Floats:
-        return np.asarray(self.model.predict(x))
+    return Candidate(learn, lambda x: models[0].predict(x))  # noqa: PLW0108 - it changes
 
 
-class River:
-    """River, row by row; an `intercept` feature for the learner that has none of its own."""
-
-    def __init__(self, model: Any, intercept: bool = False) -> None:  # noqa: ANN401
-        self.model, self.intercept = model, intercept
-
-    def prepare(self, x: Floats, y: Floats) -> list[tuple[dict[int, float], float]]:
-        x = np.column_stack([x, np.ones(len(x))]) if self.intercept else x
-        return [(dict(enumerate(row)), label) for row, label in zip(x.tolist(), y.tolist(), strict=True)]
-
-    def learn(self, prepared: list[tuple[dict[int, float], float]]) -> None:
-        for x, y in prepared:
-            self.model.learn_one(x, y)
-
-    def predict(self, x: Floats) -> Floats:
-        return np.array([self.model.predict_one(row) for row, _ in self.prepare(x, np.zeros(len(x)))])
+def sklearn(eta0: float = 0.01, average: bool = False) -> Candidate:
+    model = SGDRegressor(penalty=None, eta0=eta0, average=average, random_state=0)
+    return Candidate(lambda given: model.partial_fit(*given), model.predict)
 
 
-class RiverMany:
+def dicts(x: Floats, y: Floats) -> list[tuple[dict[int, float], float]]:
+    return [(dict(enumerate(row)), label) for row, label in zip(x.tolist(), y.tolist(), strict=True)]
+
+
+def dicts_with_1(x: Floats, y: Floats) -> list[tuple[dict[int, float], float]]:
+    return dicts(np.column_stack([x, np.ones(len(x))]), y)
+
+
+def river(model: Any, prepare: Callable[[Floats, Floats], Any] = dicts) -> Candidate:  # noqa: ANN401
+    """River, row by row; `dicts_with_1` for the model that has no intercept of its own."""
+
+    def learn(rows: list[tuple[dict[int, float], float]]) -> None:
+        for x, y in rows:
+            model.learn_one(x, y)
+
+    def predict(x: Floats) -> Floats:
+        return np.array([model.predict_one(row) for row, _ in prepare(x, np.zeros(len(x)))])
+
+    return Candidate(learn, predict, prepare)
+
+
+def river_many() -> Candidate:
     """River's mini-batches: one gradient step per micro-batch."""
-
-    def __init__(self) -> None:
-        self.model = linear_model.LinearRegression()
-
-    def prepare(self, x: Floats, y: Floats) -> tuple[pd.DataFrame, pd.Series]:
-        return pd.DataFrame(x), pd.Series(y)
-
-    def learn(self, prepared: tuple[pd.DataFrame, pd.Series]) -> None:
-        self.model.learn_many(*prepared)
-
-    def predict(self, x: Floats) -> Floats:
-        return self.model.predict_many(pd.DataFrame(x)).to_numpy()
+    model = linear_model.LinearRegression()
+    return Candidate(
+        lambda given: model.learn_many(*given),
+        lambda x: np.asarray(model.predict_many(pd.DataFrame(x))),
+        lambda x, y: (pd.DataFrame(x), pd.Series(y)),
+    )
 
 
-class Vw:
+def vw(**settings: float) -> Candidate:
     """Vowpal Wabbit's adaptive, normalized, invariant updates: no scaling needed."""
+    model = vowpalwabbit.Workspace(quiet=True, **settings)
 
-    def __init__(self, **settings: float) -> None:
-        self.model = vowpalwabbit.Workspace(quiet=True, **settings)
+    def texts(x: Floats) -> list[str]:
+        return ["| " + " ".join(f"f{i}:{value}" for i, value in enumerate(row)) for row in x.tolist()]
 
-    def prepare(self, x: Floats, y: Floats) -> list[str]:
-        return [
-            f"{label} | " + " ".join(f"f{i}:{value}" for i, value in enumerate(row))
-            for row, label in zip(x.tolist(), y.tolist(), strict=True)
-        ]
+    def learn(lines: list[str]) -> None:
+        for line in lines:
+            model.learn(line)
 
-    def learn(self, prepared: list[str]) -> None:
-        for line in prepared:
-            self.model.learn(line)
+    return Candidate(
+        learn,
+        lambda x: np.array([model.predict(line) for line in texts(x)]),
+        lambda x, y: [f"{label} {text}" for label, text in zip(y.tolist(), texts(x), strict=True)],
+    )
 
-    def predict(self, x: Floats) -> Floats:
-        lines = self.prepare(x, np.zeros(len(x)))
-        return np.array([self.model.predict(line.partition(" ")[2]) for line in lines])
+
+Maker = Callable[[], Candidate]
+ALL = 10**7
 
 
 def summed(x: Floats, y: Floats) -> Statistics:
@@ -149,7 +132,7 @@ def summed(x: Floats, y: Floats) -> Statistics:
 
 
 def rows(block: int, count: int, features: int) -> tuple[Floats, Floats]:
-    """Return `count` synthetic rows: standard normal features, weights 1, 2, …, noise 1; the same for the same block."""
+    """Return `count` synthetic rows, the same for the same block: standard normal features and noise."""
     rng = np.random.default_rng([7, block, features])
     x = rng.normal(size=(count, features))
     return x, x @ np.arange(1.0, features + 1) / features + rng.normal(size=count)
@@ -205,28 +188,30 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
     frame = frame.mapInArrow(frames, ", ".join(f"{name} double" for name in [*names, "y"])).persist()
     assert cached.count() == frame.count() == count
 
+    jvm: Any = spark._jvm
+
     def mllib(start: Floats) -> Floats:
-        learner = spark._jvm.org.apache.spark.mllib.regression.StreamingLinearRegressionWithSGD()
+        learner = jvm.org.apache.spark.mllib.regression.StreamingLinearRegressionWithSGD()
         vector = _py2java(spark.sparkContext, Vectors.dense(start.tolist()))
         return np.array(learner.algorithm().run(cached, vector).weights().toArray())
 
-    def ours(learner: Learner) -> Model:
+    def in_one_job(learner: Learner) -> Model:
         found = frame.mapInArrow(factors, "rows long, factor array<double>").collect()
         parts = [Statistics(row.rows, np.array(row.factor).reshape(features + 2, -1)) for row in found]
         return learner.update(Model(np.zeros(features + 1)), Statistics.total(parts, features))
 
     zeros = np.zeros(features)
-    np.testing.assert_allclose(ours(GradientDescent()).weights[1:], mllib(zeros), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(in_one_job(GradientDescent()).weights[1:], mllib(zeros), rtol=1e-9, atol=1e-12)
     rls = RecursiveLeastSquares(np.zeros(features + 1))
     x, y = map(np.concatenate, zip(*blocks(count, features), strict=True))
     exact = np.linalg.lstsq(np.column_stack([np.ones(count), x]), y, rcond=None)[0]
-    np.testing.assert_allclose(ours(rls).weights, exact, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(in_one_job(rls).weights, exact, rtol=1e-9, atol=1e-12)
     times = timed(
         {
             "MLlib": partial(mllib, zeros),
             "MLlib, nothing left to learn": partial(mllib, exact[1:]),
-            "ours on Spark, sgd": partial(ours, GradientDescent()),
-            "ours on Spark, rls": partial(ours, rls),
+            "ours on Spark, sgd": partial(in_one_job, GradientDescent()),
+            "ours on Spark, rls": partial(in_one_job, rls),
         }
     )
     cached.unpersist(True)
@@ -234,18 +219,18 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
     return times
 
 
-def makers(features: int) -> dict[str, tuple[Callable[[], Candidate], int]]:
+def makers(d: int) -> dict[str, tuple[Maker, int]]:
     """Return how to make each learner that runs in one process, and on how many rows it is timed, at most."""
-    found: dict[str, tuple[Callable[[], Candidate], int]] = {
-        "ours, rls": (lambda: Ours(RecursiveLeastSquares(np.zeros(features + 1)), features), 10**7),
-        "ours, sgd": (lambda: Ours(GradientDescent(), features), 10**7),
-        "scikit-learn SGDRegressor": (Sklearn, 10**7),
-        "River LinearRegression": (lambda: River(linear_model.LinearRegression()), 10_000),
-        "River LinearRegression, learn_many": (RiverMany, 10**7),
-        "River BayesianLinearRegression": (lambda: River(linear_model.BayesianLinearRegression(), True), 1_000),
+    found: dict[str, tuple[Maker, int]] = {
+        "ours, rls": (lambda: ours(RecursiveLeastSquares(np.zeros(d + 1)), d), ALL),
+        "ours, sgd": (lambda: ours(GradientDescent(), d), ALL),
+        "scikit-learn SGDRegressor": (sklearn, ALL),
+        "River LinearRegression": (lambda: river(linear_model.LinearRegression()), 10_000),
+        "River LinearRegression, learn_many": (river_many, ALL),
+        "River BayesianLinearRegression": (lambda: river(linear_model.BayesianLinearRegression(), dicts_with_1), 1_000),
     }
     if "vowpalwabbit" in globals():
-        found["Vowpal Wabbit"] = (Vw, 10_000)
+        found["Vowpal Wabbit"] = (vw, 10_000)
     return found
 
 
@@ -263,10 +248,10 @@ def in_process(count: int, features: int) -> dict[str, tuple[list[float], int]]:
     return {name: (times[name], sizes[name]) for name in candidates}
 
 
-def tuned(grid: dict[str, Callable[[], Candidate]], x: Floats, y: Floats) -> str:
+def tuned(grid: dict[str, Maker], x: Floats, y: Floats) -> str:
     """Return the setting with the smallest error before learning, over micro-batches of the rows given."""
 
-    def error(make: Callable[[], Candidate]) -> float:
+    def error(make: Maker) -> float:
         one, total = make(), 0.0
         for start in range(0, len(y), 1000):
             part = slice(start, start + 1000)
@@ -278,34 +263,45 @@ def tuned(grid: dict[str, Callable[[], Candidate]], x: Floats, y: Floats) -> str
     return min(grid, key=lambda setting: error(grid[setting]))
 
 
+def unscaled(name: str) -> bool:
+    """Whether a learner does without features of about the same size."""
+    return "rls" in name or "Bayesian" in name or "Wabbit" in name
+
+
 def quality(data: str, limit: int) -> dict[str, Any]:
     """Return each learner's test MSE after n rows, the settings chosen, and the least that any weights could reach."""
     x, y, test = flights(limit) if data == "flights" else drifting(limit)
     d = x.shape[1]
     scaler = StandardScaler().fit(x[:1000])  # the same for all that need it
     scaled = scaler.transform(x)
-    head = scaled[:10_000], y[:10_000]
     rates = (0.001, 0.01, 0.1)
-    river = {f"SGD({r})": partial(lambda r: River(linear_model.LinearRegression(optim.SGD(r))), r) for r in rates}
-    learn = {f"eta0={r}, average={a}": partial(Sklearn, r, a) for r in rates for a in (False, True)}
-    vw = {f"-l {r} --power_t {p}": partial(Vw, learning_rate=r, power_t=p) for r in (0.5, 5, 50) for p in (0.5, 0.0)}
-    ordinary = {name: make for name, (make, _) in makers(d).items() if "learn_many" not in name}
-    chosen = {"River LinearRegression": tuned(river, *head), "scikit-learn SGDRegressor": tuned(learn, *head)}
-    if "Vowpal Wabbit" in ordinary:
-        chosen["Vowpal Wabbit"] = tuned(vw, x[:10_000], y[:10_000])
-        ordinary["Vowpal Wabbit"] = vw[chosen["Vowpal Wabbit"]]
-    learners = ordinary | {
-        "ours, rls, half-life 5,000": lambda: Ours(RecursiveLeastSquares(np.zeros(d + 1), half_life=5_000), d),
-        "ours, sgd": lambda: Ours(GradientDescent(intercept=True), d),
-        "MLlib (= sgd without intercept)": lambda: Ours(GradientDescent(), d),
-        "River LinearRegression": river[chosen["River LinearRegression"]],
-        "scikit-learn SGDRegressor": learn[chosen["scikit-learn SGDRegressor"]],
+    grids: dict[str, dict[str, Maker]] = {
+        "River LinearRegression": {
+            f"SGD({r})": partial(lambda r: river(linear_model.LinearRegression(optim.SGD(r))), r) for r in rates
+        },
+        "scikit-learn SGDRegressor": {
+            f"eta0={r}, average={a}": partial(sklearn, r, a) for r in rates for a in (False, True)
+        },
+        "Vowpal Wabbit": {
+            f"-l {r} --power_t {p}": partial(vw, learning_rate=r, power_t=p) for r in (0.5, 5, 50) for p in (0.5, 0.0)
+        },
     }
+    learners = {name: make for name, (make, _) in makers(d).items() if "learn_many" not in name}
+    learners |= {
+        "ours, rls, half-life 5,000": lambda: ours(RecursiveLeastSquares(np.zeros(d + 1), half_life=5_000), d),
+        "ours, sgd": lambda: ours(GradientDescent(intercept=True), d),
+        "MLlib (= sgd without intercept)": lambda: ours(GradientDescent(), d),
+    }
+    chosen = {}
+    for name in learners.keys() & grids.keys():
+        head = x[:10_000] if unscaled(name) else scaled[:10_000]
+        chosen[name] = tuned(grids[name], head, y[:10_000])
+        learners[name] = grids[name][chosen[name]]
     marks = [n for n in (1_000, 10_000, 50_000, 100_000, 101_000, 110_000, len(y)) if n <= len(y)]
     found: dict[str, dict[int, float]] = {}
     for name, make in learners.items():
         one, errors = make(), {}
-        given = x if "rls" in name or "Bayesian" in name or "Wabbit" in name else scaled
+        given = x if unscaled(name) else scaled
         for start in range(0, len(y), 1000):
             end = min(start + 1000, len(y))
             one.learn(one.prepare(given[start:end], y[start:end]))

@@ -16,7 +16,7 @@ from typing import Any
 from elasticsearch import Elasticsearch, OrjsonSerializer
 from elasticsearch.helpers import bulk
 from pyspark.mllib.regression import LabeledPoint, LinearRegressionWithSGD
-from pyspark.sql import Column, DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.functions import col, from_json, lit, unix_millis
 from pyspark.sql.types import DoubleType, StructField, StructType
 
@@ -72,21 +72,25 @@ def main() -> None:
     index = f"{options.index_prefix}-points-{datetime.now(timezone.utc):%Y.%m.%d}"
 
     def process(batch: DataFrame, number: int) -> None:
-        pred: Column = sum((col(n) * (w / s) for n, w, s in zip(features, weights[0], scales, strict=True)), start=lit(0.0))
+        pred = lit(0.0)
+        for name, weight, scale in zip(features, weights[0], scales, strict=True):
+            pred += col(name) * (weight / scale)
         batch = batch.withColumn("pred", pred).withColumn("squared_error", (col("y") - col("pred")) ** 2).persist()
-        batch.foreachPartition(partial(write, url=options.elasticsearch_url, index=index, features=features, batch=number))
+        about = {"url": options.elasticsearch_url, "index": index, "features": features, "batch": number}
+        batch.foreachPartition(partial(write, **about))
         train = batch.where(col("topic") == options.kafka_train_topic).select("y", *features).rdd
         points = train.map(lambda row: LabeledPoint(row[0], [v / s for v, s in zip(row[1:], scales, strict=True)]))
         points = points.coalesce(spark.sparkContext.defaultParallelism)  # else a task per partition and iteration
         if not points.isEmpty():
-            model = LinearRegressionWithSGD.train(points, 50, 0.1, 1.0, weights[0], intercept=0.0, convergenceTol=0.001)
-            weights[0] = model.weights.tolist()
+            model = LinearRegressionWithSGD.train(points, 50, 0.1, 1.0, weights[0], convergenceTol=0.001)
+            weights[0] = model.weights.toArray().tolist()
         log_rows(batch.count())
         batch.unpersist()
 
     writer = records.writeStream.foreachBatch(process).option("checkpointLocation", options.checkpoint)
-    query = (writer.trigger(availableNow=True) if options.available_now else writer.trigger(processingTime="0 seconds")).start()
-    query.awaitTermination()
+    if options.available_now:
+        writer = writer.trigger(availableNow=True)  # else as soon as the micro-batch before has ended
+    writer.start().awaitTermination()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How many records a second from Kafka to acknowledged in Elasticsearch? `python bench/pipeline.py [--size quick]`
+"""How many records a second get from Kafka to acknowledged in Elasticsearch.
 
 The same flights, servers and mappings for all, everything on this one machine, round by round in turn:
   raw        prebuilt bulk bodies of the same documents, from as many clients as do best: Elasticsearch's own limit
@@ -12,7 +12,6 @@ time of a micro-batch of 6 records. CPU seconds and memory are those of all proc
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -25,7 +24,7 @@ import numpy as np
 from elasticsearch import Elasticsearch as Client
 
 from bench import harness
-from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, machine, run, save, shown, spread, whole_flights
+from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, run, shown, spread, whole_flights
 from embedded import Elasticsearch, Kafka
 from streaming_regression.decode import Fields, decode
 from streaming_regression.documents import Origin, Points, Records, points
@@ -83,7 +82,7 @@ def small_batches(broker: Kafka, search: Elasticsearch, folder: Path, values: Se
 def main() -> None:
     given = harness.options(__doc__)
     many, few, rounds, batches = SIZES[given.size]
-    print("machine", json.dumps(about := machine()), flush=True)
+    print("machine", json.dumps(about := harness.machine()), flush=True)
     values = whole_flights(many)
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as name:
@@ -97,7 +96,8 @@ def main() -> None:
         rates = {}
         for clients in (1, 2, 3, 4, 6):
             trial = long.again(f"trial-{clients}")
-            rates[clients] = push(trial, requests[: max(6, len(requests) // 4)], clients).steady(BODY)["records_per_second"]
+            tried = push(trial, requests[: max(6, len(requests) // 4)], clients).steady(BODY)
+            rates[clients] = tried["records_per_second"]
             clear(trial)
         best = max(rates, key=lambda clients: rates[clients])
         print("raw, by clients:", {clients: f"{rate:,.0f}" for clients, rate in rates.items()}, flush=True)
@@ -134,14 +134,14 @@ def main() -> None:
                 clear(one)
                 found[program].append(result)
                 rate, cpu = result["records_per_second"], sum(result["cpu_s_per_million"].values())
-                print(f"round {number + 1}: {program:<9} {rate:8,.0f} records/s, {cpu:6.1f} CPU s a million", flush=True)
+                print(f"{number + 1}: {program:<9} {rate:8,.0f} records/s, {cpu:6.1f} CPU s a million", flush=True)
         small = small_batches(broker, search, folder, values[: batches * 6])
-    results = {"machine": about, "raw_by_clients": rates, "small": small, "programs": {}}
-    for program, one in found.items():
-        rate = spread(result["records_per_second"] for result in one)
-        results["programs"][program] = {**one[-1], "records_per_second": rate}
+    results: dict[str, Any] = {"machine": about, "raw_by_clients": rates, "small": small, "programs": {}}
+    for program, every in found.items():
+        rate = spread(result["records_per_second"] for result in every)
+        results["programs"][program] = {**every[-1], "records_per_second": rate}
     report(results)
-    save(given.results, "pipeline", results)
+    harness.save(given.results, "pipeline", results)
 
 
 def report(results: dict[str, Any]) -> None:
@@ -151,15 +151,16 @@ def report(results: dict[str, Any]) -> None:
     for name, one in programs.items():
         ratio = ours["records_per_second"]["median"] / one["records_per_second"]["median"]
         cpu = ", ".join(f"{role} {seconds:.1f}" for role, seconds in one["cpu_s_per_million"].items())
-        print(f"{name:<9} {shown(one['records_per_second'])} records/s, ours {ratio:.2f} times that; CPU s a million: {cpu}")
+        print(f"{name:<9} {shown(one['records_per_second'])} records/s, ours {ratio:.2f} times that; CPU s: {cpu}")
     print("ours: of the time of all cores goes to:")
     for stage, share in ours["shares"].items():
         print(f"  {stage:<12} {share:6.1%}")
     print(f"a micro-batch of 6 records takes {shown(small['seconds_per_batch'], '.3f')} s")
     for name, part in (("large", ours), ("small", small)):
         for role, end in part["memory_mb"]["end"].items():
-            print(f"{name}: {role} {part['memory_mb']['middle'].get(role, 0):.0f} MB in the middle, {end:.0f} MB at the end")
+            middle = part["memory_mb"]["middle"].get(role, 0)
+            print(f"{name}: {role} {middle:.0f} MB in the middle, {end:.0f} MB at the end")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -29,17 +29,17 @@ def actions(consumer: Consumer, places: list[TopicPartition], options: argparse.
     started = datetime.now(timezone.utc)
     common = {"run": "river", "batch": 0}
     index = f"{options.index_prefix}-points-{started:%Y.%m.%d}"
-    ended: set[tuple[str, int]] = set()
+    ended: set[Any] = set()
     while not options.available_now or len(ended) < len(places):
         messages = consumer.consume(CHUNK, timeout=0.05)
         for message in messages:
             topic, partition = message.topic(), message.partition()
-            if message.error():
-                if message.error().code() != KafkaError._PARTITION_EOF:
-                    raise SystemExit(str(message.error()))
+            if error := message.error():
+                if error.code() != KafkaError._PARTITION_EOF:
+                    raise SystemExit(str(error))
                 ended.add((topic, partition))
                 continue
-            record = orjson.loads(message.value())
+            record = orjson.loads(message.value() or b"")
             x, y = {name: record[name] for name in options.features}, record[options.label]
             pred = model.predict_one(x)
             if topic == options.kafka_train_topic:
@@ -60,6 +60,11 @@ def actions(consumer: Consumer, places: list[TopicPartition], options: argparse.
             }
         if len(messages) < CHUNK:  # all that there is: do not wait for a full request
             yield BULK_FLUSH
+
+
+def expand(action: Any) -> Any:  # noqa: ANN401
+    """Return an action's lines; parallel_bulk's own does not know BULK_FLUSH, which the rest of it does."""
+    return (action, None) if action is BULK_FLUSH else expand_action(action)
 
 
 def main() -> None:
@@ -83,7 +88,7 @@ def main() -> None:
             actions(consumer, places, options),
             thread_count=THREADS,
             chunk_size=CHUNK,
-            expand_action_callback=lambda one: (one, None) if one is BULK_FLUSH else expand_action(one),
+            expand_action_callback=expand,
         ):
             topic, partition, offset = answer["index"]["_id"].rsplit("-", 2)
             positions[topic, int(partition)] = int(offset) + 1
