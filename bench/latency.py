@@ -58,15 +58,27 @@ def watch(load: Load, client: Client, index: str, seconds: float) -> list[tuple[
     return found
 
 
+def behind(load: Load) -> float:
+    """Return the age, in seconds, of the oldest record that was not found yet."""
+    return time.time() - min(load.probes.copy().values(), default=time.time())
+
+
+def catch_up(load: Load, client: Client, index: str, seconds: float) -> None:
+    """Wait so many seconds, then until the program has caught up with what was sent."""
+    watch(load, client, index, seconds)
+    deadline = time.time() + 60
+    while behind(load) > KEPT_UP_S / 2 and time.time() < deadline:
+        watch(load, client, index, 1)
+
+
 def at_rate(load: Load, client: Client, index: str, rate: float, windows: int, seconds: float) -> dict[str, Any] | None:
     """Return the latencies at a rate, with their range over windows; None if the program cannot keep up."""
     load.rate = rate
     start = time.time()
     found = watch(load, client, index, windows * seconds + 1)
     end = start + windows * seconds
-    behind = time.time() - min(load.probes.copy().values(), default=time.time())
-    if behind > KEPT_UP_S:
-        print(f"{rate:,.0f} records/s are too many: {behind:.1f} s behind after {end - start:.0f} s", flush=True)
+    if (late := behind(load)) > KEPT_UP_S:
+        print(f"{rate:,.0f} records/s are too many: {late:.1f} s behind after {end - start:.0f} s", flush=True)
         return None
     found += watch(load, client, index, 2.5)  # the last ones sent within the time
     edges = [start + n * seconds for n in range(windows + 1)]
@@ -96,8 +108,8 @@ def measure(program: str, stream: Stream, app: App, size: Size) -> list[dict[str
         deadline = time.time() + 120
         while not watch(load, client, index, 1):
             assert time.time() < deadline, f"no point of {program} was found:\n{app.log[-4000:]}"
-        load.rate = 1_000.0
-        watch(load, client, index, warm_up)
+        load.rate = float(min(1_000, rates[-1]))
+        catch_up(load, client, index, warm_up)
         rate, failed = float(rates[0]), False
         while rate <= highest:
             many = (windows, seconds) if rate in rates else (1, 1.5 * seconds)
@@ -106,9 +118,7 @@ def measure(program: str, stream: Stream, app: App, size: Size) -> list[dict[str
             assert app.process.poll() is None, app.log[-4000:]
             if one is None:
                 load.rate = 0.0
-                deadline = time.time() + 60
-                while load.probes and time.time() < deadline:
-                    watch(load, client, index, 1)
+                catch_up(load, client, index, 0)
                 if failed or not found:
                     break
                 failed, rate = True, (found[-1]["rate"] * rate) ** 0.5

@@ -6,6 +6,7 @@ there are left out.
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,31 @@ def markdown(results: dict[str, Results]) -> str:
         ]
         lines += ["Seconds from sent to found by a search:", ""]
         lines += table([["program", "records/s", "p50", "p99", "max"], *rows])
+    if "growth" in results:
+        rows = [
+            [name, f"{int(value):,}", f"{one['records_per_second']:,.0f}", f"{one['state_bytes']:,}"]
+            for name, runs in results["growth"]["varied"].items()
+            for value, one in sorted(runs.items(), key=lambda item: int(item[0]))
+        ]
+        start = results["growth"]["restarts"]["start_s"]
+        lines += [f"One thing varied at a time; the first start took {start:.1f} s to the first point:", ""]
+        lines += table([["varied", "to", "records/s", "bytes of state"], *rows])
     if "learner" in results:
+        per_row = [
+            [one["learner"], f"{one['rows']:,}", str(one["features"]), shown(one["seconds"], ",.4f")]
+            for one in results["learner"]["times"]
+        ]
+        lines += ["Seconds per model update:", ""]
+        lines += table([["learner", "rows", "features", "seconds"], *per_row])
         for data, found in results["learner"]["quality"].items():
             marks = list(next(iter(found["mse"].values())))
             rows = [[name, *(f"{mse:,.4g}" for mse in errors.values())] for name, errors in found["mse"].items()]
             chosen = "; ".join(f"{name}: {setting}" for name, setting in found["chosen"].items())
             lines += [f"Test MSE by rows learned, {data} (chosen for: {chosen}):", ""]
             lines += table([["learner", *(f"{int(mark):,}" for mark in marks)], *rows])
+    for program in ("river", "mllib"):
+        document = ast.get_docstring(ast.parse((ROOT / "bench" / f"{program}_app.py").read_text())) or ""
+        lines += [f"{program}: {' '.join(document.split())}", ""]
     return "\n".join(lines)
 
 
@@ -178,7 +197,7 @@ def plots(results: dict[str, Results]) -> dict[str, dict[str, Any]]:
             for q in ("p50", "p99")
         ]
         spec = line(("rate", "records/s"), ("seconds", "seconds until found"), "program", log=True)
-        spec["encoding"]["strokeDash"] = {"field": "which", "title": None}
+        spec["encoding"]["strokeDash"] = {"field": "which", "title": None, "legend": {"symbolType": "stroke"}}
         found["latency"] = {"title": "From sent to found by a search", "data": {"values": rows}, **spec}
     if "growth" in results:
         varied = results["growth"]["varied"]
@@ -205,7 +224,8 @@ def line(
         "y": {"field": y[0], "title": y[1], "type": "quantitative", **({"scale": scale} if log else {})},
     }
     if colour:
-        encoding["color"] = {"field": colour, "title": None, "legend": {"labelLimit": 300}}
+        look = {"legend": {"labelLimit": 300}, "scale": {"scheme": "tableau20"}, "sort": None}
+        encoding["color"] = {"field": colour, "title": None, **look}
     return {"mark": {"type": "line", "point": True}, "encoding": encoding, "width": WIDTH, "height": HEIGHT}
 
 
