@@ -176,11 +176,13 @@ class Run:
     usage: Usage
 
     def steady(self, warm_up: int) -> dict[str, Any]:
-        """Return rate, CPU and memory from when `warm_up` rows were done, without the last micro-batch: it is small."""
+        """Return rate, CPU and memory from when `warm_up` rows were done, without a small last micro-batch."""
         rows = np.cumsum([event["rows"] for event in self.events])
         times = [event["at"] for event in self.events]
         first = int(np.searchsorted(rows, warm_up))
-        last = len(rows) - 2 if len(rows) - first > 3 else len(rows) - 1
+        last = len(rows) - 1
+        if self.events[last]["rows"] < 0.9 * statistics.median(event["rows"] for event in self.events):
+            last -= 1  # what was left
         assert last > first, f"too few micro-batches: {len(rows)}"
         start, end, done = times[first], times[last], int(rows[last] - rows[first])
         walls = np.diff(times[first : last + 1])

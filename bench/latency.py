@@ -32,7 +32,7 @@ Size = tuple[list[int], int, float, int, float]
 # Rates, the highest rate to try, seconds to warm up, windows a rate, seconds a window.
 SIZES: dict[str, Size] = {
     "full": ([100, 1_000, 5_000], 60_000, 10, 3, 4),
-    "quick": ([1_000, 5_000], 5_000, 8, 2, 4),
+    "quick": ([5_000], 5_000, 6, 2, 4),
     "tiny": ([100, 300], 400, 5, 2, 3),
 }
 

@@ -197,8 +197,9 @@ def plots(results: dict[str, Results]) -> dict[str, dict[str, Any]]:
             for q in ("p50", "p99")
         ]
         spec = line(("rate", "records/s"), ("seconds", "seconds until found"), "program", log=True)
-        spec["encoding"]["strokeDash"] = {"field": "which", "title": None, "legend": {"symbolType": "stroke"}}
-        found["latency"] = {"title": "From sent to found by a search", "data": {"values": rows}, **spec}
+        legend = {"symbolType": "stroke", "symbolStrokeColor": "black"}
+        spec["encoding"]["strokeDash"] = {"field": "which", "title": None, "legend": legend}
+        found["latency"] = {"title": "From sent to found by a search: p50, p99", "data": {"values": rows}, **spec}
     if "growth" in results:
         varied = results["growth"]["varied"]
         parts = []
