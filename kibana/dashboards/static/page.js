@@ -28,7 +28,7 @@ function number(value, decimals) {
   const options =
     decimals === 0 || Number.isInteger(value) || size >= 10_000 ? { maximumFractionDigits: 0 }
     : size !== 0 && size < 1e-4 ? { notation: "scientific", maximumSignificantDigits: 4 }
-    : { maximumSignificantDigits: 5 };
+    : { maximumSignificantDigits: size < 0.1 ? 4 : 5 }; // what fits into a tile
   return new Intl.NumberFormat("en", options).format(value);
 }
 
