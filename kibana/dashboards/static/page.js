@@ -214,8 +214,8 @@ function choices() {
   const titles = { topic: "Records", range: "Time", feature: "Feature" };
   const made = Object.entries(layout.choices).map(([name, options]) => {
     const select = element("select", { id: `choose-${name}`, name });
-    for (const [value, text] of Object.entries(options)) select.append(element("option", { value }, text));
-    select.value = chosen.get(name) ?? (name === "feature" ? Object.keys(options)[0] : "all");
+    for (const [value, text] of options) select.append(element("option", { value }, text));
+    select.value = chosen.get(name) ?? (name === "feature" ? options[0][0] : "all");
     select.addEventListener("change", () => {
       const next = new URLSearchParams(location.search);
       next.set(name, select.value);
@@ -239,6 +239,7 @@ function tell(data) {
   const waiting = data.lag > 0 ? `, ${number(data.lag)} records wait in Kafka` : "";
   if (data.state === "empty") say("empty", "No data yet: waiting for the stream's first micro-batch");
   else if (data.state === "stopped") say("stopped", `No new data since ${since(data.last)}${waiting}`);
+  else if (!data.whole) say("stopped", "Elasticsearch cannot reach a part of the data: the numbers leave it out");
   else say("live", "Live");
   $("updated").textContent = `· updated ${clock.format(new Date(data.time))}`;
 }
