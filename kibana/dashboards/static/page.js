@@ -22,13 +22,13 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-function number(value, decimals) {
+function number(value, decimals, digits = 5) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
   const options =
     decimals === 0 || Number.isInteger(value) || size >= 10_000 ? { maximumFractionDigits: 0 }
     : size !== 0 && size < 1e-4 ? { notation: "scientific", maximumSignificantDigits: 4 }
-    : { maximumSignificantDigits: size < 0.1 ? 4 : 5 }; // what fits into a tile
+    : { maximumSignificantDigits: digits };
   return new Intl.NumberFormat("en", options).format(value);
 }
 
@@ -116,7 +116,7 @@ function metric(panel) {
   const about = element("details", {}, element("summary", {}, "What it means"), element("p", {}, panel.description));
   return {
     content: [element("p", { class: "number" }, value, element("span", {}, panel.unit)), about],
-    show(found) { value.textContent = number(found, panel.decimals); },
+    show(found) { value.textContent = number(found, panel.decimals, Math.abs(found) < 0.1 ? 4 : 5); }, // what a tile holds
   };
 }
 
