@@ -14,6 +14,32 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --pytho
 demo: $(READY) ## learn from the real flights on embedded Kafka and Elasticsearch, live in this terminal (ARGS="--help")
 	@$(BIN)/python -m embedded.demo $(ARGS)
 
+##@ Kubernetes
+KIND ?= kind
+KUBECTL ?= kubectl
+
+.PHONY: images kind-up kind-down deploy produce dashboard test-cluster
+images: ## build the container images with docker (BASE="another Python image")
+	@bash charts/cluster.sh images
+
+kind-up: ## a cluster on this machine, by kind (CLUSTER=streaming-ml)
+	@bash charts/cluster.sh kind-up
+
+kind-down: ## delete that cluster with all that it holds
+	@bash charts/cluster.sh kind-down
+
+deploy: images ## install all into kubectl's cluster, with the operators it lacks (NAMESPACE=ml ARGS="--set learner=sgd")
+	@bash charts/cluster.sh deploy
+
+produce: ## send the real flights by producer/job.yaml and show the log
+	@bash charts/cluster.sh produce
+
+dashboard: ## open Kibana on this machine and say the login (PORT=5601)
+	@bash charts/cluster.sh dashboard
+
+test-cluster: $(READY) images ## tests on a Kubernetes that kind brings up (ARGS="--kind-bin FILE --kind-kubectl-bin FILE -k name")
+	@$(BIN)/python -m pytest -o testpaths=tests/cluster --kind-bin "$$(command -v $(KIND) || true)" --kind-kubectl-bin "$$(command -v $(KUBECTL) || true)" $(ARGS)
+
 ##@ Develop
 .PHONY: test lint format generate lock clean bench
 test: lint ## all checks and tests that need no Kubernetes (ARGS="-k name" picks some)
@@ -43,7 +69,7 @@ lock: $(READY) ## write the hashed requirements.txt files anew from pyproject.to
 	@for part in spark-apps producer kibana; do $(LOCK) --group pyproject.toml:$$part -c requirements.txt -o $$part/requirements.txt; done
 
 clean: ## remove what the targets made here (downloads stay in the cache folder)
-	rm -rf $(VENV) .local .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .local .pytest-kind .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help
 help:
