@@ -22,11 +22,12 @@
 {{- end }}
 {{- end }}
 
+{{/* `list . NAME-OF-SECRET` */}}
 {{- define "streaming-ml.elasticsearch.env" -}}
 {{- $root := index . 0 -}}
 - {name: ELASTICSEARCH_URL, value: {{ include "streaming-ml.elasticsearch.url" $root | quote }}}
 - name: ELASTICSEARCH_USER
-  valueFrom: {secretKeyRef: {name: {{ include "streaming-ml.elasticsearch.secret" . }}, key: username}}
+  valueFrom: {secretKeyRef: {name: {{ index . 1 }}, key: username}}
 - {name: ELASTICSEARCH_PASSWORD_FILE, value: /etc/streaming-ml/elasticsearch/password}
 {{- if include "streaming-ml.elasticsearch.caSecret" $root }}
 - {name: ELASTICSEARCH_CA_FILE, value: /etc/streaming-ml/elasticsearch-ca/ca.crt}
@@ -68,6 +69,12 @@
 {{- $root := index . 0 -}}
 {{- $made := dict "app" "app-elasticsearch" "dashboards" "dashboards-elasticsearch" "viewer" "viewer" -}}
 {{ index $root.Values.elasticsearch (printf "%sSecret" (index . 1)) | default (printf "%s-%s" $root.Release.Name (index $made (index . 1))) }}
+{{- end }}
+
+{{/* Who looks for points in `helm test`. */}}
+{{- define "streaming-ml.test.secret" -}}
+{{- $user := or .Values.elasticsearch.enabled .Values.elasticsearch.viewerSecret | ternary "viewer" "app" -}}
+{{ include "streaming-ml.elasticsearch.secret" (list . $user) }}
 {{- end }}
 
 {{- define "streaming-ml.kibana.url" -}}

@@ -36,3 +36,12 @@ seccompProfile: {type: RuntimeDefault}
 {{- $image := index (index . 0).Values.image (index . 1) -}}
 {{ $image.repository }}:{{ $image.tag | default (index . 0).Chart.AppVersion }}
 {{- end }}
+
+{{- define "streaming-ml.pullSecrets" -}}
+{{- with .Values.image.pullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}

@@ -2,12 +2,7 @@
 {{- $secret := include "streaming-ml.elasticsearch.secret" (list . "dashboards") -}}
 restartPolicy: Never
 automountServiceAccountToken: false
-{{- with .Values.image.pullSecrets }}
-imagePullSecrets:
-  {{- range . }}
-  - name: {{ . }}
-  {{- end }}
-{{- end }}
+{{- include "streaming-ml.pullSecrets" . | nindent 0 }}
 securityContext: {{- include "streaming-ml.podSecurity" . | nindent 2 }}
 containers:
   - name: load
@@ -15,7 +10,7 @@ containers:
     imagePullPolicy: {{ .Values.image.pullPolicy }}
     args: [load]
     env:
-      {{- include "streaming-ml.elasticsearch.env" (list . "dashboards") | nindent 6 }}
+      {{- include "streaming-ml.elasticsearch.env" (list . $secret) | nindent 6 }}
       - {name: KIBANA_URL, value: {{ include "streaming-ml.kibana.url" . | quote }}}
       - name: KIBANA_USER
         valueFrom: {secretKeyRef: {name: {{ $secret }}, key: username}}
@@ -44,4 +39,9 @@ volumes:
   {{- include "streaming-ml.secretVolume" (list "elasticsearch" $secret "password") | nindent 2 }}
   {{- include "streaming-ml.secretVolume" (list "elasticsearch-ca" (include "streaming-ml.elasticsearch.caSecret" .) "ca.crt") | nindent 2 }}
   {{- include "streaming-ml.secretVolume" (list "kibana-ca" (include "streaming-ml.kibana.caSecret" .) "ca.crt") | nindent 2 }}
+{{- end }}
+
+{{/* Its name follows its content, for a Job's pod cannot be changed. */}}
+{{- define "streaming-ml.dashboards.job" -}}
+{{ .Release.Name }}-dashboards-{{ include "streaming-ml.dashboards.pod" . | sha256sum | trunc 8 }}
 {{- end }}
