@@ -1,4 +1,4 @@
-"""What Kafka answers a user; run in a pod: `python - USER ACTION TOPIC`. Prints `ok` or the error's name.
+"""What Kafka answers a user; run in a pod: `python - USER ACTION TOPIC`. Writes `ok` or the error's name.
 
 ACTION is `write`, `read`, or `join`, which reads as a member of the group TOPIC-group.
 """
@@ -33,7 +33,8 @@ def write(config: dict[str, object], topic: str) -> str:
 
 
 def read(config: dict[str, object], topic: str, *, join: bool) -> str:
-    consumer = Consumer(config | {"group.id": f"{topic}-group", "enable.partition.eof": True, "auto.offset.reset": "earliest"})  # fmt: skip
+    own = {"group.id": f"{topic}-group", "enable.partition.eof": True, "auto.offset.reset": "earliest"}
+    consumer = Consumer(config | own)
     if join:
         consumer.subscribe([topic])
     else:
@@ -48,4 +49,4 @@ def said(error: KafkaError | None) -> str:
 
 
 if __name__ == "__main__":
-    print(main(*sys.argv[1:]))
+    sys.stdout.write(main(*sys.argv[1:]))

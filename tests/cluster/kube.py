@@ -36,9 +36,7 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "KUBECONFIG": str(self.kind.kubeconfig_path.absolute())}
 
-    def run(
-        self, *command: str, stdin: str | None = None, timeout_s: float = 900
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, stdin: str | None = None, timeout_s: float = 900) -> subprocess.CompletedProcess[str]:
         """Run a program that finds the cluster by its environment."""
         return subprocess.run(
             command,
@@ -86,7 +84,9 @@ class Cluster:
                 return ""
             found = json.loads(self.kubectl("get", "namespace", name, "--output", "json"))
             conditions = found["status"].get("conditions", [])
-            return f"namespace {name} is still there: {[one['message'] for one in conditions if one['status'] == 'True']}"
+            return (
+                f"namespace {name} is still there: {[one['message'] for one in conditions if one['status'] == 'True']}"
+            )
 
         wait_until(missing, timeout_s, poll_s=1)
 
@@ -119,9 +119,9 @@ class Forward:
 
     def _open(self) -> None:
         self.close()
+        where = (f"--namespace={self.namespace}", f"service/{self.service}", f":{self.remote}")
         self.process = subprocess.Popen(
-            [str(self.cluster.kind.kubectl_path), "port-forward", "--namespace", self.namespace]
-            + [f"service/{self.service}", f":{self.remote}"],
+            [str(self.cluster.kind.kubectl_path), "port-forward", *where],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -158,7 +158,8 @@ def container_states(pods: Sequence[Any]) -> str:
     lines = []
     for pod in pods:
         states = [
-            f"{status.name} {kind}" + (f" ({state.reason} {getattr(state, 'message', '') or ''})" if kind != "running" else "")
+            f"{status.name} {kind}"
+            + (f" ({state.reason} {getattr(state, 'message', '') or ''})" if kind != "running" else "")
             for status in [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]
             for kind in ("waiting", "running", "terminated")
             if (state := getattr(status.state, kind))

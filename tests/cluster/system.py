@@ -74,8 +74,9 @@ class System:
         self.cluster.kubectl("label", "--overwrite", "namespace", self.namespace, level)
         if missing:
             present = [f"--set={chart}.enabled=false" for crd, chart in CHARTS.items() if crd not in missing]
-            self.cluster.helm("dependency", "update", str(ROOT / "charts/operators"))
-            self.cluster.helm("install", "operators", str(ROOT / "charts/operators"), "--namespace=operators", "--create-namespace", "--wait", *present)  # fmt: skip
+            chart = str(ROOT / "charts/operators")
+            self.cluster.helm("dependency", "update", chart)
+            self.cluster.helm("install", "operators", chart, "--namespace=operators", "--create-namespace", *present)
         chart = str(ROOT / "charts/streaming-ml")
         self.cluster.helm("install", self.release, chart, f"--namespace={self.namespace}", "--timeout=15m", *flags)
 
@@ -91,7 +92,9 @@ class System:
         for crd, ready in PARTS.items():
             plural, _, group = crd.partition(".")
             version = "v1beta2" if plural == "sparkapplications" else "v1"
-            found = self.cluster.custom.get_namespaced_custom_object(group, version, self.namespace, plural, self.release)
+            found = self.cluster.custom.get_namespaced_custom_object(
+                group, version, self.namespace, plural, self.release
+            )
             status = found.get("status", {})
             if not ready(status):
                 yield f"{plural} {self.release} is not ready: {status or 'no status'}"
@@ -110,7 +113,7 @@ class System:
     # --- what it has made of it
 
     @contextmanager
-    def search(self, user: str = "elastic", password: str = "") -> Iterator[Elasticsearch]:  # noqa: S107
+    def search(self, user: str = "elastic", password: str = "") -> Iterator[Elasticsearch]:
         """A client of Elasticsearch, by a way through the API server."""
         if self._search is None:
             self._search = self.cluster.forward(self.namespace, f"{self.release}-es-http", 9200)
@@ -161,9 +164,11 @@ class System:
             return f"{count} of {total} records are processed" if count < total else ""
 
         self.wait(missing, timeout_s)
-        self.wait(lambda: "" if sum(one["rows"] for one in self.documents("metrics", "rows")) == total else "metrics", 60)
+        self.wait(
+            lambda: "" if sum(one["rows"] for one in self.documents("metrics", "rows")) == total else "metrics", 60
+        )
         points = self.documents("points", "x", "y")
-        found = {one["_id"]: tuple(one["x"][name] for name in FEATURES) + (one["y"],) for one in points}
+        found = {one["_id"]: (*(one["x"][name] for name in FEATURES), one["y"]) for one in points}
         expected = self.sent.points
         assert len(points) == len(found), "a point is there twice, in two indices"
         assert not expected.keys() - found.keys(), f"lost: {sorted(expected.keys() - found.keys())[:10]}"
@@ -179,7 +184,7 @@ class System:
     # --- waiting
 
     def wait(self, missing: Callable[[], str], timeout_s: float) -> None:
-        """Wait as `wait_until`; while the API or Elasticsearch is away, too. Shows pods and the driver's log at failure."""
+        """Wait as `wait_until`, also while a server is away; a failure shows the pods and the driver's log."""
         try:
             wait_until(patiently(missing, *AWAY), timeout_s, poll_s=0.5)
         except AssertionError as error:
@@ -219,7 +224,9 @@ class Job:
             status = system.cluster.batch.read_namespaced_job(self.name, system.namespace).status
             conditions = {one.type for one in status.conditions or [] if one.status == "True"}
             assert "Failed" not in conditions, f"the Job failed: {self.log()}"
-            return "" if "Complete" in conditions else f"the Job {self.name} is not complete; its log ends: {self.log()}"
+            return (
+                "" if "Complete" in conditions else f"the Job {self.name} is not complete; its log ends: {self.log()}"
+            )
 
         system.wait(missing, timeout_s)
 
@@ -235,4 +242,3 @@ class Job:
         self.system.cluster.kubectl(
             "delete", "job", "--namespace", self.system.namespace, self.name, "--cascade=foreground", "--wait"
         )
-

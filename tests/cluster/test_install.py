@@ -26,7 +26,7 @@ def test_the_flights_arrive_and_the_weights_are_right(system: System) -> None:
 
 
 def test_the_test_of_the_release_passes(system: System) -> None:
-    print(system.cluster.helm("test", system.release, f"--namespace={system.namespace}", "--logs"))
+    system.cluster.helm("test", system.release, f"--namespace={system.namespace}", "--logs")
 
 
 def test_the_dashboard_and_its_panels_are_in_kibana(system: System) -> None:
@@ -61,7 +61,7 @@ def test_the_dashboard_and_its_panels_are_in_kibana(system: System) -> None:
 
 
 def test_every_pod_satisfies_restricted_and_has_no_token_that_it_does_not_need(system: System) -> None:
-    """The namespace enforces `restricted`, so that a pod which is there satisfies it. Only Spark's driver makes pods."""
+    """The namespace enforces `restricted`, so a pod that is there satisfies it. Only Spark's driver makes pods."""
     namespace = system.cluster.core.read_namespace(system.namespace)
     assert namespace.metadata.labels["pod-security.kubernetes.io/enforce"] == "restricted"
     pods = system.cluster.pods(system.namespace, "app.kubernetes.io/name=streaming-ml")
