@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 Object = dict[str, Any]
+LOGIN = Path("/etc/streaming-ml/elasticsearch")
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CALL_S = 10
 PAUSE_S = 3
@@ -93,9 +94,7 @@ def kafka(cluster: Cluster, release: str) -> str:
         if known.get("Ready", {}).get("status") == "True":
             continue
         trouble = known.get("NotReady") or known.get("Ready") or {}
-        return (
-            f"{name} is not ready: {trouble.get('reason', 'not looked at yet')} {trouble.get('message', '')}".rstrip()
-        )
+        return f"{name} is not ready: {trouble.get('reason', 'new')} {trouble.get('message', '')}".rstrip()
     return ""
 
 
@@ -115,9 +114,7 @@ def elastic(cluster: Cluster, release: str, kind: str, api: str, good: set[str])
     try:
         status = cluster.get(api, f"{plural}/{release}").get("status", {})
     except Missing:
-        return (
-            f"there is no {kind} {release}: was it deleted, or are ECK's CRDs? Install charts/operators, then upgrade"
-        )
+        return gone(kind, release)
     if not status:
         return unwatched(kind, "ECK", cluster)
     health = status.get("health", "unknown")
@@ -126,9 +123,7 @@ def elastic(cluster: Cluster, release: str, kind: str, api: str, good: set[str])
 
 def gone(kind: str, name: str) -> str:
     """Return the words for an object that is not there."""
-    return (
-        f"there is no {kind} {name}: deleted, or its operator's CRDs are? Install charts/operators, then helm upgrade"
-    )
+    return f"there is no {kind} {name}, or no CRD for it any more: install charts/operators, then helm upgrade"
 
 
 def unwatched(kind: str, operator: str, cluster: Cluster) -> str:
@@ -150,10 +145,8 @@ def app(cluster: Cluster, release: str) -> str:
         return unwatched("SparkApplication", "Spark", cluster)
     driver = f"{release}-driver"
     pods = cluster.list("api/v1", "pods", fieldSelector=f"metadata.name={driver}")
-    running = [
-        one.get("state", {}).get("running") for pod in pods for one in pod["status"].get("containerStatuses", [])
-    ]
-    if running and all(running):
+    running = [state["running"] for pod in pods for state in states(pod) if "running" in state]
+    if running:
         began = datetime.strptime(running[0]["startedAt"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
         up = (datetime.now(timezone.utc) - began).total_seconds()
         if up >= STEADY_S and state["state"] == "RUNNING":
@@ -161,9 +154,8 @@ def app(cluster: Cluster, release: str) -> str:
     errors = [line for line in log_of(cluster, driver, 50) if "ERROR" in line]
     if errors:
         return f"the driver's log says: {errors[-1]}"
-    return (
-        f"SparkApplication {release} is {state['state']}: {state.get('errorMessage') or f'not up for {STEADY_S} s yet'}"
-    )
+    reason = state.get("errorMessage") or f"not up for {STEADY_S} s yet"
+    return f"SparkApplication {release} is {state['state']}: {reason}"
 
 
 def dashboards(cluster: Cluster, job: str) -> str:
@@ -184,8 +176,8 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
     prefix = environment["INDEX_PREFIX"]
 
     def search(index: str, body: Object) -> Object:
-        password = Path(environment["ELASTICSEARCH_PASSWORD_FILE"]).read_text().rstrip("\r\n")
-        login = base64.b64encode(f"{environment['ELASTICSEARCH_USER']}:{password}".encode()).decode()
+        user, password = ((LOGIN / key).read_text().rstrip("\r\n") for key in ("username", "password"))
+        login = base64.b64encode(f"{user}:{password}".encode()).decode()
         headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
         ca = environment.get("ELASTICSEARCH_CA_FILE")
         context = ssl.create_default_context(cafile=ca) if url.startswith("https:") else None
@@ -221,10 +213,8 @@ def diagnosis(cluster: Cluster, release: str) -> Iterator[str]:
         ready = all(one.get("ready") for one in status.get("containerStatuses", [{}]))
         if status.get("phase") == "Running" and ready:
             continue
-        states = [one.get("state", {}) for one in status.get("containerStatuses", [])]
-        words = [
-            f"{one['reason']} {one.get('message', '')}" for state in states for one in state.values() if "reason" in one
-        ]
+        details = [detail for state in states(pod) for detail in state.values() if "reason" in detail]
+        words = [f"{detail['reason']} {detail.get('message', '')}" for detail in details]
         yield f"Pod {name} is {status.get('phase')}: {'; '.join(words) or 'not ready'}; {last_event(cluster, name)}"
         yield from (f"  {name} | {line}" for line in log_of(cluster, name, LINES_OF_LOG))
 

@@ -2,7 +2,9 @@
 {{- $secret := include "streaming-ml.elasticsearch.secret" (list . "dashboards") -}}
 restartPolicy: Never
 automountServiceAccountToken: false
-{{- include "streaming-ml.pullSecrets" . | nindent 0 }}
+{{- with include "streaming-ml.pullSecrets" . }}
+{{ . }}
+{{- end }}
 securityContext: {{- include "streaming-ml.podSecurity" . | nindent 2 }}
 containers:
   - name: load
