@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.kube import Cluster
-from tests.cluster.system import ROOT, System
+from tests.cluster.system import System, version
 
 ORDER = ["test_install", "test_rights", "test_refusals", "test_networks", "test_faults", "test_changes"]
 """The modules that need the release as it is come first, those that change it last."""
@@ -54,8 +54,3 @@ def system(request: pytest.FixtureRequest, cluster: Cluster, tmp_path_factory: p
     one.install()
     one.wait_ready()
     return one
-
-
-def version() -> str:
-    (line,) = (one for one in (ROOT / "pyproject.toml").read_text().splitlines() if one.startswith("version = "))
-    return line.split('"')[1]

@@ -40,6 +40,12 @@ EXACT = 1e-7
 """Relative difference of weights that rounding explains: the flights' condition number is about 1e4."""
 
 
+def version() -> str:
+    """The images' tag."""
+    (line,) = (one for one in (ROOT / "pyproject.toml").read_text().splitlines() if one.startswith("version = "))
+    return line.split('"')[1]
+
+
 def _condition(status: dict[str, Any], kind: str) -> bool:
     return any(one["type"] == kind and one["status"] == "True" for one in status.get("conditions", []))
 
