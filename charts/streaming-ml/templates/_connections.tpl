@@ -73,8 +73,11 @@
 
 {{/* Who looks for points in `helm test`. */}}
 {{- define "streaming-ml.test.secret" -}}
-{{- $user := or .Values.elasticsearch.enabled .Values.elasticsearch.viewerSecret | ternary "viewer" "app" -}}
-{{ include "streaming-ml.elasticsearch.secret" (list . $user) }}
+{{- if or .Values.elasticsearch.enabled .Values.elasticsearch.viewerSecret -}}
+{{ include "streaming-ml.elasticsearch.secret" (list . "viewer") }}
+{{- else -}}
+{{ .Values.elasticsearch.appSecret }}
+{{- end }}
 {{- end }}
 
 {{- define "streaming-ml.kibana.url" -}}
