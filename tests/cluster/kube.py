@@ -28,9 +28,9 @@ class Cluster:
 
     def __post_init__(self) -> None:
         api = config.new_client_from_config(str(self.kind.kubeconfig_path))
-        self.core = client.CoreV1Api(api)
-        self.batch = client.BatchV1Api(api)
-        self.custom = client.CustomObjectsApi(api)
+        self.core: Any = client.CoreV1Api(api)
+        self.batch: Any = client.BatchV1Api(api)
+        self.custom: Any = client.CustomObjectsApi(api)
 
     @property
     def environment(self) -> dict[str, str]:

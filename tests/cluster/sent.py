@@ -63,4 +63,5 @@ class Sent:
     def lstsq(self) -> NDArray[np.float64]:
         """numpy's solution for all rows that a model learns from, intercept first."""
         rows = self.learned
-        return np.linalg.lstsq(np.column_stack([np.ones(len(rows)), rows[:, :-1]]), rows[:, -1], rcond=None)[0]
+        solution = np.linalg.lstsq(np.column_stack([np.ones(len(rows)), rows[:, :-1]]), rows[:, -1], rcond=None)[0]
+        return np.asarray(solution, np.float64)

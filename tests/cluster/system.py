@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -200,14 +199,16 @@ class System:
         driver = self.cluster.log(self.namespace, f"{self.release}-driver")
         return f"{container_states(self.cluster.pods(self.namespace))}\nthe driver's log ends:\n{driver}"
 
-    def works_again(self, after: int, timeout_s: float = 120) -> float:
-        """Wait until a micro-batch that began after number `after` is finished; return the seconds that took."""
-        begun = time.monotonic()
-        self.wait(
-            lambda: "" if (newest := self.newest_batch()) > after + 1 else f"batch {newest}, not beyond {after + 1}",
-            timeout_s,
-        )
-        return time.monotonic() - begun
+    def works_again(self, timeout_s: float = 180) -> None:
+        """Wait until a micro-batch that began from now on is finished: the one under way may have begun before."""
+        first: list[int] = []
+
+        def missing() -> str:
+            newest = self.newest_batch()
+            first[:] = first or [newest]
+            return "" if newest > first[0] + 1 else f"batch {newest}, not beyond {first[0] + 1}"
+
+        self.wait(missing, timeout_s)
 
 
 @dataclass

@@ -61,7 +61,6 @@ def enforced(system: System) -> None:
     cluster.kubectl("delete", "namespace", name, "--wait=false")
     if answer == "open":
         pytest.skip("NOT RUN: this cluster does not enforce NetworkPolicies")
-    yield
 
 
 @pytest.mark.usefixtures("enforced")
