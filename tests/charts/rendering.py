@@ -17,6 +17,7 @@ CHART = ROOT / "charts" / "streaming-ml"
 OPERATORS = ROOT / "charts" / "operators"
 SHAPES = sorted([*CHART.glob("ci/*-values.yaml"), CHART / "values-production.yaml"])
 RELEASE, NAMESPACE = "streaming-ml", "ml"
+SPARK_UNITS = {"m": 1, "g": 1024}
 Object = dict[str, Any]
 
 
@@ -56,7 +57,7 @@ def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
     for one in objects:
         spec, name = one.get("spec", {}), f"{one['kind']} {one['metadata']['name']}"
         if one["kind"] == "Pod":
-            yield name, one
+            yield name, {"metadata": one["metadata"], "spec": spec}
         elif one["kind"] == "Job":
             yield name, spec["template"]
         elif one["kind"] == "Elasticsearch":
@@ -81,7 +82,7 @@ def spark_pod(spec: Object, role: str) -> Object:
     """Return a pod as Spark and its operator make it."""
     part = spec[role]
     mounted = {mount["name"] for mount in part["volumeMounts"]}
-    memory = f"{part['memory']} + {part['memoryOverhead']}"
+    memory = f"{sum(int(part[name][:-1]) * SPARK_UNITS[part[name][-1]] for name in ('memory', 'memoryOverhead'))}Mi"
     container = {
         **{key: part[key] for key in ("securityContext", "volumeMounts")},
         "name": role,

@@ -27,7 +27,7 @@
 {{- $root := index . 0 -}}
 - {name: ELASTICSEARCH_URL, value: {{ include "streaming-ml.elasticsearch.url" $root | quote }}}
 - name: ELASTICSEARCH_USER
-  valueFrom: {secretKeyRef: {name: {{ index . 1 }}, key: username}}
+  valueFrom: {secretKeyRef: {name: {{ index . 1 | quote }}, key: username}}
 - {name: ELASTICSEARCH_PASSWORD_FILE, value: /etc/streaming-ml/elasticsearch/password}
 {{- if include "streaming-ml.elasticsearch.caSecret" $root }}
 - {name: ELASTICSEARCH_CA_FILE, value: /etc/streaming-ml/elasticsearch-ca/ca.crt}
@@ -38,7 +38,7 @@
 {{- define "streaming-ml.secretVolume" -}}
 {{- if index . 1 }}
 - name: {{ index . 0 }}
-  secret: {secretName: {{ index . 1 }}, items: [{key: {{ index . 2 }}, path: {{ index . 2 }}}]}
+  secret: {secretName: {{ index . 1 | quote }}, items: [{key: {{ index . 2 }}, path: {{ index . 2 }}}]}
 {{- end }}
 {{- end }}
 

@@ -15,13 +15,13 @@ containers:
       {{- include "streaming-ml.elasticsearch.env" (list . $secret) | nindent 6 }}
       - {name: KIBANA_URL, value: {{ include "streaming-ml.kibana.url" . | quote }}}
       - name: KIBANA_USER
-        valueFrom: {secretKeyRef: {name: {{ $secret }}, key: username}}
+        valueFrom: {secretKeyRef: {name: {{ $secret | quote }}, key: username}}
       - {name: KIBANA_PASSWORD_FILE, value: /etc/streaming-ml/elasticsearch/password}
       {{- if include "streaming-ml.kibana.caSecret" . }}
       - {name: KIBANA_CA_FILE, value: /etc/streaming-ml/kibana-ca/ca.crt}
       {{- end }}
       {{- with .Values.kibana.space }}
-      - {name: KIBANA_SPACE, value: {{ . }}}
+      - {name: KIBANA_SPACE, value: {{ . | quote }}}
       {{- end }}
       - {name: SERVER_TIMEOUT_S, value: {{ .Values.dashboards.timeoutSeconds | quote }}}
       - {name: FEATURES, value: {{ join "," .Values.features | quote }}}
