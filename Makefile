@@ -43,14 +43,17 @@ test-cluster: $(READY) images ## tests on a Kubernetes that kind brings up (ARGS
 ##@ Develop
 .PHONY: test lint format generate lock clean bench
 test: lint ## all checks and tests that need no Kubernetes (ARGS="-k name" picks some)
-	@some=(); if ! command -v chromium >/dev/null; then some=(-m "not browser"); \
-	  echo "NOT RUN: the live page's tests in a browser, for want of Chromium (apt install chromium)"; fi; \
-	  $(BIN)/python -m pytest "$${some[@]}" $(ARGS)
+	@but=; not_run() { but="$${but:+$$but and }not $$1"; echo "NOT RUN: $$2"; }; \
+	  command -v chromium >/dev/null || not_run browser "the live page's tests in a browser, for want of Chromium (apt install chromium)"; \
+	  command -v helm >/dev/null || [ -n "$${CI:-}" ] || \
+	    not_run helm "the charts' tests, for want of Helm (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"; \
+	  $(BIN)/python -m pytest -m "$$but" $(ARGS)
 
 lint: $(READY) ## style, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy charts/generate.py charts/streaming-ml/files/check.py tests/charts
 	@$(BIN)/lint-imports --no-logo
 
 format: $(READY) ## rewrite the Python files in the project's style
@@ -60,6 +63,7 @@ format: $(READY) ## rewrite the Python files in the project's style
 generate: $(READY) ## write anew the files that are made from code (a test says when one is stale)
 	@$(BIN)/python docs/configuration.py
 	@$(BIN)/python -m dashboards build
+	@$(BIN)/python charts/generate.py
 
 bench: $(READY) ## measure speed and memory on this machine (bench/pipeline.py)
 	@$(BIN)/python bench/pipeline.py $(ARGS)
