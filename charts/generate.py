@@ -78,7 +78,9 @@ def _comments(lines: list[str], line: int) -> tuple[str, Schema]:
     while line and (text := lines[line - 1].strip()).startswith("#"):
         block.insert(0, text.removeprefix("#").strip())
         line -= 1
-    extra = next((yaml.safe_load(text.removeprefix("@schema")) for text in block if text.startswith("@schema")), {})
+    extra: Schema = next(
+        (yaml.safe_load(text.removeprefix("@schema")) for text in block if text.startswith("@schema")), {}
+    )
     words = [text for text in block if not text.startswith("@schema")]
     starts = [number for number, text in enumerate(words) if text.startswith("--")]
     return (" ".join(words[starts[0] :]).removeprefix("-- ") if starts else ""), extra

