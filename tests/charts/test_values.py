@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.rendering import CHART, ROOT, SHAPES, helm, refusal
+from tests.charts.rendering import CHART, OPERATORS, ROOT, SHAPES, helm, refusal
 
 
 @pytest.mark.parametrize("chart", ["streaming-ml", "operators"])
@@ -34,6 +35,15 @@ def test_every_value_is_described_and_every_group_is_closed(chart: str) -> None:
             check(f"{path}.{name}", one, dependency or name.endswith("-operator"))
 
     check(chart, schema, dependency=False)
+
+
+def test_chart_images_and_producer_are_of_the_projects_version() -> None:
+    found = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert found
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == found[1]
+    assert f"image: streaming-ml-producer:{found[1]}\n" in (ROOT / "producer" / "job.yaml").read_text()
+    assert yaml.safe_load((OPERATORS / "Chart.yaml").read_text())["version"] == found[1]
 
 
 def test_each_shape_sets_only_values_that_there_are() -> None:

@@ -2,6 +2,7 @@
 {{- $secret := include "streaming-ml.elasticsearch.secret" (list . "dashboards") -}}
 restartPolicy: Never
 automountServiceAccountToken: false
+enableServiceLinks: false
 {{- with include "streaming-ml.pullSecrets" . }}
 {{ . }}
 {{- end }}
