@@ -235,7 +235,9 @@ def log_of(cluster: Cluster, pod: str, lines: int) -> list[str]:
 def last_event(cluster: Cluster, name: str) -> str:
     """Return the newest warning about an object, else its newest event."""
     events = cluster.list("api/v1", "events", fieldSelector=f"involvedObject.name={name}")
-    events.sort(key=lambda event: (event.get("type") == "Warning", event.get("lastTimestamp") or ""))
+    events.sort(
+        key=lambda event: (event.get("type") == "Warning", event.get("lastTimestamp") or event.get("eventTime") or "")
+    )
     return f"{events[-1].get('reason')}: {events[-1].get('message')}" if events else "no event"
 
 
