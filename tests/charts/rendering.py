@@ -96,6 +96,6 @@ def spark_pod(spec: Object, role: str) -> Object:
             "containers": [container],
             "securityContext": part["podSecurityContext"],
             "volumes": [volume for volume in spec["volumes"] if volume["name"] in mounted],
-            "automountServiceAccountToken": "serviceAccount" in part,
+            "serviceAccountName": part["serviceAccount"],
         },
     }

@@ -71,7 +71,12 @@ def test_images_have_a_tag_which_is_not_latest(objects: list[Object]) -> None:
 
 
 def test_only_the_driver_and_the_test_have_a_token(objects: list[Object]) -> None:
-    having = {name for name, pod in of_ours(objects) if pod["spec"].get("automountServiceAccountToken") is not False}
+    accounts = {one["metadata"]["name"]: one for one in objects if one["kind"] == "ServiceAccount"}
+    having = set()
+    for name, pod in of_ours(objects):
+        account = accounts.get(pod["spec"].get("serviceAccountName"), {})
+        if pod["spec"].get("automountServiceAccountToken", account.get("automountServiceAccountToken", True)):
+            having.add(name)
     assert having == {"SparkApplication streaming-ml driver", "Pod streaming-ml-test"}
     for name, pod in pods(objects):
         if name.startswith(("Elasticsearch", "Kibana")):
