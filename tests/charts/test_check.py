@@ -43,7 +43,8 @@ class Table:
 
 
 def thing(kind: str, name: str, **status: Any) -> Object:
-    return {"kind": kind, "metadata": {"name": name}, "status": status}
+    labels = {"app.kubernetes.io/instance": "r"}
+    return {"kind": kind, "metadata": {"name": name, "labels": labels}, "status": status}
 
 
 def ready(value: str = "True", **more: str) -> list[Object]:
@@ -117,9 +118,10 @@ def test_the_diagnosis_names_missing_storage_classes_secrets_and_images() -> Non
     table = Table(
         persistentvolumeclaims=[thing("PVC", "r-checkpoint", phase="Pending"), thing("PVC", "data", phase="Pending")],
         pods=[
-            thing("Pod", "r-driver", phase="Pending", containerStatuses=[{"ready": False, "state": waiting}]),
+            thing("Pod", "model-exec-1", phase="Pending", containerStatuses=[{"ready": False, "state": waiting}]),
             thing("Pod", "r-kb-1", phase="Pending"),
-            driver(40) | {"metadata": {"name": "r-exec-1"}},
+            driver(40),
+            {"metadata": {"name": "another"}, "status": {"phase": "Pending"}},
             thing("Pod", "r-test", phase="Running"),
         ],
         events=[
@@ -127,12 +129,12 @@ def test_the_diagnosis_names_missing_storage_classes_secrets_and_images() -> Non
             warning("r-kb-1", "FailedMount", 'secret "y" not found'),
         ],
     )
-    table.found["pods/r-driver/log"] = "one\ntwo"
+    table.found["pods/model-exec-1/log"] = "one\ntwo"
     assert list(CHECK["diagnosis"](table, "r")) == [
         'PersistentVolumeClaim r-checkpoint is Pending: ProvisioningFailed: class "x" not found',
-        "Pod r-driver is Pending: ImagePullBackOff no such image; no event",
-        "  r-driver | one",
-        "  r-driver | two",
+        "Pod model-exec-1 is Pending: ImagePullBackOff no such image; no event",
+        "  model-exec-1 | one",
+        "  model-exec-1 | two",
         'Pod r-kb-1 is Pending: not ready; FailedMount: secret "y" not found',
     ]
 

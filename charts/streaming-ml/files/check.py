@@ -208,7 +208,8 @@ def diagnosis(cluster: Cluster, release: str) -> Iterator[str]:
             yield f"PersistentVolumeClaim {name} is {status}: {last_event(cluster, name)}"
     for pod in cluster.list("api/v1", "pods"):
         name, status = pod["metadata"]["name"], pod["status"]
-        if not name.startswith(release) or name == f"{release}-test" or status.get("phase") == "Succeeded":
+        own = pod["metadata"].get("labels", {}).get("app.kubernetes.io/instance") == release
+        if not own or name == f"{release}-test" or status.get("phase") == "Succeeded":
             continue
         ready = all(one.get("ready") for one in status.get("containerStatuses", [{}]))
         if status.get("phase") == "Running" and ready:
