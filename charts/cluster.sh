@@ -112,9 +112,10 @@ produce() {
   reachable
   kube apply -f producer/job.yaml
   say "waiting for the producer's pod, then showing its log"
-  local state
+  local state pod shown=""
   while true; do
-    kube logs --follow job/producer 2>/dev/null || true
+    pod=$(kube get pods --selector job-name=producer --sort-by=.metadata.creationTimestamp --output name | tail -n 1)
+    if [ "$pod" != "$shown" ] && kube logs --follow "$pod" 2>/dev/null; then shown=$pod; fi
     state=$(kube get job producer --output 'jsonpath={.status.conditions[?(@.status=="True")].type}')
     case "$state" in
       *Failed*) fail "the producer failed; its last words are above" ;;

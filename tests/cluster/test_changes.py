@@ -84,7 +84,7 @@ KEPT = {
     "kafkanodepools": {"streaming-ml-dual"},
     "kafkatopics": {"streaming-ml-train", "streaming-ml-test"},
     "persistentvolumeclaims": {
-        "data-0-streaming-ml-dual-0",
+        "data-0-streaming-ml-streaming-ml-dual-0",
         "elasticsearch-data-streaming-ml-es-default-0",
         "streaming-ml-checkpoint",
     },
