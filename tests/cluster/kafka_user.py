@@ -33,8 +33,8 @@ def write(config: dict[str, object], topic: str) -> str:
 
 
 def read(config: dict[str, object], topic: str, *, join: bool) -> str:
-    own = {"group.id": f"{topic}-group", "enable.partition.eof": True, "auto.offset.reset": "earliest"}
-    consumer = Consumer(config | own)
+    own = {"group.id": f"{topic}-group", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    consumer = Consumer(config | own | {"enable.partition.eof": True})
     if join:
         consumer.subscribe([topic])
     else:

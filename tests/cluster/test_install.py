@@ -61,7 +61,7 @@ def test_the_dashboard_and_its_panels_are_in_kibana(system: System) -> None:
 
 
 def test_every_pod_satisfies_restricted_and_has_no_token_that_it_does_not_need(system: System) -> None:
-    """The namespace enforces `restricted`, so a pod that is there satisfies it. Only Spark's driver makes pods."""
+    """The namespace enforces `restricted`, so what is there satisfies it. Driver and test ask the API server."""
     namespace = system.cluster.core.read_namespace(system.namespace)
     assert namespace.metadata.labels["pod-security.kubernetes.io/enforce"] == "restricted"
     pods = system.cluster.pods(system.namespace, "app.kubernetes.io/name=streaming-ml")
@@ -70,8 +70,10 @@ def test_every_pod_satisfies_restricted_and_has_no_token_that_it_does_not_need(s
     for pod in pods:
         mounts = [mount.mount_path for one in pod.spec.containers for mount in one.volume_mounts or []]
         token = "/var/run/secrets/kubernetes.io/serviceaccount" in mounts
-        assert token == (pod.metadata.labels.get("spark-role") == "driver"), pod.metadata.name
-        if pod.metadata.labels["app.kubernetes.io/component"] in {"app", "dashboards", "producer"}:
+        component = pod.metadata.labels["app.kubernetes.io/component"]
+        needs = component == "test" or pod.metadata.labels.get("spark-role") == "driver"
+        assert token == needs, pod.metadata.name
+        if component in {"app", "dashboards", "producer", "test"}:
             for one in pod.spec.containers:
                 assert one.security_context.read_only_root_filesystem, pod.metadata.name
 
