@@ -4,9 +4,10 @@ ACTION is `write`, `read`, or `join`, which reads as a member of the group TOPIC
 """
 
 import sys
+import time
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 ANSWER_WITHIN_S = 20.0
 
@@ -39,9 +40,17 @@ def read(config: dict[str, object], topic: str, *, join: bool) -> str:
         consumer.subscribe([topic])
     else:
         consumer.assign([TopicPartition(topic, 0, 0)])
-    message: Message | None = consumer.poll(ANSWER_WITHIN_S)
-    consumer.close()
-    return said(message.error()) if message else "no answer"
+    deadline = time.monotonic() + ANSWER_WITHIN_S
+    try:
+        while time.monotonic() < deadline:
+            answer = said(message.error()) if (message := consumer.poll(1)) else ""
+            if answer and (
+                join or answer != "GROUP_AUTHORIZATION_FAILED"
+            ):  # the client asks for its group, unused or not
+                return answer
+        return "no answer"
+    finally:
+        consumer.close()
 
 
 def said(error: KafkaError | None) -> str:

@@ -11,11 +11,9 @@ from tests.cluster.kube import Cluster
 from tests.cluster.system import ROOT, System
 
 CHART = str(ROOT / "charts/streaming-ml")
-ELASTIC = "elasticsearches.elasticsearch.k8s.elastic.co"
-SPARK = "sparkapplications.sparkoperator.k8s.io"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def namespace(system: System) -> Iterator[str]:
     """A namespace of its own, removed with all that is in it; the operators watch others perhaps."""
     name = "refused"
