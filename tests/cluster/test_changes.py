@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+
 from tests.cluster.sent import FEATURES, LABEL, synthetic
 from tests.cluster.system import ROOT, System, version
 
