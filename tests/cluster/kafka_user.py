@@ -38,6 +38,8 @@ def read(config: dict[str, object], topic: str, *, join: bool) -> str:
     consumer = Consumer(config | own | {"enable.partition.eof": True})
     if join:
         consumer.subscribe([topic])
+    elif error := consumer.list_topics(topic, timeout=ANSWER_WITHIN_S).topics[topic].error:
+        return said(error)
     else:
         consumer.assign([TopicPartition(topic, 0, 0)])
     deadline = time.monotonic() + ANSWER_WITHIN_S

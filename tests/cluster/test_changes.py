@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from typing import Any
 
 from tests.cluster.sent import FEATURES, LABEL, synthetic
 from tests.cluster.system import ROOT, System, version
@@ -21,13 +20,12 @@ def send(system: System, seed: int) -> None:
     system.check()
 
 
-def driver(system: System) -> Any:
-    (pod,) = system.cluster.pods(system.namespace, "spark-role=driver")
-    return pod.spec.containers[0]
-
-
-def environment(system: System) -> dict[str, str]:
-    return {one.name: one.value for one in driver(system).env}
+def driver(system: System) -> tuple[str, dict[str, str]]:
+    """The driver's image and environment; empty while there is none."""
+    for pod in system.cluster.pods(system.namespace, "spark-role=driver"):
+        (container,) = pod.spec.containers
+        return container.image, {one.name: one.value for one in container.env}
+    return "", {}
 
 
 def passwords(system: System) -> list[bytes]:
@@ -39,7 +37,9 @@ def wait_for_driver(system: System, **wanted: str | None) -> None:
     """Wait until a driver runs with these settings, and Kafka's objects are as asked."""
 
     def missing() -> str:
-        found = environment(system)
+        image, found = driver(system)
+        if not image:
+            return "there is no driver"
         wrong = {name: found.get(name) for name, value in wanted.items() if found.get(name) != value}
         return f"the driver has {wrong}, not {wanted}" if wrong else ""
 
@@ -56,7 +56,7 @@ def test_upgrade_with_more_partitions_and_a_new_image(system: System) -> None:
     system.partitions += 1
 
     def missing() -> str:
-        image = driver(system).image
+        image, _ = driver(system)
         topics = system.cluster.custom.list_namespaced_custom_object(
             "kafka.strimzi.io", "v1", system.namespace, "kafkatopics"
         )["items"]
@@ -89,7 +89,7 @@ KEPT = {
         "streaming-ml-checkpoint",
     },
 }
-GONE = ("kafkausers", "elasticsearches", "kibanas.kibana.k8s.elastic.co", "sparkapplications", "networkpolicies")
+GONE = ("kafkausers", "elasticsearches", "kibanas.kibana.k8s.elastic.co", "sparkapplications")
 
 
 def names(system: System, kind: str) -> set[str]:

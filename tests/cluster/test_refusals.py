@@ -21,9 +21,9 @@ def namespace(system: System) -> Iterator[str]:
     yield name
     kubectl, where = system.cluster.kubectl, f"--namespace={name}"
     system.cluster.run(system.cluster.helm_path, "uninstall", name, where)
+    kubectl("delete", "kafkatopics,kafkausers,kafkas,kafkanodepools", where, "--all", "--wait=false")
     for topic in kubectl("get", "kafkatopics", where, "--output=name").split():  # this Kafka has never come up
         kubectl("patch", topic, where, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
-    kubectl("delete", "kafkatopics,kafkausers,kafkas,kafkanodepools", where, "--all")
     system.cluster.delete_namespace(name)
 
 
