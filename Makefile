@@ -14,17 +14,46 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --pytho
 demo: $(READY) ## learn from the real flights on embedded Kafka and Elasticsearch, live in this terminal (ARGS="--help")
 	@$(BIN)/python -m embedded.demo $(ARGS)
 
+##@ Kubernetes
+KIND ?= kind
+KUBECTL ?= kubectl
+
+.PHONY: images kind-up kind-down deploy produce dashboard test-cluster
+images: ## build the container images with docker (BASE="another Python image")
+	@bash charts/cluster.sh images
+
+kind-up: ## a cluster on this machine, by kind (CLUSTER=streaming-ml)
+	@bash charts/cluster.sh kind-up
+
+kind-down: ## delete that cluster with all that it holds
+	@bash charts/cluster.sh kind-down
+
+deploy: images ## install all into kubectl's cluster, with the operators it lacks (NAMESPACE=ml ARGS="--set learner=sgd")
+	@bash charts/cluster.sh deploy
+
+produce: ## send the real flights by producer/job.yaml and show the log
+	@bash charts/cluster.sh produce
+
+dashboard: ## open Kibana on this machine and say the login (PORT=5601)
+	@bash charts/cluster.sh dashboard
+
+test-cluster: $(READY) images ## tests on a Kubernetes that kind brings up (ARGS="--kind-bin FILE --kind-kubectl-bin FILE -k name")
+	@$(BIN)/python -m pytest -o testpaths=tests/cluster --kind-bin "$$(command -v $(KIND) || true)" --kind-kubectl-bin "$$(command -v $(KUBECTL) || true)" $(ARGS)
+
 ##@ Develop
 .PHONY: test lint format generate lock clean bench
 test: lint ## all checks and tests that need no Kubernetes (ARGS="-k name" picks some)
-	@some=(); if ! command -v chromium >/dev/null; then some=(-m "not browser"); \
-	  echo "NOT RUN: the live page's tests in a browser, for want of Chromium (apt install chromium)"; fi; \
-	  $(BIN)/python -m pytest "$${some[@]}" $(ARGS)
+	@but=; not_run() { but="$${but:+$$but and }not $$1"; echo "NOT RUN: $$2"; }; \
+	  command -v chromium >/dev/null || not_run browser "the live page's tests in a browser, for want of Chromium (apt install chromium)"; \
+	  command -v helm >/dev/null || [ -n "$${CI:-}" ] || \
+	    not_run helm "the charts' tests, for want of Helm (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"; \
+	  $(BIN)/python -m pytest -m "$$but" $(ARGS)
 
 lint: $(READY) ## style, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy charts/generate.py charts/streaming-ml/files/check.py tests/charts
 	@$(BIN)/lint-imports --no-logo
 
 format: $(READY) ## rewrite the Python files in the project's style
@@ -34,6 +63,7 @@ format: $(READY) ## rewrite the Python files in the project's style
 generate: $(READY) ## write anew the files that are made from code (a test says when one is stale)
 	@$(BIN)/python docs/configuration.py
 	@$(BIN)/python -m dashboards build
+	@$(BIN)/python charts/generate.py
 
 bench: $(VENV)/bench-ready ## measure this against its alternatives: 30 minutes (QUICK=1: 5; ONLY=learner: one question)
 	@for question in $(or $(ONLY),learner pipeline latency growth); do \
@@ -46,7 +76,7 @@ lock: $(READY) ## write the hashed requirements.txt files anew from pyproject.to
 	@$(LOCK:3.10=3.11) --group pyproject.toml:bench -c requirements.txt -o bench/requirements.txt
 
 clean: ## remove what the targets made here (downloads stay in the cache folder)
-	rm -rf $(VENV) .local .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .local .pytest-kind .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help
 help:

@@ -101,8 +101,9 @@ def table(panel: Table) -> tuple[Json, Json]:
                 "size": panel.rows,
                 "orderBy": {"type": "column", "columnId": "count"},
                 "orderDirection": "desc",
-                "otherBucket": False,
-                "missingBucket": False,
+                # A record that is wrong as a whole has no field; Lens counts such only beside others.
+                "otherBucket": name == "field",
+                "missingBucket": name == "field",
                 "parentFormat": {"id": "terms"},
                 "include": [],
                 "exclude": [],

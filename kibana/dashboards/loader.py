@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ def load(settings: Load) -> None:
     with search.client(settings, settings.request_timeout_s) as client:
         _install_templates(settings, client)
     if settings.dry_run:
-        for one in map(json.loads, content.splitlines()):
+        for one in map(json.loads, content.rstrip("\n").split("\n")):
             log.info("would import %s %s: %s", one["type"], one["id"], one["attributes"].get("title", ""))
         log.info("dry run: nothing was changed")
         return
@@ -55,7 +56,7 @@ def _content(settings: Load) -> str:
 
 
 def checked(path: Path) -> str:
-    """Return the file's text, having looked that each line is a saved object."""
+    """Return the file's saved objects, having looked that each line is one, or the summary that Kibana appends."""
     where = f"--dashboards-file / DASHBOARDS_FILE: {path}"
     try:
         text = path.read_text(encoding="utf-8")
@@ -63,14 +64,21 @@ def checked(path: Path) -> str:
         raise ConfigError(f"{where} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where} is no NDJSON: it is no text in UTF-8") from error
-    lines = [line for line in text.splitlines() if line.strip()]
-    for number, line in enumerate(lines, 1):
+    lines = []
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON may hold the other ends of lines
+        if not line.strip():
+            continue
         try:
             found = json.loads(line)
         except ValueError as error:
             raise ConfigError(f"{where} is no NDJSON: line {number} is no JSON ({error})") from error
-        if not (isinstance(found, dict) and {"type", "id", "attributes"} <= found.keys()):
+        if isinstance(found, dict) and "exportedCount" in found:
+            continue
+        if not (
+            isinstance(found, dict) and {"type", "id"} <= found.keys() and isinstance(found.get("attributes"), dict)
+        ):
             raise ConfigError(f"{where} is no file of saved objects: line {number} has no type, id and attributes")
+        lines.append(line)
     if not lines:
         raise ConfigError(f"{where} is empty")
     return "\n".join(lines) + "\n"
@@ -142,10 +150,16 @@ class Kibana:
         self.version = "unknown version"
         headers = {"kbn-xsrf": "dashboards"}
         if settings.kibana_api_key_file:
-            headers["Authorization"] = f"ApiKey {search.secret(settings.kibana_api_key_file, 'kibana_api_key_file')}"
+            key = search.secret(settings.kibana_api_key_file, "kibana_api_key_file")
+            if not key.isascii():
+                raise ConfigError(
+                    f"--kibana-api-key-file / KIBANA_API_KEY_FILE: {settings.kibana_api_key_file} holds no API key: "
+                    "it has other characters than ASCII"
+                )
+            headers["Authorization"] = f"ApiKey {key}"
         elif settings.kibana_user and settings.kibana_password_file:
             password = search.secret(settings.kibana_password_file, "kibana_password_file")
-            headers |= urllib3.make_headers(basic_auth=f"{settings.kibana_user}:{password}")
+            headers["Authorization"] = f"Basic {b64encode(f'{settings.kibana_user}:{password}'.encode()).decode()}"
         self._headers = headers
         self._pool = urllib3.PoolManager(
             ca_certs=str(settings.kibana_ca_file) if settings.kibana_ca_file else None,
@@ -173,12 +187,18 @@ class Kibana:
         return found
 
     def _status(self) -> None:
-        # the space's own address: a space that does not exist answers 404
         status, answer = self._request("GET", "/api/status")
-        version = answer.get("version", {}).get("number")
-        self.version = f"version {version}" if version else self.version
+        version = answer.get("version")
+        number = version.get("number") if isinstance(version, dict) else None
+        self.version = f"version {number}" if number else self.version
         if status != 200 or "status" not in answer:
-            raise self._not_found(status)
+            raise ConfigError(f"{self.where} is no Kibana (HTTP {status}): check host, port and base path")
+        if space := self._settings.kibana_space:  # under the address of one that does not exist Kibana imports, too
+            status, _ = self._request("GET", f"/api/spaces/space/{space}")
+            if status != 200:
+                raise ConfigError(
+                    f"{self.where}: there is no such space (--kibana-space / KIBANA_SPACE; HTTP {status})"
+                )
 
     def _import(self, content: str) -> dict[str, Any]:
         file = ("dashboards.ndjson", content.encode(), "application/ndjson")
@@ -196,6 +216,8 @@ class Kibana:
         try:
             response = self._pool.request(method, self.base + path, headers=self._headers, redirect=False, **options)
         except SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+                raise ServerUnavailable(f"{self.where} does not answer in TLS ({_cause(error)})") from error
             ca = self._settings.kibana_ca_file or "the system’s CA store"
             raise ConfigError(
                 f"{self.where} shows a certificate that {ca} does not vouch for: name the file with its CA "
@@ -221,11 +243,6 @@ class Kibana:
                 f"Saved Objects Management (all) in the space: {_message(answer)}"
             )
         return response.status, answer
-
-    def _not_found(self, status: int) -> ConfigError:
-        if status == 404 and self._settings.kibana_space:
-            return ConfigError(f"{self.where}: there is no such space (--kibana-space / KIBANA_SPACE), or no Kibana")
-        return ConfigError(f"{self.where} is no Kibana (HTTP {status}): check host, port and base path")
 
 
 def _fault(one: Mapping[str, Any]) -> str:

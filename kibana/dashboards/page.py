@@ -99,9 +99,9 @@ class Page:
         return {
             "refresh_s": REFRESH_S,
             "choices": {
-                "topic": {"all": "train and test", "train": "train", "test": "test"},
-                "range": {value: text for value, (text, _) in RANGES.items()},
-                "feature": {feature: feature for feature in self.names.features},
+                "topic": [("all", "train and test"), ("train", "train"), ("test", "test")],
+                "range": [(value, text) for value, (text, _) in RANGES.items()],
+                "feature": [(feature, feature) for feature in self.names.features],
             },
             "sections": [
                 {
@@ -147,7 +147,7 @@ class Page:
             [
                 ("metrics", queries.extent(self.names, since)),
                 ("metrics", queries.newest([TIME])),
-                ("models", queries.newest(["lag"])),
+                ("models", queries.newest(["lag", "seconds"])),
             ]
         )
         known = queries.read_extent(extent)
@@ -162,8 +162,10 @@ class Page:
         )
         samples = dict(zip(topics, answers, strict=False))
         found = {panel.id: answer for panel, answer in zip(asked, answers[len(topics) :], strict=True)}
+        whole = all(one["_shards"]["successful"] == one["_shards"]["total"] for one in [extent, *answers])
         return {
             **_state(batch, model),
+            "whole": whole,
             "panels": {
                 panel.id: queries.read_sample(panel, samples[panel.topic or ""], choice.feature)
                 if isinstance(panel, Sample)
@@ -204,18 +206,21 @@ def _read(panel: Metric | Line | Table, answer: Mapping[str, Any]) -> object:
 
 
 def _state(batch: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return whether there are data, and whether the stream goes on: by the newest micro-batch's time."""
+    """Return whether there are data, and whether the stream goes on: by the newest micro-batch's time.
+
+    That is the time at which it began; its documents come at its end.
+    """
     now = datetime.now(timezone.utc)
     if not batch["hits"]["hits"]:
         return {"state": "empty", "time": now.isoformat()}
     last = batch["hits"]["hits"][0]["_source"][TIME]
-    lag = next((hit["_source"].get("lag") for hit in model["hits"]["hits"]), None)
+    newest: Mapping[str, Any] = next((hit["_source"] for hit in model["hits"]["hits"]), {})
     age_s = (now - datetime.fromisoformat(last.replace("Z", "+00:00"))).total_seconds()
     return {
-        "state": "stopped" if age_s > STOPPED_AFTER_S else "live",
+        "state": "stopped" if age_s > STOPPED_AFTER_S + 2 * newest.get("seconds", 0) else "live",
         "time": now.isoformat(),
         "last": last,
-        "lag": lag,
+        "lag": newest.get("lag"),
     }
 
 
@@ -284,7 +289,8 @@ def _failed(error: DashboardsError) -> Response:
 def serve(settings: Serve) -> None:
     """Serve the page until SIGTERM or Ctrl-C."""
     try:
-        listening = socket.create_server((settings.page_host, settings.page_port))
+        family = socket.AF_INET6 if ":" in settings.page_host else socket.AF_INET
+        listening = socket.create_server((settings.page_host, settings.page_port), family=family)
     except OSError as error:
         raise ConfigError(
             f"cannot listen on {settings.page_host}:{settings.page_port} ({error.strerror}): "

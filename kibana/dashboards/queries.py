@@ -140,7 +140,8 @@ def table(panel: Table, since: str | None) -> Query:
     """Return the search that `read_table` reads."""
     aggs: Query = {}
     for name, _ in reversed(panel.columns):
-        aggs = {"group": {"terms": {"field": name, "size": panel.rows}} | ({"aggs": aggs} if aggs else {})}
+        terms = {"field": name, "size": panel.rows, "missing": "–"}  # a record that is wrong as a whole has no field
+        aggs = {"group": {"terms": terms} | ({"aggs": aggs} if aggs else {})}
     return {"size": 0, "query": within(since), "aggs": aggs}
 
 
@@ -162,16 +163,15 @@ def read_table(panel: Table, answer: Mapping[str, Any]) -> list[list[str | int]]
 def sample(topic: str, known: Extent, feature: str) -> Query:
     """Return the search for at most SAMPLE points, spread evenly over the topic's offsets.
 
-    Their offsets are the multiples of a power of two: as the stream goes on the same points stay in the sample and new
-    ones come in, until the step doubles, so the drawing does not jump. And they are looked up in the index of offsets
+    One offset stands for each block of a power of two: as the stream goes on the same points stay in the sample and new
+    ones come in, until the blocks double, so the drawing does not jump. And they are looked up in the index of offsets
     (an `ids` query would look into every segment for every id), and read from columns: the cost hardly depends on the
     number of points.
     """
     ranges = known.of(topic)
-    step = sample_step(ranges)
-    offsets = sorted(
-        {offset for first, last in ranges.values() for offset in range(-(-first // step) * step, last + 1, step)}
-    )
+    level = sample_level(ranges)
+    blocks = {block for first, last in ranges.values() for block in range(first >> level, (last >> level) + 1)}
+    offsets = sorted(representative(block, level) for block in blocks)
     partitions = [
         {"bool": {"filter": [{"term": {"partition": number}}, {"range": {"offset": {"gte": first, "lte": last}}}]}}
         for number, (first, last) in ranges.items()
@@ -187,12 +187,28 @@ def sample(topic: str, known: Extent, feature: str) -> Query:
     }
 
 
-def sample_step(ranges: Mapping[int, tuple[int, int]]) -> int:
-    """Return the smallest power of two of which at most SAMPLE multiples lie within the ranges, taken together."""
-    step = 1
-    while sum(last // step - (first - 1) // step for first, last in ranges.values()) > SAMPLE:
-        step *= 2
-    return step
+def sample_level(ranges: Mapping[int, tuple[int, int]]) -> int:
+    """Return the lowest power of two by which offsets are cut into at most SAMPLE blocks, all ranges taken together.
+
+    With more ranges than that it is the one where each is a single block.
+    """
+    highest = max((last for _, last in ranges.values()), default=0)
+    level = 0
+    while highest >> level and sum((last >> level) - (first >> level) + 1 for first, last in ranges.values()) > SAMPLE:
+        level += 1
+    return level
+
+
+def representative(block: int, level: int) -> int:
+    """Return the offset that stands for the offsets from `block` * 2^level on: that of one of the block's two halves.
+
+    Which half is a matter of chance, but always the same: else it might always be one of those offsets that hold a mark
+    of a transaction.
+    """
+    for below in range(level, 0, -1):
+        mixed = (2 * block + 1) * 0x9E3779B97F4A7C15 + below * 0xD1B54A32D192ED03 & 0xFFFFFFFFFFFFFFFF
+        block = 2 * block + (mixed >> 60 & 1)
+    return block
 
 
 def read_sample(panel: Sample, answer: Mapping[str, Any], feature: str) -> list[Row]:
@@ -201,6 +217,7 @@ def read_sample(panel: Sample, answer: Mapping[str, Any], feature: str) -> list[
     found = [
         {short: hit["fields"].get(name, [None])[0] for name, short in names.items()} for hit in answer["hits"]["hits"]
     ]
+    found = [row for row in found if row["x"] is not None]  # the stream's features may be others than the page's
     if panel.drawing == "feature":
         return sorted(found, key=lambda row: float(row["x"]))
     labelled = [row for row in found if row["y"] is not None]

@@ -216,6 +216,7 @@ def vega(names: Names, panel: Sample) -> Json:
         if others:
             choice = {"input": "select", "options": list(names.features), "name": "feature "}
             spec["params"] = [{"name": "feature", "value": first, "bind": choice}]
+            spec["config"] = {"kibana": {"restoreSignalValuesOnRefresh": True}}  # else each refresh undoes the choice
         chosen = "feature" if others else json.dumps(first)
         fields.append({"calculate": f"datum._source.x[{chosen}]", "as": "x"})
         drawing = charts.cloud(names, "feature" if others else first)

@@ -52,13 +52,14 @@ def client(settings: WithElasticsearch, timeout_s: float) -> Iterator[Elasticsea
 def explained(error: ApiError | TransportError, settings: WithElasticsearch) -> DashboardsError:
     """Return the error to raise for one of the client's: ServerUnavailable where it may pass."""
     where = f"Elasticsearch at {settings.elasticsearch_url} (--elasticsearch-url / ELASTICSEARCH_URL)"
-    if isinstance(error, TlsError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return ConfigError(
             f"{where} shows a certificate that {settings.elasticsearch_ca_file or 'the system’s CA store'} does not "
             "vouch for: name the file with its CA (--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE)"
         )
     if isinstance(error, TransportError):
         how = "does not answer in time" if isinstance(error, ConnectionTimeout) else "cannot be reached"
+        how = "does not answer in TLS" if isinstance(error, TlsError) else how
         return ServerUnavailable(f"{where} {how}")
     if error.status_code == 401:
         return ConfigError(

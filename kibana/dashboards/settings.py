@@ -13,6 +13,7 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -56,12 +57,12 @@ class WithNames(BaseSettings):
 
     @field_validator("features", "label")
     @classmethod
-    def _names(cls, value: str) -> str:
-        found = [name.strip() for name in value.split(",")]
+    def _names(cls, value: str, info: ValidationInfo) -> str:
+        found = [name.strip() for name in value.split(",")] if info.field_name == "features" else [value]
         for name in found:
-            if not name or re.search(r'[*"\\<>{}\x00-\x1f]|^\.|\.$|\.\.', name):
+            if not name or re.search(r'[,:*"\\<>{}\x00-\x1f]|^\.|\.$|\.\.', name):
                 raise ValueError(
-                    f'{name!r} is no usable field name (empty, or with one of * " \\ < > {{ }} or a stray dot)'
+                    f'{name!r} is no usable field name (empty, or with one of , : * " \\ < > {{ }} or a stray dot)'
                 )
         if len({*found}) < len(found):
             raise ValueError("a name stands there twice")
@@ -70,7 +71,7 @@ class WithNames(BaseSettings):
     @field_validator("kafka_train_topic", "kafka_test_topic")
     @classmethod
     def _topic(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value):
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
             raise ValueError(f"{value!r} is no topic name: letters, digits, '.', '_' and '-' only")
         return value
 
@@ -84,7 +85,9 @@ class WithNames(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _topics_differ(self) -> WithNames:
+    def _differ(self) -> WithNames:
+        if self.label in self.names.features:
+            raise ValueError(f"--label {self.label} is among the --features too: a label cannot predict itself")
         if self.kafka_train_topic == self.kafka_test_topic:
             raise ValueError("--kafka-train-topic and --kafka-test-topic are the same: give two topics")
         return self

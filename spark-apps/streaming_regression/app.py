@@ -15,7 +15,7 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 
 import numpy as np
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.core.context import SparkContext
 from pyspark.errors import PySparkException, PySparkRuntimeError, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
@@ -142,7 +142,7 @@ def _finish(query: StreamingQuery, regression: Regression) -> None:
         regression.busy.release()
     else:
         log.warning("the micro-batch is not finished after %.0f s; it will be replayed", FINISH_WITHIN_S)
-    with suppress(PySparkException):
+    with suppress(PySparkException, Py4JJavaError):  # not within stopTimeout, as while Kafka is away: it ends with Java
         query.stop()
 
 

@@ -43,8 +43,8 @@ def in_use(checkpoint: str) -> str:
 class StateStore:
     """Model states, one JSON file per micro-batch: `<checkpoint>/model/<batch>.json`.
 
-    Any file system that Hadoop knows will do (a PVC, HDFS, S3). On a local one the state survives a power failure:
-    the file is synced before it gets its name.
+    Any file system that Hadoop knows will do (a PVC, HDFS, S3). On a local one the file is synced before it gets its
+    name, so that a power failure cannot leave half a state.
     """
 
     def __init__(self, jvm: JVMView, hadoop_conf: JavaObject, checkpoint: str, identity: Identity, keep: int) -> None:

@@ -42,7 +42,7 @@ class Kibana:
         return 200, {"version": {"number": self.version}, "status": {"overall": {"level": "available"}}}
 
     def imported(self, space: str, content: str) -> Answer:
-        found = [json.loads(line) for line in content.splitlines()]
+        found = [json.loads(line) for line in content.rstrip("\n").split("\n")]
         for one in found:
             version = tuple(map(int, one["typeMigrationVersion"].split(".")))
             if version > self.newest:
@@ -95,7 +95,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def answer(self, body: bytes) -> Answer | None:  # noqa: PLR0911 - one for each way to fail
+    def answer(self, body: bytes) -> Answer | None:  # noqa: PLR0911, PLR0912 - one for each way to fail
         kibana = self.kibana
         kibana.requests.append(f"{self.command} {self.path}")
         match = re.fullmatch(r"(?:/s/([^/]+))?(/api/.*)", self.path)
@@ -104,10 +104,14 @@ class Handler(BaseHTTPRequestHandler):
             user = f"Basic {b64encode(kibana.login.encode()).decode()}"
             if self.headers["Authorization"] not in {user, f"ApiKey {kibana.login}"}:
                 return 401, {"statusCode": 401, "error": "Unauthorized", "message": "Unauthorized"}
-        if not match or space not in kibana.spaces:
+        if not match:
             return 404, {"statusCode": 404, "error": "Not Found", "message": "Not Found"}
         if match[2] == "/api/status":
             return kibana.status()
+        if asked := re.fullmatch(r"/api/spaces/space/(.+)", match[2]):
+            if asked[1] in kibana.spaces:
+                return 200, {"id": asked[1], "name": asked[1]}
+            return 404, {"statusCode": 404, "error": "Not Found", "message": "Not Found"}
         if match[2] != "/api/saved_objects/_import?overwrite=true":
             return 404, {"statusCode": 404, "error": "Not Found", "message": "Not Found"}
         if not self.headers["kbn-xsrf"]:

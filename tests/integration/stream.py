@@ -204,7 +204,7 @@ class App:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {timeout_s:g} s:\n{self.log[-4000:]}") from None
 
-    def wait_for(self, text: str, timeout_s: float = 90) -> None:
+    def wait_for(self, text: str, timeout_s: float = 180) -> None:
         """Wait until it has logged `text`."""
 
         def missing() -> str:

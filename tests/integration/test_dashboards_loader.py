@@ -152,8 +152,9 @@ def test_other_answers_are_shown(load, answer):
         (b"{}\n", "line 1 has no type"),
         (b'{"type":"lens","id":"a","attributes":{}}\n<html>', "line 2 is no JSON"),
         (b"\xff\xfe", "no text in UTF-8"),
+        (b'{"type":"lens","id":"a","attributes":[]}\n', "line 1 has no type"),
     ],
-    ids=["empty", "other", "html", "binary"],
+    ids=["empty", "other", "html", "binary", "attributes"],
 )
 def test_file_that_is_no_ndjson_is_refused_before_kibana_is_asked(load, tmp_path, content, text):
     file = tmp_path / "file.ndjson"
@@ -161,6 +162,26 @@ def test_file_that_is_no_ndjson_is_refused_before_kibana_is_asked(load, tmp_path
     with kibana_double() as kibana:
         said(load(kibana, "--dashboards-file", str(file)), 2, str(file), text)
         assert kibana.requests == []
+
+
+def test_file_that_kibana_exported_is_imported(load, tmp_path):
+    """Kibana appends a summary, and writes the line separator U+2028 as it is."""
+    file = tmp_path / "export.ndjson"
+    one = {**saved_objects(Names())[0], "references": []}
+    one["attributes"]["name"] = "a\u2028b"
+    file.write_text(json.dumps(one, ensure_ascii=False) + "\n\n" + json.dumps({"exportedCount": 1}) + "\n")
+    with kibana_double() as kibana:
+        said(load(kibana, "--dashboards-file", str(file), "--dry-run"), 0, "would import index-pattern spark-points")
+        said(load(kibana, "--dashboards-file", str(file)), 0, "imported 1 objects")
+
+
+@pytest.mark.parametrize("secret", ["päß", "pa€s"])
+def test_password_of_any_characters_logs_in(load, tmp_path, secret):
+    file = tmp_path / "secret"
+    file.write_text(secret, encoding="utf-8")
+    with kibana_double(login=f"me:{secret}") as kibana:
+        said(load(kibana, "--kibana-user", "me", "--kibana-password-file", str(file)), 0)
+        said(load(kibana, "--kibana-api-key-file", str(file)), 2, "holds no API key")
 
 
 @pytest.mark.parametrize("fails", [["drop"], ["hang"], [(503, "busy"), (429, "busy"), "drop"]])
@@ -188,6 +209,9 @@ def test_kibanas_certificate_is_checked_against_its_own_ca(load, tmp_path: Path)
     ours.issue_cert("localhost").configure_cert(context)
     for ca, name in ((ours, "ours.pem"), (other, "other.pem")):
         ca.cert_pem.write_to_path(str(tmp_path / name))
+    with kibana_double() as kibana:  # http, no https
+        kibana.url = kibana.url.replace("http:", "https:")
+        said(load(kibana, "--server-timeout-s", "1"), 3, "does not answer in TLS", "waited 1 s")
     with kibana_double(context) as kibana:
         said(load(kibana, "--kibana-ca-file", str(tmp_path / "ours.pem")), 0)
         said(load(kibana, "--kibana-ca-file", str(tmp_path / "other.pem")), 2, "does not vouch for", "--kibana-ca-file")

@@ -76,6 +76,21 @@ def test_ctrl_c_ends_everything_and_the_addresses_are_true(tmp_path: Path) -> No
         demo.wait()
 
 
+def test_it_goes_on_without_the_live_page_and_says_so(tmp_path: Path) -> None:
+    """The page's web server cannot be imported, as in a damaged environment."""
+    (tmp_path / "uvicorn.py").write_text("raise ImportError('no web server')")
+    done = subprocess.run(
+        [*DEMO, "--rows", "300", "--rate", "0", "--exit"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the demo goes on without it: ImportError: no web server" in done.stdout
+
+
 @pytest.mark.parametrize(
     "arguments", [["--rows", "0"], ["--rate", "-1"], ["--summary", "x"], ["--exit", "--summary", "/no/x"]]
 )

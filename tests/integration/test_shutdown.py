@@ -195,7 +195,7 @@ def test_told_to_stop_while_a_server_is_away(own_stream: Stream) -> None:
         check_clean(app)
     own_stream.search.start()
     with own_stream.app(*LOAD) as app:
-        wait_until(lambda: "" if own_stream.count("points") == 21_000 else app.log, 90)
+        wait_until(lambda: "" if own_stream.count("points") == 21_000 else f"not all points:\n{app.log}", 90)
         own_stream.broker.stop()
         with nothing_left(app):
             terminate(app)

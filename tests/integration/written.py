@@ -48,7 +48,7 @@ class Written:
     search: Elasticsearch
     batches: list[Batch] = field(default_factory=list)
     models: list[dict[str, Any]] = field(default_factory=list)
-    invalid: list[tuple[str, str, str]] = field(default_factory=list)  # reason, field, topic
+    invalid: list[tuple[str, str | None, str]] = field(default_factory=list)  # reason, field, topic
 
     def __post_init__(self) -> None:
         with self._client() as client:
@@ -67,7 +67,7 @@ class Written:
         time: datetime | None = None,
         *,
         noise: float = 1.0,
-        faults: Sequence[tuple[str, str]] = (),
+        faults: Sequence[tuple[str, str | None]] = (),
         unlabelled: bool = False,
         lag: int = 0,
     ) -> None:
@@ -96,7 +96,12 @@ class Written:
             bulk(client, self._documents(number, time, made, model, faults), refresh=True)
 
     def _documents(
-        self, number: int, time: datetime, made: list[Batch], model: dict[str, Any], faults: Sequence[tuple[str, str]]
+        self,
+        number: int,
+        time: datetime,
+        made: list[Batch],
+        model: dict[str, Any],
+        faults: Sequence[tuple[str, str | None]],
     ) -> Iterator[dict[str, Any]]:
         def index(kind: str) -> str:
             return f"{self.names.prefix}-{kind}-{time:%Y.%m.%d}"

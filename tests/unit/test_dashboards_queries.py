@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dashboards import formula
 from dashboards.errors import ConfigError
 from dashboards.panels import BUCKETS, SAMPLE, TIME, Line, Names, sections
-from dashboards.queries import BINS, STEPS_S, Extent, histogram, interval, sample, sample_step
+from dashboards.queries import BINS, STEPS_S, Extent, histogram, interval, representative, sample, sample_level
 from dashboards.settings import Load, Serve, load
 
 LINES = [panel for section in sections(Names()) for panel in section.panels if isinstance(panel, Line)]
@@ -36,11 +36,30 @@ def test_every_value_is_in_one_bin(values):
 
 @given(RANGES)
 def test_sample_is_never_larger_and_never_much_smaller_than_allowed(ranges):
-    step = sample_step(ranges)
-    sizes = [sum(last // s - (first - 1) // s for first, last in ranges.values()) for s in (step, max(step // 2, 1))]
-    assert sizes[0] <= SAMPLE
-    assert step == 1 or sizes[1] > SAMPLE
+    level = sample_level(ranges)
+    blocks = [
+        sum((last >> n) - (first >> n) + 1 for first, last in ranges.values()) for n in (level, level - (level > 0))
+    ]
+    assert blocks[0] <= SAMPLE
+    assert level == 0 or blocks[1] > SAMPLE
     assert sample("train", Extent({"train": ranges}), "a")["size"] == SAMPLE
+
+
+@given(st.integers(0, 10**9), st.integers(0, 40))
+def test_offset_that_stands_for_a_block_stands_for_one_of_its_halves_too(block, level):
+    offset = representative(block, level)
+    assert offset >> level == block
+    assert level == 0 or offset in {representative(half, level - 1) for half in (2 * block, 2 * block + 1)}
+
+
+def test_sample_is_not_empty_where_every_second_offset_holds_a_mark_of_a_transaction():
+    chosen = [representative(block, 3) for block in range(1000)]
+    assert 400 < sum(offset % 2 for offset in chosen) < 600
+
+
+def test_sample_of_more_partitions_than_points_is_bounded():
+    ranges = dict.fromkeys(range(SAMPLE + 100), (0, 10))
+    assert len(sample("train", Extent({"train": ranges}), "a")["query"]["bool"]["filter"][0]["terms"]["offset"]) == 1
 
 
 @given(RANGES.filter(bool), st.floats(0, 4e12), st.floats(0, 1e11))
@@ -78,6 +97,10 @@ def test_formula_that_lens_or_we_cannot_compute_is_refused(text):
         (Load, ["--kibana-space", "My Space"], "no space id"),
         (Load, ["--elasticsearch-password-file", "/no/secret"], "there is no such file"),
         (Load, ["--features", "a,a"], "stands there twice"),
+        (Load, ["--label", "a,b"], "--label / LABEL"),
+        (Load, ["--features", "a:double"], "--features / FEATURES"),
+        (Load, ["--features", "a,b", "--label", "a"], "a label cannot predict itself"),
+        (Load, ["--kafka-train-topic", ".."], "--kafka-train-topic / KAFKA_TRAIN_TOPIC"),
         (Load, ["--index-prefix", "a*"], "--index-prefix / INDEX_PREFIX"),
         (Serve, ["--page-port", "70000"], "--page-port / PAGE_PORT"),
         (Serve, ["--kafka-test-topic", "train"], "give two topics"),

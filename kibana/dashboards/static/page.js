@@ -22,13 +22,13 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-function number(value, decimals) {
+function number(value, decimals, digits = 5) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
   const options =
     decimals === 0 || Number.isInteger(value) || size >= 10_000 ? { maximumFractionDigits: 0 }
     : size !== 0 && size < 1e-4 ? { notation: "scientific", maximumSignificantDigits: 4 }
-    : { maximumSignificantDigits: 5 };
+    : { maximumSignificantDigits: digits };
   return new Intl.NumberFormat("en", options).format(value);
 }
 
@@ -116,7 +116,7 @@ function metric(panel) {
   const about = element("details", {}, element("summary", {}, "What it means"), element("p", {}, panel.description));
   return {
     content: [element("p", { class: "number" }, value, element("span", {}, panel.unit)), about],
-    show(found) { value.textContent = number(found, panel.decimals); },
+    show(found) { value.textContent = number(found, panel.decimals, Math.abs(found) < 0.1 ? 4 : 5); }, // what a tile holds
   };
 }
 
@@ -214,8 +214,8 @@ function choices() {
   const titles = { topic: "Records", range: "Time", feature: "Feature" };
   const made = Object.entries(layout.choices).map(([name, options]) => {
     const select = element("select", { id: `choose-${name}`, name });
-    for (const [value, text] of Object.entries(options)) select.append(element("option", { value }, text));
-    select.value = chosen.get(name) ?? (name === "feature" ? Object.keys(options)[0] : "all");
+    for (const [value, text] of options) select.append(element("option", { value }, text));
+    select.value = chosen.get(name) ?? (name === "feature" ? options[0][0] : "all");
     select.addEventListener("change", () => {
       const next = new URLSearchParams(location.search);
       next.set(name, select.value);
@@ -239,6 +239,7 @@ function tell(data) {
   const waiting = data.lag > 0 ? `, ${number(data.lag)} records wait in Kafka` : "";
   if (data.state === "empty") say("empty", "No data yet: waiting for the stream's first micro-batch");
   else if (data.state === "stopped") say("stopped", `No new data since ${since(data.last)}${waiting}`);
+  else if (!data.whole) say("stopped", "Elasticsearch cannot reach a part of the data: the numbers leave it out");
   else say("live", "Live");
   $("updated").textContent = `· updated ${clock.format(new Date(data.time))}`;
 }

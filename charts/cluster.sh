@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# The Makefile's targets for Kubernetes: cluster.sh images|kind-up|kind-down|deploy|produce|dashboard
+# It works with the cluster that kubectl's current context names; a kind cluster gets the images, too.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${DOCKER:=docker}" "${KIND:=kind}" "${KUBECTL:=kubectl}" "${HELM:=helm}" "${CLUSTER:=streaming-ml}" "${NAMESPACE:=ml}"
+release=streaming-ml # as in producer/job.yaml
+version=$(sed -nE 's/^version = "([^"]+)".*/\1/p' pyproject.toml)
+images=(spark-apps=streaming-ml-spark producer=streaming-ml-producer kibana=streaming-ml-dashboards)
+resources=kafkas.kafka.strimzi.io,elasticsearches.elasticsearch.k8s.elastic.co,kibanas.kibana.k8s.elastic.co
+resources+=,sparkapplications.sparkoperator.k8s.io
+patience_s=1200
+
+say() { echo "── $*" >&2; }
+fail() { echo "ERROR: $*" >&2; exit 2; }
+need() { command -v "${!1}" >/dev/null || fail "${!1} is missing: $2, or set $1=/path/to/it"; }
+kube() { "$KUBECTL" --namespace "$NAMESPACE" "$@"; }
+reachable() {
+  need KUBECTL "install kubectl"
+  "$KUBECTL" version >/dev/null 2>&1 || fail "no cluster answers kubectl: run 'make kind-up', or choose one (kubectl config use-context NAME)"
+}
+clusters() { "$KIND" get clusters 2>/dev/null || true; }
+
+images() {
+  need DOCKER "install Docker"
+  "$DOCKER" version >/dev/null 2>&1 || fail "docker's daemon does not answer: start it"
+  local image arguments=(--build-arg "VERSION=$version" --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)")
+  [ -z "${BASE:-}" ] || arguments+=(--build-arg "BASE=$BASE")
+  for image in "${images[@]}"; do
+    say "building ${image#*=}:$version (the first time some minutes)"
+    "$DOCKER" build "${arguments[@]}" --file "${image%=*}/Dockerfile" --tag "${image#*=}:$version" .
+  done
+  "$DOCKER" images --filter "reference=streaming-ml-*:$version"
+}
+
+kind_up() {
+  need KIND "install kind"
+  if clusters | grep -qx "$CLUSTER"; then
+    say "the cluster $CLUSTER is up"
+    "$KIND" export kubeconfig --name "$CLUSTER"
+  else
+    say "creating the cluster $CLUSTER with kind (about a minute; the first time longer)"
+    "$KIND" create cluster --name "$CLUSTER" --wait 180s
+  fi
+}
+
+kind_down() {
+  need KIND "install kind"
+  say "deleting the cluster $CLUSTER with all that it holds"
+  "$KIND" delete cluster --name "$CLUSTER"
+}
+
+load() { # the images into the cluster, if kind made it
+  local context names=("${images[@]#*=}")
+  context=$("$KUBECTL" config current-context)
+  if command -v "$KIND" >/dev/null && clusters | grep -qx "${context#kind-}"; then
+    say "loading the images into the cluster ${context#kind-}"
+    "$KIND" load docker-image --name "${context#kind-}" "${names[@]/%/:$version}"
+  else
+    say "no cluster of kind's: it must be able to pull the images; their names are values (ARGS=\"--set …\")"
+  fi
+}
+
+operators() {
+  local pair missing=() flags=()
+  for pair in kafkas.kafka.strimzi.io=strimzi-kafka-operator elasticsearches.elasticsearch.k8s.elastic.co=eck-operator \
+    sparkapplications.sparkoperator.k8s.io=spark-operator; do
+    if "$KUBECTL" get crd "${pair%=*}" >/dev/null 2>&1; then flags+=(--set "${pair#*=}.enabled=false"); else missing+=("${pair#*=}"); fi
+  done
+  if [ ${#missing[@]} = 0 ]; then
+    say "the cluster has the operators of Kafka, Elasticsearch and Spark"
+    return
+  fi
+  say "installing ${missing[*]} into the namespace operators (a minute or two)"
+  "$HELM" dependency update charts/operators
+  "$HELM" upgrade --install operators charts/operators --namespace operators --create-namespace "${flags[@]}" --wait --timeout 10m
+}
+
+parts() { # what the release's parts say of themselves: Kafka=True Elasticsearch=green Kibana=green SparkApplication=RUNNING
+  kube get "$resources" --selector "app.kubernetes.io/instance=$release" --output "jsonpath={range .items[*]}{.kind}=\
+{.status.health}{.status.applicationState.state}{.status.conditions[?(@.type=='Ready')].status} {end}" 2>/dev/null | sed 's/ $//' || true
+}
+
+deploy() {
+  need HELM "install Helm"
+  reachable
+  load
+  "$KUBECTL" get namespace "$NAMESPACE" >/dev/null 2>&1 || "$KUBECTL" create namespace "$NAMESPACE"
+  "$KUBECTL" label --overwrite namespace "$NAMESPACE" pod-security.kubernetes.io/enforce=restricted >/dev/null
+  operators
+  say "installing the release $release into the namespace $NAMESPACE (3 to 5 minutes)"
+  # shellcheck disable=SC2086 - ARGS are words
+  "$HELM" upgrade --install "$release" charts/streaming-ml --namespace "$NAMESPACE" --timeout 20m ${ARGS:-} &
+  local helm=$! running=yes now last=""
+  trap "kill $helm 2>/dev/null || true" EXIT
+  while true; do
+    if [ $running ] && ! kill -0 $helm 2>/dev/null; then
+      wait $helm || exit
+      running=
+    fi
+    now=$(parts)
+    [ "$now" = "$last" ] || say "$SECONDS s: $now"
+    last=$now
+    [ $running ] || [ -z "$now" ] || grep -qvE '=(True|green|yellow|RUNNING)$' <<<"${now// /$'\n'}" || break
+    [ $SECONDS -lt $patience_s ] || fail "not ready after $SECONDS s: see kubectl get events -n $NAMESPACE"
+    sleep 2
+  done
+  say "ready after $SECONDS s; next: make produce, make dashboard"
+}
+
+produce() {
+  reachable
+  kube apply -f producer/job.yaml
+  say "waiting for the producer's pod, then showing its log"
+  local state pod shown=""
+  while true; do
+    pod=$(kube get pods --selector job-name=producer --sort-by=.metadata.creationTimestamp --output name | tail -n 1)
+    if [ "$pod" != "$shown" ] && kube logs --follow "$pod" 2>/dev/null; then shown=$pod; fi
+    state=$(kube get job producer --output 'jsonpath={.status.conditions[?(@.status=="True")].type}')
+    case "$state" in
+      *Failed*) fail "the producer failed; its last words are above" ;;
+      *Complete*) say "all is sent; see it arrive: make dashboard"; return ;;
+    esac
+    [ $SECONDS -lt $patience_s ] || fail "not done after $SECONDS s: kubectl describe job/producer -n $NAMESPACE"
+    sleep 2
+  done
+}
+
+dashboard() {
+  reachable
+  local port=${PORT:-5601} login
+  login=$(kube get secret "$release-viewer" --output 'go-template={{.data.username | base64decode}} / {{.data.password | base64decode}}') ||
+    fail "there is no release $release in the namespace $NAMESPACE: run 'make deploy'"
+  say "Kibana: https://localhost:$port/app/dashboards#/view/spark-streaming-ml   user / password: $login"
+  say "its certificate is the cluster's own, so the browser warns; Ctrl-C ends the connection"
+  exec "$KUBECTL" --namespace "$NAMESPACE" port-forward "service/$release-kb-http" "$port:5601"
+}
+
+case "${1:-}" in
+  images | kind-up | kind-down | deploy | produce | dashboard) "${1//-/_}" ;;
+  *) sed -n '2s/^# //p' "$0" >&2; exit 2 ;;
+esac

@@ -1,0 +1,116 @@
+"""Writes from each chart's values.yaml its values.schema.json and the table in its README.md: `make generate`.
+
+Comments in values.yaml say what is not in the values themselves: `# --` what a value means, and `# @schema` what else
+holds for it, in the words of JSON Schema. A map with a `# --` of its own is a value, whatever is in it; other maps are
+groups of values, which are closed: a typo is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CHARTS = Path(__file__).parent
+NAMES = ("streaming-ml", "operators")
+BEGIN, END = "<!-- values: made by `make generate` -->\n", "<!-- end of values -->\n"
+TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value, or, with `children`, a group of them."""
+
+    name: str
+    default: object
+    meaning: str
+    schema: Schema
+    children: tuple[Value, ...] = ()
+
+
+def values(chart: str) -> tuple[Value, ...]:
+    """Return a chart's values, from values.yaml."""
+    text = (CHARTS / chart / "values.yaml").read_text(encoding="utf-8")
+    return _group(yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text), text.splitlines())
+
+
+def schema(chart: str) -> str:
+    """Return values.schema.json."""
+    dependencies = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text(encoding="utf-8")).get("dependencies", [])
+    root = _closed(values(chart))
+    for dependency in dependencies:  # its other values are its own affair
+        root["properties"][dependency["name"]] = _open(root["properties"][dependency["name"]])
+    if dependencies:  # Helm hands it to all of them
+        root["properties"]["global"] = {"type": "object", "description": "Values for all dependencies"}
+    text = json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **root}, indent=2, ensure_ascii=False)
+    return text + "\n"
+
+
+def readme(chart: str) -> str:
+    """Return README.md with its table."""
+    text = (CHARTS / chart / "README.md").read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    rows = [f"| `{name}` | `{_shown(one.default)}` | {one.meaning} |" for name, one in _leaves(values(chart))]
+    table = "\n".join(["| value | default | meaning |", "|---|---|---|", *rows])
+    return f"{before}{BEGIN}{table}\n{END}{after}"
+
+
+def _group(node: Any, content: dict[str, Any], lines: list[str]) -> tuple[Value, ...]:  # noqa: ANN401 - yaml's
+    found = []
+    for key, inner in node.value:
+        meaning, extra = _comments(lines, key.start_mark.line)
+        default = content[key.value]
+        children = _group(inner, default, lines) if isinstance(default, dict) and not meaning else ()
+        derived = {"type": TYPES[type(default)]} if type(default) in TYPES else {}
+        found.append(Value(key.value, default, meaning, derived | extra, children))
+    return tuple(found)
+
+
+def _comments(lines: list[str], line: int) -> tuple[str, Schema]:
+    """Return what the comments right above a line say."""
+    block: list[str] = []
+    while line and (text := lines[line - 1].strip()).startswith("#"):
+        block.insert(0, text.removeprefix("#").strip())
+        line -= 1
+    extra: Schema = next(
+        (yaml.safe_load(text.removeprefix("@schema")) for text in block if text.startswith("@schema")), {}
+    )
+    words = [text for text in block if not text.startswith("@schema")]
+    starts = [number for number, text in enumerate(words) if text.startswith("--")]
+    return (" ".join(words[starts[0] :]).removeprefix("-- ") if starts else ""), extra
+
+
+def _closed(group: tuple[Value, ...]) -> Schema:
+    properties = {
+        one.name: _closed(one.children) if one.children else {**one.schema, "description": one.meaning} for one in group
+    }
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _open(closed: Schema) -> Schema:
+    properties = {name: _open(one) if "properties" in one else one for name, one in closed["properties"].items()}
+    return {"type": "object", "properties": properties}
+
+
+def _leaves(group: tuple[Value, ...], prefix: str = "") -> Iterator[tuple[str, Value]]:
+    for one in group:
+        if one.children:
+            yield from _leaves(one.children, f"{prefix}{one.name}.")
+        else:
+            yield f"{prefix}{one.name}", one
+
+
+def _shown(default: object) -> str:
+    return json.dumps(default, ensure_ascii=False).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    for name in NAMES:
+        (CHARTS / name / "values.schema.json").write_text(schema(name), encoding="utf-8")
+        (CHARTS / name / "README.md").write_text(readme(name), encoding="utf-8")

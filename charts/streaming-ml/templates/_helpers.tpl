@@ -1,0 +1,47 @@
+{{/* Labels and security that all objects share. `list . "component"`. */}}
+
+{{- define "streaming-ml.selectorLabels" -}}
+app.kubernetes.io/name: streaming-ml
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{- define "streaming-ml.labels" -}}
+{{ include "streaming-ml.selectorLabels" . }}
+app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion }}
+app.kubernetes.io/part-of: streaming-ml
+app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
+helm.sh/chart: {{ (index . 0).Chart.Name }}-{{ (index . 0).Chart.Version }}
+{{- end }}
+
+{{/* Security of pods of the project's own images. */}}
+{{- define "streaming-ml.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "streaming-ml.containerSecurity" -}}
+runAsNonRoot: true
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{/* An image. `list . "spark"`. */}}
+{{- define "streaming-ml.image" -}}
+{{- $image := index (index . 0).Values.image (index . 1) -}}
+{{ $image.repository }}:{{ $image.tag | default (index . 0).Chart.AppVersion }}
+{{- end }}
+
+{{- define "streaming-ml.pullSecrets" -}}
+{{- with .Values.image.pullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . | quote }}
+  {{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,48 @@
+{{/* The app's settings that are values under the same words. */}}
+{{- define "streaming-ml.app.env" -}}
+- {name: KAFKA_TRAIN_TOPIC, value: {{ .Values.kafka.trainTopic | quote }}}
+- {name: KAFKA_TEST_TOPIC, value: {{ .Values.kafka.testTopic | quote }}}
+- {name: FEATURES, value: {{ join "," .Values.features | quote }}}
+- {name: LABEL, value: {{ .Values.label | quote }}}
+- {name: LEARNER, value: {{ .Values.learner }}}
+{{- with .Values.initial.weights }}
+- {name: INITIAL_WEIGHTS, value: {{ join "," . | quote }}}
+{{- end }}
+- {name: INITIAL_INTERCEPT, value: {{ .Values.initial.intercept | quote }}}
+{{- with .Values.rls.halfLife }}
+- {name: RLS_HALF_LIFE, value: {{ . | quote }}}
+{{- end }}
+- {name: RLS_RIDGE, value: {{ .Values.rls.ridge | quote }}}
+- {name: SGD_STEP_SIZE, value: {{ .Values.sgd.stepSize | quote }}}
+- {name: SGD_ITERATIONS, value: {{ int64 .Values.sgd.iterations | quote }}}
+- {name: SGD_CONVERGENCE_TOLERANCE, value: {{ .Values.sgd.convergenceTolerance | quote }}}
+- {name: SGD_INTERCEPT, value: {{ .Values.sgd.intercept | quote }}}
+- {name: TRIGGER_INTERVAL_S, value: {{ .Values.triggerIntervalS | quote }}}
+- {name: MAX_OFFSETS_PER_TRIGGER, value: {{ int64 .Values.maxOffsetsPerTrigger | quote }}}
+- {name: CHECKPOINT, value: /checkpoint/{{ .Values.indexPrefix }}}
+- {name: INDEX_PREFIX, value: {{ .Values.indexPrefix | quote }}}
+- {name: REPLACE_RUN, value: {{ .Values.replaceRun | quote }}}
+- {name: RETENTION_DAYS, value: {{ int64 .Values.retentionDays | quote }}}
+- {name: SERVER_TIMEOUT_S, value: {{ .Values.serverTimeoutS | quote }}}
+- {name: LOG_LEVEL, value: {{ .Values.logLevel }}}
+- {name: LOG_FORMAT, value: {{ .Values.logFormat }}}
+{{- end }}
+
+{{/* In cluster mode Java is up before the app could tell it how to log. */}}
+{{- define "streaming-ml.app.javaOptions" -}}
+-Dlog4j2.configurationFile=/opt/streaming-ml/streaming_regression/log4j2.properties -Dform={{ .Values.logFormat }}
+{{- end }}
+
+{{- define "streaming-ml.app.secretVolumes" -}}
+{{- include "streaming-ml.secretVolume" (list "kafka" (include "streaming-ml.kafka.passwordSecret" .) "password") }}
+{{- include "streaming-ml.secretVolume" (list "kafka-ca" (include "streaming-ml.kafka.caSecret" .) "ca.crt") }}
+{{- include "streaming-ml.secretVolume" (list "elasticsearch" (include "streaming-ml.elasticsearch.secret" (list . "app")) "password") }}
+{{- include "streaming-ml.secretVolume" (list "elasticsearch-ca" (include "streaming-ml.elasticsearch.caSecret" .) "ca.crt") }}
+{{- end }}
+
+{{- define "streaming-ml.app.secretMounts" -}}
+{{- include "streaming-ml.secretMount" (list "kafka" (include "streaming-ml.kafka.passwordSecret" .)) }}
+{{- include "streaming-ml.secretMount" (list "kafka-ca" (include "streaming-ml.kafka.caSecret" .)) }}
+{{- include "streaming-ml.secretMount" (list "elasticsearch" (include "streaming-ml.elasticsearch.secret" (list . "app"))) }}
+{{- include "streaming-ml.secretMount" (list "elasticsearch-ca" (include "streaming-ml.elasticsearch.caSecret" .)) }}
+{{- end }}

@@ -1,0 +1,50 @@
+{{- define "streaming-ml.dashboards.pod" -}}
+{{- $secret := include "streaming-ml.elasticsearch.secret" (list . "dashboards") -}}
+restartPolicy: Never
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with include "streaming-ml.pullSecrets" . }}
+{{ . }}
+{{- end }}
+securityContext: {{- include "streaming-ml.podSecurity" . | nindent 2 }}
+containers:
+  - name: load
+    image: {{ include "streaming-ml.image" (list . "dashboards") }}
+    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    args: [load]
+    env:
+      {{- include "streaming-ml.elasticsearch.env" (list . $secret) | nindent 6 }}
+      - {name: KIBANA_URL, value: {{ include "streaming-ml.kibana.url" . | quote }}}
+      - name: KIBANA_USER
+        valueFrom: {secretKeyRef: {name: {{ $secret | quote }}, key: username}}
+      - {name: KIBANA_PASSWORD_FILE, value: /etc/streaming-ml/elasticsearch/password}
+      {{- if include "streaming-ml.kibana.caSecret" . }}
+      - {name: KIBANA_CA_FILE, value: /etc/streaming-ml/kibana-ca/ca.crt}
+      {{- end }}
+      {{- with .Values.kibana.space }}
+      - {name: KIBANA_SPACE, value: {{ . | quote }}}
+      {{- end }}
+      - {name: SERVER_TIMEOUT_S, value: {{ .Values.dashboards.timeoutSeconds | quote }}}
+      - {name: FEATURES, value: {{ join "," .Values.features | quote }}}
+      - {name: LABEL, value: {{ .Values.label | quote }}}
+      - {name: INDEX_PREFIX, value: {{ .Values.indexPrefix | quote }}}
+      - {name: KAFKA_TRAIN_TOPIC, value: {{ .Values.kafka.trainTopic | quote }}}
+      - {name: KAFKA_TEST_TOPIC, value: {{ .Values.kafka.testTopic | quote }}}
+    securityContext: {{- include "streaming-ml.containerSecurity" . | nindent 6 }}
+    resources: {{- toYaml .Values.dashboards.resources | nindent 6 }}
+    volumeMounts:
+      - {name: tmp, mountPath: /tmp}
+      {{- include "streaming-ml.secretMount" (list "elasticsearch" $secret) | nindent 6 }}
+      {{- include "streaming-ml.secretMount" (list "elasticsearch-ca" (include "streaming-ml.elasticsearch.caSecret" .)) | nindent 6 }}
+      {{- include "streaming-ml.secretMount" (list "kibana-ca" (include "streaming-ml.kibana.caSecret" .)) | nindent 6 }}
+volumes:
+  - {name: tmp, emptyDir: {}}
+  {{- include "streaming-ml.secretVolume" (list "elasticsearch" $secret "password") | nindent 2 }}
+  {{- include "streaming-ml.secretVolume" (list "elasticsearch-ca" (include "streaming-ml.elasticsearch.caSecret" .) "ca.crt") | nindent 2 }}
+  {{- include "streaming-ml.secretVolume" (list "kibana-ca" (include "streaming-ml.kibana.caSecret" .) "ca.crt") | nindent 2 }}
+{{- end }}
+
+{{/* Its name follows its content, for a Job's pod cannot be changed. */}}
+{{- define "streaming-ml.dashboards.job" -}}
+{{ .Release.Name }}-dashboards-{{ include "streaming-ml.dashboards.pod" . | sha256sum | trunc 8 }}
+{{- end }}

@@ -1,0 +1,101 @@
+"""Helm, and what it makes of the charts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "streaming-ml"
+OPERATORS = ROOT / "charts" / "operators"
+SHAPES = sorted([*CHART.glob("ci/*-values.yaml"), CHART / "values-production.yaml"])
+RELEASE, NAMESPACE = "streaming-ml", "ml"
+SPARK_UNITS = {"m": 1, "g": 1024}
+Object = dict[str, Any]
+
+
+def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Return what Helm says."""
+    program = shutil.which("helm")
+    assert program, "no helm on the PATH (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"
+    return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
+
+
+@lru_cache
+def render(*values: Path, chart: Path = CHART) -> list[Object]:
+    """Return the objects of a chart with files of values, in a release that has the chart's name; not to be changed."""
+    done = helm("template", chart.name, chart, "-n", NAMESPACE, *[word for file in values for word in ("-f", file)])
+    assert done.returncode == 0, done.stderr
+    return [found for found in yaml.safe_load_all(done.stdout) if found]
+
+
+def refusal(overrides: Object, chart: Path = CHART, release: str = RELEASE, namespace: str = NAMESPACE) -> str:
+    """Return why Helm does not render a chart with some values; empty if it does."""
+    words = [word for key, value in overrides.items() for word in ("--set-json", f"{key}={json.dumps(value)}")]
+    done = helm("template", release, chart, "-n", namespace, *words)
+    return done.stderr if done.returncode else ""
+
+
+def find(objects: list[Object], kind: str, name: str | None = None) -> Object:
+    """Return the one object of a kind (and name)."""
+    (found,) = (one for one in objects if one["kind"] == kind and name in {None, one["metadata"]["name"]})
+    return found
+
+
+def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
+    """Yield all pods that the objects stand for, each in Kubernetes' own words: `metadata` and `spec`.
+
+    What an operator adds is not there: an Elasticsearch's securityContext, say.
+    """
+    for one in objects:
+        spec, name = one.get("spec", {}), f"{one['kind']} {one['metadata']['name']}"
+        if one["kind"] == "Pod":
+            yield name, {"metadata": one["metadata"], "spec": spec}
+        elif one["kind"] == "Job":
+            yield name, spec["template"]
+        elif one["kind"] == "Elasticsearch":
+            yield from ((f"{name} {nodes['name']}", nodes["podTemplate"]) for nodes in spec["nodeSets"])
+        elif one["kind"] == "Kibana":
+            yield name, spec["podTemplate"]
+        elif one["kind"] == "KafkaNodePool":
+            container = {**spec["template"]["kafkaContainer"], "resources": spec["resources"], "name": "kafka"}
+            yield name, {"spec": {**spec["template"]["pod"], "containers": [container]}}
+        elif one["kind"] == "Kafka":
+            operators = spec["entityOperator"]
+            containers = [
+                {**operators["template"][f"{part}Container"], "resources": operators[part]["resources"], "name": part}
+                for part in ("topicOperator", "userOperator")
+            ]
+            yield f"{name} entityOperator", {"spec": {**operators["template"]["pod"], "containers": containers}}
+        elif one["kind"] == "SparkApplication":
+            yield from ((f"{name} {role}", spark_pod(spec, role)) for role in ("driver", "executor"))
+
+
+def spark_pod(spec: Object, role: str) -> Object:
+    """Return a pod as Spark and its operator make it."""
+    part = spec[role]
+    mounted = {mount["name"] for mount in part["volumeMounts"]}
+    memory = f"{sum(int(part[name][:-1]) * SPARK_UNITS[part[name][-1]] for name in ('memory', 'memoryOverhead'))}Mi"
+    container = {
+        **{key: part[key] for key in ("securityContext", "volumeMounts")},
+        "name": role,
+        "image": spec["image"],
+        "env": part.get("env", []),
+        "resources": {"requests": {"cpu": part["coreRequest"], "memory": memory}, "limits": {"memory": memory}},
+    }
+    return {
+        "metadata": {"labels": {**part["labels"], "spark-role": role}},
+        "spec": {
+            "containers": [container],
+            "securityContext": part["podSecurityContext"],
+            "volumes": [volume for volume in spec["volumes"] if volume["name"] in mounted],
+            "serviceAccountName": part["serviceAccount"],
+        },
+    }

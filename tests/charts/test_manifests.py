@@ -1,0 +1,77 @@
+"""Each object is one that the API server takes: no field but those that it knows, none missing, each of its type."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from copy import deepcopy
+from typing import Any
+
+import jsonschema
+import pytest
+from kubernetes import client
+
+from tests.charts import crds
+from tests.charts.rendering import Object, pods, render
+
+pytestmark = pytest.mark.helm
+
+
+@pytest.fixture(scope="session")
+def schemas() -> dict[crds.Kind, Any]:
+    """What checks each kind of objects."""
+    found = crds.kubernetes() | crds.strimzi() | crds.spark()
+    if shutil.which("go") or os.environ.get("CI"):  # without Go there is no way to ECK's
+        found |= crds.eck()
+    return {kind: jsonschema.Draft202012Validator(schema) for kind, schema in found.items()}
+
+
+def wrong(one: Object, schemas: dict[crds.Kind, Any]) -> list[str]:
+    """Return what is wrong with an object."""
+    kind = one["apiVersion"], one["kind"]
+    if kind not in schemas and one["apiVersion"].endswith("k8s.elastic.co/v1"):
+        pytest.skip("NOT RUN: no schema of ECK's objects, for want of Go")
+    return [f"{error.json_path}: {error.message}" for error in schemas[kind].iter_errors(one)]
+
+
+def test_every_object_is_valid(objects: list[Object], schemas: dict[crds.Kind, Any]) -> None:
+    for one in objects:
+        assert wrong(one, schemas) == [], f"{one['kind']} {one['metadata']['name']}"
+
+
+def test_every_pod_in_an_operators_object_is_valid(objects: list[Object]) -> None:
+    """ECK and Strimzi hand them on to Kubernetes; ECK's own schema leaves them open."""
+    validator = jsonschema.Draft202012Validator(crds.of_model(client.V1PodTemplateSpec))
+    for name, pod in pods(objects):
+        assert [error.message for error in validator.iter_errors({"metadata": {}, **pod})] == [], name
+
+
+def test_objects_have_names_of_their_own(objects: list[Object]) -> None:
+    names = [(one["kind"], one["metadata"]["name"]) for one in objects]
+    assert len({*names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"),
+    [
+        ("Kafka", ["spec", "kafka", "listeners", 0, "tsl"], True),
+        ("Kafka", ["spec", "kafka", "listeners", 0, "port"], "9093"),
+        ("KafkaNodePool", ["spec", "storage", "volumes", 0, "deleteClaims"], False),
+        ("KafkaTopic", ["spec", "partition"], 3),
+        ("KafkaUser", ["spec", "authorization", "acls", 0, "operations"], ["Eat"]),
+        ("SparkApplication", ["spec", "driver", "lifecyle"], {}),
+        ("SparkApplication", ["spec", "driver", "cores"], "one"),
+        ("Job", ["spec", "template", "spec", "container"], []),
+        ("Job", ["spec", "activeDeadlineSeconds"], "1800"),
+        ("Pod", ["spec", "containers"], None),
+        ("NetworkPolicy", ["spec", "egres"], []),
+    ],
+)
+def test_a_wrong_field_would_be_found(kind: str, path: list[Any], value: object, schemas: dict[crds.Kind, Any]) -> None:
+    one = deepcopy(next(found for found in render() if found["kind"] == kind))
+    *parents, last = path
+    part = one
+    for name in parents:
+        part = part[name]
+    part[last] = value
+    assert wrong(one, schemas)

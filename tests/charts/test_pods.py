@@ -1,0 +1,183 @@
+"""Rules for all objects and pods, in every shape."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.charts.rendering import CHART, NAMESPACE, Object, find, pods, render
+
+pytestmark = pytest.mark.helm
+
+OURS = ("Job", "Pod", "SparkApplication")
+"""Kinds whose pods are wholly ours; of the others the operators set the rest."""
+
+
+def of_ours(objects: list[Object]) -> list[tuple[str, Object]]:
+    return [(name, pod) for name, pod in pods(objects) if name.startswith(OURS)]
+
+
+def test_all_have_the_labels_and_no_other_namespace(objects: list[Object]) -> None:
+    for one in objects:
+        name = f"{one['kind']} {one['metadata']['name']}"
+        labels = {key.removeprefix("app.kubernetes.io/"): value for key, value in one["metadata"]["labels"].items()}
+        assert labels["name"] == labels["part-of"] == labels["instance"] == "streaming-ml", name
+        assert labels["managed-by"] == "Helm", name
+        assert {"component", "version", "helm.sh/chart"} <= labels.keys(), name
+        assert one["metadata"]["name"].startswith("streaming-ml"), name
+        assert one["metadata"].get("namespace", NAMESPACE) == NAMESPACE, name
+
+
+def test_pods_have_only_labels_that_no_new_version_of_the_chart_changes(objects: list[Object]) -> None:
+    """Else an upgrade of the chart alone would restart them all."""
+    for name, pod in pods(objects):
+        if name.startswith(("Pod", "Kafka")):  # made anew each time, or labelled by Strimzi
+            continue
+        labels = pod["metadata"]["labels"].keys() - {"spark-role"}
+        assert labels == {f"app.kubernetes.io/{key}" for key in ("name", "instance", "component")}, name
+
+
+def test_pods_meet_the_restricted_level(objects: list[Object]) -> None:
+    for name, pod in pods(objects):
+        if name.startswith("Elasticsearch"):  # ECK sets all of this
+            continue
+        security = pod["spec"]["securityContext"]
+        assert security["runAsNonRoot"] is True, name
+        assert security["runAsUser"] > 0, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in pod["spec"]["containers"]:
+            if name.startswith("Kibana"):  # and this
+                continue
+            own = container["securityContext"]
+            assert own["allowPrivilegeEscalation"] is False, name
+            assert own["capabilities"] == {"drop": ["ALL"]}, name
+            assert own["readOnlyRootFilesystem"] is True, name
+            assert own.get("runAsUser", 1) > 0, name
+
+
+def test_containers_request_cpu_and_memory_and_have_a_limit_of_memory(objects: list[Object]) -> None:
+    for name, pod in pods(objects):
+        for container in pod["spec"]["containers"]:
+            resources = container["resources"]
+            assert {"cpu", "memory"} <= resources["requests"].keys(), name
+            assert "memory" in resources["limits"], name
+
+
+def test_images_have_a_tag_which_is_not_latest(objects: list[Object]) -> None:
+    for name, pod in of_ours(objects):
+        for container in pod["spec"]["containers"]:
+            assert re.search(r":(?!latest$)[\w.-]+$", container["image"]), name
+
+
+def test_only_the_driver_and_the_test_have_a_token(objects: list[Object]) -> None:
+    accounts = {one["metadata"]["name"]: one for one in objects if one["kind"] == "ServiceAccount"}
+    having = set()
+    for name, pod in of_ours(objects):
+        account = accounts.get(pod["spec"].get("serviceAccountName"), {})
+        if pod["spec"].get("automountServiceAccountToken", account.get("automountServiceAccountToken", True)):
+            having.add(name)
+    assert having == {"SparkApplication streaming-ml driver", "Pod streaming-ml-test"}
+    for name, pod in pods(objects):
+        if name.startswith(("Elasticsearch", "Kibana")):
+            assert pod["spec"]["automountServiceAccountToken"] is False, name
+
+
+def test_roles_give_no_right_to_read_secrets_and_name_all_they_give(objects: list[Object]) -> None:
+    for role in (one for one in objects if one["kind"] == "Role"):
+        for rule in role["rules"]:
+            assert "secrets" not in rule["resources"]
+            assert "*" not in rule["resources"] + rule["verbs"] + rule["apiGroups"]
+
+
+def test_every_mounted_volume_is_there_and_every_volume_is_mounted(objects: list[Object]) -> None:
+    for name, pod in of_ours(objects):
+        mounted = {mount["name"] for one in pod["spec"]["containers"] for mount in one["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in pod["spec"]["volumes"]}, name
+
+
+def test_no_password_stands_anywhere_but_in_a_secret(objects: list[Object]) -> None:
+    for name, pod in of_ours(objects):
+        for container in pod["spec"]["containers"]:
+            for variable in container.get("env", []):
+                if "PASSWORD" in variable["name"]:
+                    assert variable["name"].endswith("_FILE"), name
+                assert variable.get("valueFrom", {}).get("secretKeyRef", {}).get("key", "username") == "username", name
+                assert variable.get("value") != "", f"{name}: {variable['name']}"
+
+
+def test_hooks_are_for_helm_test_only(objects: list[Object]) -> None:
+    """An install waits for its hooks, 5 minutes at most: less than Kibana's image may need to come."""
+    hooks = {one["metadata"]["annotations"]["helm.sh/hook"] for one in objects if "helm.sh/hook" in str(one)}
+    assert hooks == {"test"}
+
+
+def test_what_holds_data_stays_when_the_release_is_removed() -> None:
+    kept = {
+        (one["kind"], one["metadata"]["name"])
+        for one in render()
+        if one["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+    }
+    assert kept == {
+        ("Kafka", "streaming-ml"),  # its status holds the id that the volumes are marked with
+        ("KafkaNodePool", "streaming-ml-dual"),
+        ("KafkaTopic", "streaming-ml-train"),
+        ("KafkaTopic", "streaming-ml-test"),
+        ("PersistentVolumeClaim", "streaming-ml-checkpoint"),
+    }
+    assert find(render(), "Elasticsearch")["spec"]["volumeClaimDeletePolicy"] == "DeleteOnScaledownOnly"
+    (volume,) = find(render(), "KafkaNodePool")["spec"]["storage"]["volumes"]
+    assert volume["deleteClaim"] is False
+
+
+def test_the_default_fits_two_cores_and_eight_gibibytes() -> None:
+    """With the operators (charts/operators) and a producer, and room for Kubernetes itself."""
+    others = {"cpu": 0.15 + 0.05, "memory": 320 + 150 + 160 + 64 + 128}
+    requested = {"cpu": 0.0, "memory": 0.0}
+    for name, pod in pods(render()):
+        if name.startswith(("Pod", "Job")):  # they end
+            continue
+        for container in pod["spec"]["containers"]:
+            for key in requested:
+                requested[key] += _number(container["resources"]["requests"][key])
+    assert requested["cpu"] + others["cpu"] <= 1.2
+    assert requested["memory"] + others["memory"] <= 7.4 * 1024
+
+
+def _number(quantity: str) -> float:
+    """Return a quantity in cores, or in MiB."""
+    units = {"m": 0.001, "Mi": 1.0, "Gi": 1024.0, "": 1.0}
+    found = re.fullmatch(r"([\d.]+)(\w*)", quantity)
+    assert found
+    return float(found[1]) * units[found[2]]
+
+
+def test_the_driver_comes_back_always_and_at_once() -> None:
+    """The operator waits the interval times the number of starts: after 10 kills in a row 10 s must still do."""
+    spec = find(render(), "SparkApplication")["spec"]
+    assert spec["restartPolicy"]["type"] == "Always"
+    assert spec["restartPolicy"]["onFailureRetryInterval"] * 10 <= 10
+    assert spec["restartPolicy"]["onSubmissionFailureRetryInterval"] >= 1
+    assert spec["driver"]["lifecycle"]["preStop"]["exec"]["command"] == ["/opt/streaming-ml/stop-python.sh"]
+    assert spec["driver"]["terminationGracePeriodSeconds"] >= 30
+
+
+def test_production_has_three_of_each_and_budgets_for_disruptions() -> None:
+    objects = render(CHART / "values-production.yaml")
+    assert find(objects, "KafkaNodePool")["spec"]["replicas"] == 3
+    assert find(objects, "KafkaTopic", "streaming-ml-train")["spec"]["replicas"] == 3
+    assert find(objects, "Elasticsearch")["spec"]["nodeSets"][0]["count"] == 3
+    assert find(objects, "Kibana")["spec"]["count"] == 3
+    assert find(objects, "SparkApplication")["spec"]["executor"]["instances"] == 3
+    budgets = {one["metadata"]["name"]: one["spec"] for one in objects if one["kind"] == "PodDisruptionBudget"}
+    assert budgets.keys() == {"streaming-ml-kibana", "streaming-ml-executor"}  # Strimzi and ECK make theirs
+
+
+def test_rendering_twice_gives_the_same_with_existing_secrets_only() -> None:
+    """So that a GitOps tool sees no change; passwords that Helm makes up are kept by upgrades on a cluster."""
+    gitops = CHART / "ci" / "gitops-values.yaml"
+    assert render.__wrapped__(gitops) == render.__wrapped__(gitops)
+    assert not [one for one in render(gitops) if one["kind"] == "Secret" and "password" in one.get("data", {})]
+    passwords = [one["data"]["password"] for one in render() if one["kind"] == "Secret" and "data" in one]
+    assert len({*passwords}) == 3
+    assert all(len(password) == 44 for password in passwords)  # 32 characters in base64

@@ -1,0 +1,136 @@
+"""Values: good ones render, bad ones are refused with words that help; what is made from them is not stale."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.charts.rendering import CHART, OPERATORS, ROOT, SHAPES, helm, refusal
+
+
+@pytest.mark.parametrize("chart", ["streaming-ml", "operators"])
+def test_schema_and_readme_are_not_stale(chart: str) -> None:
+    generator = runpy.run_path(str(ROOT / "charts" / "generate.py"))
+    folder = ROOT / "charts" / chart
+    assert (folder / "values.schema.json").read_text() == generator["schema"](chart), "run `make generate`"
+    assert (folder / "README.md").read_text() == generator["readme"](chart), "run `make generate`"
+
+
+@pytest.mark.parametrize("chart", ["streaming-ml", "operators"])
+def test_every_value_is_described_and_every_group_is_closed(chart: str) -> None:
+    schema = json.loads((ROOT / "charts" / chart / "values.schema.json").read_text())
+
+    def check(path: str, part: dict[str, Any], dependency: bool) -> None:
+        if "properties" not in part:
+            assert part.get("description"), path
+            return
+        assert dependency or part.get("additionalProperties") is False, path
+        for name, one in part["properties"].items():
+            check(f"{path}.{name}", one, dependency or name.endswith("-operator"))
+
+    check(chart, schema, dependency=False)
+
+
+def test_chart_images_and_producer_are_of_the_projects_version() -> None:
+    found = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert found
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == found[1]
+    assert f"image: streaming-ml-producer:{found[1]}\n" in (ROOT / "producer" / "job.yaml").read_text()
+    assert yaml.safe_load((OPERATORS / "Chart.yaml").read_text())["version"] == found[1]
+
+
+def test_each_shape_sets_only_values_that_there_are() -> None:
+    """The schema would say so, too, but for the free maps."""
+    for shape in SHAPES:
+        assert isinstance(yaml.safe_load(shape.read_text()), dict), shape
+
+
+@pytest.mark.helm
+def test_the_chart_is_linted_in_each_shape(shape: Path) -> None:
+    done = helm("lint", "--strict", CHART, "-f", shape)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+EXISTING_SEARCH = {"elasticsearch.enabled": False, "elasticsearch.url": "https://search:9200"}
+EXISTING_KAFKA = {"kafka.enabled": False, "kafka.bootstrap": "kafka:9093"}
+
+
+@pytest.mark.helm
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        # a typo, a wrong type, a word that is none
+        ({"kafak": {}}, ["'kafak' not allowed"]),
+        ({"kafka.enabld": True}, ["/kafka", "'enabld' not allowed"]),
+        ({"app.executor.instance": 2}, ["/app/executor", "'instance' not allowed"]),
+        ({"kafka.partitions": "3"}, ["/kafka/partitions", "want integer"]),
+        ({"features": "a,b"}, ["/features", "want array"]),
+        ({"features": []}, ["/features"]),
+        ({"features": ["a", "a"]}, ["/features"]),
+        ({"features": ["a,b"]}, ["/features/0"]),
+        ({"learner": "svm"}, ["/learner", "'rls', 'sgd'"]),
+        ({"indexPrefix": "Spark"}, ["/indexPrefix"]),
+        ({"kafka.storage.size": "10 GB"}, ["/kafka/storage/size"]),
+        ({"kafka.heap": "512Mi"}, ["/kafka/heap"]),
+        ({"kafka.nodes": 2}, ["/kafka/nodes"]),
+        ({"kafka.securityProtocol": "TLS"}, ["/kafka/securityProtocol"]),
+        ({"elasticsearch.url": "https://elastic:secret@search:9200"}, ["/elasticsearch/url"]),
+        ({"image.spark.tag": "latest"}, ["/image/spark/tag"]),
+        ({"rls.halfLife": 0}, ["/rls/halfLife"]),
+        # values that do not go together
+        ({"label": "distance"}, ["label distance is among the features"]),
+        ({"initial.weights": [1, 2]}, ["initial.weights has 2 numbers for 3 features"]),
+        ({"kafka.testTopic": "train"}, ["kafka.trainTopic and kafka.testTopic are the same"]),
+        ({"kafka.trainTopic": "a_b", "kafka.testTopic": "A-b"}, ["kafka.trainTopic and kafka.testTopic are the same"]),
+        ({"app.dynamicAllocation.minExecutors": 9}, ["minExecutors is greater than maxExecutors"]),
+        ({"kafka.replicationFactor": 3}, ["kafka.replicationFactor 3 is greater than kafka.nodes 1"]),
+        ({"kafka.minInsyncReplicas": 2}, ["kafka.minInsyncReplicas 2 is greater than kafka.replicationFactor 1"]),
+        ({"kafka.bootstrap": "kafka:9092"}, ["kafka.bootstrap is for an existing Kafka: set kafka.enabled to false"]),
+        ({"kafka.enabled": False}, ["kafka.bootstrap must name the brokers"]),
+        (EXISTING_KAFKA, ["SASL_SSL needs kafka.user and kafka.passwordSecret"]),
+        (EXISTING_KAFKA | {"kafka.securityProtocol": "SSL", "kafka.user": "me"}, ["need kafka.securityProtocol SASL"]),
+        ({"elasticsearch.url": "https://search:9200"}, ["elasticsearch.url is for an existing Elasticsearch"]),
+        ({"elasticsearch.enabled": False}, ["elasticsearch.url must name the nodes", "elasticsearch.appSecret"]),
+        (EXISTING_SEARCH, ["elasticsearch.dashboardsSecret must name", "kibana.elasticsearchSecret must tell"]),
+        (
+            EXISTING_SEARCH | {"elasticsearch.url": "http://search:9200", "elasticsearch.caSecret": "ca"},
+            ["elasticsearch.caSecret is for https"],
+        ),
+        ({"kibana.elasticsearchSecret": "search"}, ["kibana.elasticsearchSecret is for an existing Elasticsearch"]),
+        ({"kibana.url": "https://kibana:5601"}, ["kibana.url is for an existing Kibana: set kibana.enabled to false"]),
+        ({"kibana.enabled": False}, ["dashboards.enabled needs a Kibana"]),
+    ],
+)
+def test_bad_values_are_refused_by_name(overrides: dict[str, Any], words: list[str]) -> None:
+    found = refusal(overrides)
+    for word in words:
+        assert word in found
+
+
+@pytest.mark.helm
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    found = refusal({"label": "distance", "kibana.enabled": False, "kafka.enabled": False})
+    assert found.count("\n  - ") == 4
+
+
+@pytest.mark.helm
+@pytest.mark.parametrize("name", ["a" * 25, "1st", "has.dot"])
+def test_a_release_whose_name_would_not_do_for_pods_is_refused(name: str) -> None:
+    assert f"the release's name {name}" in refusal({}, release=name)
+
+
+@pytest.mark.helm
+def test_the_longest_name_of_a_release_gives_names_that_pods_can_have(shape: Path) -> None:
+    done = helm("template", "a" * 24, CHART, "-f", shape)
+    assert done.returncode == 0, done.stderr
+    for found in yaml.safe_load_all(done.stdout):
+        name = found["metadata"]["name"] if found else ""
+        longest = f"{'a' * 24}-{name}-0" if found and found["kind"] == "KafkaNodePool" else name
+        assert len(longest) <= 63, longest

@@ -1,0 +1,59 @@
+"""One cluster and one release for the session; what is measured on the way is printed at its end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.kube import Cluster
+from tests.cluster.system import System, version
+
+ORDER = ["test_install", "test_rights", "test_refusals", "test_networks", "test_faults", "test_changes"]
+"""The modules that need the release as it is come first, those that change it last."""
+IMAGES = ("streaming-ml-spark", "streaming-ml-producer", "streaming-ml-dashboards")
+FIGURES = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: ORDER.index(item.path.stem) if item.path.stem in ORDER else -1)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    terminalreporter.section("measured")
+    for name, value in config.stash.get(FIGURES, {}).items():
+        terminalreporter.line(f"{name}: {value}")
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A Kubernetes by kind, with this project's images."""
+    helm = os.environ.get("HELM", "helm")
+    for flag, name in (("kind_bin", "kind"), ("kind_kubectl_bin", "kubectl")):
+        path = request.config.getoption(flag)
+        if not path or not Path(path).exists():
+            pytest.fail(f"{name} is needed: install it, or pass --{flag.replace('_', '-')} FILE (found {path!r})")
+    if not shutil.which(helm):
+        pytest.fail("helm is needed: install it, or set HELM=/path/to/helm")
+    kind = request.getfixturevalue("kind_cluster")
+    for image in IMAGES:
+        kind.load_docker_image(f"{image}:{version()}")
+    one = Cluster(kind, helm)
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="session")
+def system(request: pytest.FixtureRequest, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> System:
+    """The release, installed into a namespace that enforces `restricted`."""
+    one = System(cluster, tmp_path_factory.mktemp("system"))
+    request.config.stash[FIGURES] = one.figures
+    begun = time.monotonic()
+    one.install()
+    one.wait_ready()
+    one.figures["helm install to all Ready"] = f"{time.monotonic() - begun:.0f} s"
+    return one

@@ -1,0 +1,67 @@
+"""What was sent: every record with the topic, partition and offset where it must be, from the sources themselves."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from producer.layout import Layout
+from producer.sources import Flights, Synthetic
+
+FEATURES = ("dep_delay", "distance", "air_time")
+LABEL = "arr_delay"
+NAMES = (*FEATURES, LABEL)
+Row = tuple[float | None, ...]
+
+
+def flights() -> list[bytes]:
+    """All flights."""
+    return list(Flights().rows(0))
+
+
+def synthetic(count: int, seed: int) -> list[bytes]:
+    """Points of a linear model, in the flights' fields, as the producer makes them by default."""
+    return list(islice(Synthetic(FEATURES, LABEL, (1.5, -2.0, 0.5), 3.0, 1.0, seed).rows(0), count))
+
+
+@dataclass
+class Sent:
+    """The records of runs that were sent one after the other, each whole."""
+
+    rows: dict[str, Row] = field(default_factory=dict)  # by the id of the document: topic-partition-offset
+    _ends: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, values: Sequence[bytes], partitions: int) -> None:
+        """Take note of a run of the producer's, every fifth record to the test topic."""
+        layout = Layout(Fraction(1, 5), partitions, partitions)
+        begins = dict(self._ends)
+        for seq, value in enumerate(values):
+            place, index = layout.locate(seq)
+            topic = "test" if place.test else "train"
+            offset = begins.get((topic, place.partition), 0) + index
+            record = json.loads(value)
+            self.rows[f"{topic}-{place.partition}-{offset}"] = tuple(record[name] for name in NAMES)
+            self._ends[topic, place.partition] = offset + 1
+
+    @property
+    def points(self) -> dict[str, Row]:
+        """The rows without a missing value."""
+        return {key: row for key, row in self.rows.items() if None not in row}
+
+    @property
+    def learned(self) -> NDArray[np.float64]:
+        """The rows that a model learns from, shape (n, d + 1)."""
+        return np.array([row for key, row in self.points.items() if key.startswith("train-")], np.float64)
+
+    def lstsq(self) -> NDArray[np.float64]:
+        """numpy's solution for all rows that a model learns from, intercept first."""
+        rows = self.learned
+        solution = np.linalg.lstsq(np.column_stack([np.ones(len(rows)), rows[:, :-1]]), rows[:, -1], rcond=None)[0]
+        return np.asarray(solution, np.float64)

@@ -1,0 +1,134 @@
+"""Upgrade, rollback, removal and coming back: the stream goes on where it was, with the same model."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.cluster.sent import FEATURES, LABEL, synthetic
+from tests.cluster.system import ROOT, System, version
+
+ROWS = 20_000
+NO_FORGETTING = 1e12
+"""A half-life in rows that changes no weight by more than rounding does."""
+
+
+def send(system: System, seed: int) -> None:
+    """Send a run more, and hold all that is there against all that was ever sent."""
+    settings = {"SOURCE": "synthetic", "FEATURES": ",".join(FEATURES), "LABEL": LABEL, "SEED": str(seed)}
+    system.job(f"run-{seed}", COUNT=str(ROWS), RATE="0", RUN=f"run-{seed}", **settings).start().wait()
+    system.sent.add(synthetic(ROWS, seed), system.partitions)
+    system.check()
+
+
+def driver(system: System) -> tuple[str, dict[str, str]]:
+    """The driver's image and environment; empty while there is none."""
+    for pod in system.cluster.pods(system.namespace, "spark-role=driver"):
+        (container,) = pod.spec.containers
+        return container.image, {one.name: one.value for one in container.env}
+    return "", {}
+
+
+def passwords(system: System) -> list[bytes]:
+    names = ("app-elasticsearch", "dashboards-elasticsearch", "viewer", "app", "producer")
+    return [system.cluster.secret(system.namespace, f"{system.release}-{name}")["password"] for name in names]
+
+
+def wait_for_driver(system: System, **wanted: str | None) -> None:
+    """Wait until a driver runs with these settings, and Kafka's objects are as asked."""
+
+    def missing() -> str:
+        image, found = driver(system)
+        if not image:
+            return "there is no driver"
+        wrong = {name: found.get(name) for name, value in wanted.items() if found.get(name) != value}
+        return f"the driver has {wrong}, not {wanted}" if wrong else ""
+
+    system.wait(missing, 180)
+    system.wait_ready()
+
+
+def test_upgrade_with_more_partitions_and_a_new_image(system: System) -> None:
+    before = passwords(system)
+    tag = f"{version()}-next"
+    subprocess.run(["docker", "tag", f"streaming-ml-spark:{version()}", f"streaming-ml-spark:{tag}"], check=True)
+    system.cluster.kind.load_docker_image(f"streaming-ml-spark:{tag}")
+    system.upgrade(f"--set=kafka.partitions={system.partitions + 1},image.spark.tag={tag}")
+    system.partitions += 1
+
+    def missing() -> str:
+        image, _ = driver(system)
+        topics = system.cluster.custom.list_namespaced_custom_object(
+            "kafka.strimzi.io", "v1", system.namespace, "kafkatopics"
+        )["items"]
+        behind = [one for one in topics if one["status"].get("observedGeneration") != one["metadata"]["generation"]]
+        return "" if image.endswith(tag) and not behind else f"image {image}, {len(behind)} topics to change"
+
+    system.wait(missing, 180)
+    wait_for_driver(system)
+    send(system, seed=2)
+    assert passwords(system) == before
+
+
+def test_upgrade_with_another_setting_of_the_learner_and_rollback(system: System) -> None:
+    """The model is the one of before, whichever way."""
+    system.upgrade("--reuse-values", f"--set=rls.halfLife={NO_FORGETTING:.0f}")
+    wait_for_driver(system, RLS_HALF_LIFE="1e+12")
+    send(system, seed=3)
+    system.cluster.helm("rollback", system.release, f"--namespace={system.namespace}", "--timeout=15m")
+    wait_for_driver(system, RLS_HALF_LIFE=None)
+    send(system, seed=4)
+
+
+KEPT = {
+    "kafkas": {"streaming-ml"},
+    "kafkanodepools": {"streaming-ml-dual"},
+    "kafkatopics": {"streaming-ml-train", "streaming-ml-test"},
+    "persistentvolumeclaims": {
+        "data-0-streaming-ml-streaming-ml-dual-0",
+        "elasticsearch-data-streaming-ml-es-default-0",
+        "streaming-ml-checkpoint",
+    },
+}
+GONE = ("kafkausers", "elasticsearches", "kibanas.kibana.k8s.elastic.co", "sparkapplications")
+
+
+def names(system: System, kind: str) -> set[str]:
+    found = system.cluster.kubectl("get", kind, f"--namespace={system.namespace}", "--output=name").split()
+    return {name.partition("/")[2] for name in found}
+
+
+def uninstall(system: System) -> None:
+    """Remove the release, wait until its pods are gone, and see that what it keeps is there and nothing else."""
+    system.cluster.helm("uninstall", system.release, f"--namespace={system.namespace}")
+
+    def missing() -> str:
+        pods = {pod.metadata.name for pod in system.cluster.pods(system.namespace) if pod.status.phase == "Running"}
+        left = {name for name in pods if "-dual-" not in name and "-entity-operator-" not in name}
+        return f"still there: {left}" if left else ""
+
+    system.wait(missing, 180)
+    assert {kind: names(system, kind) for kind in KEPT} == KEPT
+    assert {kind: names(system, kind) for kind in GONE} == {kind: set() for kind in GONE}
+
+
+def test_removed_and_installed_again_it_goes_on_where_it_was(system: System) -> None:
+    """What stays after removal is what the notes say; `make deploy` and `make produce` bring back the rest."""
+    uninstall(system)
+    flags = f"--set kafka.partitions={system.partitions}"
+    tools = [f"KIND={system.cluster.kind.kind_path}", f"KUBECTL={system.cluster.kind.kubectl_path}"]
+    make = ["make", "-C", str(ROOT), f"NAMESPACE={system.namespace}", *tools]
+    deployed = system.cluster.run(*make, "deploy", f"ARGS={flags}")
+    assert deployed.returncode == 0, deployed.stderr
+    assert "SparkApplication=RUNNING" in deployed.stderr
+    produced = system.cluster.run(*make, "produce")
+    assert produced.returncode == 0, produced.stderr
+    send(system, seed=5)
+
+
+def test_removed_for_good_its_namespace_can_be_deleted(system: System) -> None:
+    """As the chart's README says: the topics first, while somebody looks after them."""
+    uninstall(system)
+    instance = f"--selector=app.kubernetes.io/instance={system.release}"
+    for kinds in ("kafkatopics", "kafkas,kafkanodepools"):
+        system.cluster.kubectl("delete", kinds, instance, f"--namespace={system.namespace}")
+    system.cluster.delete_namespace(system.namespace)

@@ -1,0 +1,101 @@
+"""Whatever is killed while records come in: nothing is lost or there twice, the weights are those of all rows."""
+
+from __future__ import annotations
+
+import re
+import time
+from statistics import median
+from typing import Any
+
+import pytest
+
+from tests.cluster.sent import FEATURES, LABEL, synthetic
+from tests.cluster.system import Job, System
+
+RATE, COUNT = 200, 200_000
+"""Records a second while things are killed, for up to 16 minutes; what is then left of the run comes at full speed."""
+BACK_AT_WORK_S = 60
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def load(system: System) -> Job:
+    """Records that come in while things are killed."""
+    job = run(system, RATE).start()
+    system.works_again()
+    return job
+
+
+def run(system: System, rate: int) -> Job:
+    settings = {"SOURCE": "synthetic", "FEATURES": ",".join(FEATURES), "LABEL": LABEL, "SEED": "1"}
+    return system.job("load", RUN="faults", COUNT=str(COUNT), RATE=str(rate), **settings)
+
+
+def kill(system: System, selector: str) -> list[Any]:
+    """Kill pods without grace, and return them."""
+    pods = [pod for pod in system.cluster.pods(system.namespace, selector) if pod.status.phase == "Running"]
+    assert pods, f"nothing to kill: {selector}\n{system.state()}"
+    for pod in pods:
+        system.cluster.core.delete_namespaced_pod(pod.metadata.name, system.namespace, grace_period_seconds=0)
+    return pods
+
+
+def killed_and_back(system: System, selector: str, timeout_s: float = 180) -> float:
+    """Kill pods; return the seconds until a micro-batch that began after that is finished."""
+    begun = time.monotonic()
+    killed = {pod.metadata.uid for pod in kill(system, selector)}
+
+    def missing() -> str:
+        pods = system.cluster.pods(system.namespace, selector)
+        return f"{selector} is still there" if killed & {pod.metadata.uid for pod in pods} else ""
+
+    system.wait(missing, 60)
+    system.works_again(timeout_s)
+    return time.monotonic() - begun
+
+
+@pytest.mark.usefixtures("load")
+def test_driver_killed_ten_times_in_a_row(system: System) -> None:
+    """The operator makes a new pod each time; the checkpoint is on a volume of its own."""
+    driver = "spark-role=driver"
+    seconds = [killed_and_back(system, driver) for _ in range(KILLS)]
+    system.figures["driver killed to back at work"] = f"{', '.join(f'{one:.0f}' for one in seconds)} s"
+    assert median(seconds) <= BACK_AT_WORK_S
+
+
+@pytest.mark.usefixtures("load")
+def test_driver_told_to_stop_finishes_its_micro_batch(system: System) -> None:
+    """Kubernetes tells it by SIGTERM, after the hook that tells Python: no micro-batch is done again."""
+    (pod,) = system.cluster.pods(system.namespace, "spark-role=driver")
+    system.cluster.core.delete_namespaced_pod(pod.metadata.name, system.namespace)
+    log = system.cluster.kubectl("logs", "--namespace", system.namespace, "--follow", pod.metadata.name)
+    assert "stopped, as told" in log
+    last = [line for line in log.splitlines() if " batch " in line][-1]
+    number = int(last.partition(" batch ")[2].partition(":")[0])
+    system.works_again()
+    again = system.cluster.log(system.namespace, pod.metadata.name, 1000)
+    assert f" batch {number + 1}:" in again
+    assert not re.search(rf" batch {number}: \d", again)
+
+
+@pytest.mark.usefixtures("load")
+@pytest.mark.parametrize(
+    ("part", "selector"),
+    [
+        ("executor", "spark-role=executor"),
+        ("broker", "strimzi.io/kind=Kafka,strimzi.io/pool-name"),
+        ("elasticsearch", "common.k8s.elastic.co/type=elasticsearch"),
+        ("producer", "job-name=load"),
+        ("everything at once", ""),
+    ],
+)
+def test_killed_and_back_at_work(system: System, part: str, selector: str) -> None:
+    system.figures[f"{part} killed to back at work"] = f"{killed_and_back(system, selector):.0f} s"
+
+
+def test_after_all_that_nothing_is_lost_or_there_twice(system: System, load: Job) -> None:
+    """All records of the run are processed to its end, and the weights are numpy's solution for all rows."""
+    system.sent.add(synthetic(COUNT, seed=1), system.partitions)
+    load.delete()
+    run(system, rate=0).start().wait()
+    system.check()

@@ -1,0 +1,99 @@
+"""The four commands of the README, from an empty cluster."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import urllib3
+from kubernetes.utils.quantity import parse_quantity
+
+from tests.cluster.sent import flights
+from tests.cluster.system import JOB, System
+from tests.waiting import wait_until
+
+
+def test_the_flights_arrive_and_the_weights_are_right(system: System) -> None:
+    """Over TLS and with the release's own users, for there is no other way in; each flight is there once, unchanged."""
+    system.sent.add(flights(), system.partitions)
+    begun = time.monotonic()
+    system.cluster.kubectl("apply", "--namespace", system.namespace, "--filename", str(JOB))
+    system.wait(lambda: "" if system.count("points") else "no points yet", 300)
+    system.figures["producer's Job to the first point"] = f"{time.monotonic() - begun:.0f} s"
+    system.check()
+    system.figures["producer's Job to all 336,776 flights"] = f"{time.monotonic() - begun:.0f} s"
+
+
+def test_the_test_of_the_release_passes(system: System) -> None:
+    system.cluster.helm("test", system.release, f"--namespace={system.namespace}", "--logs")
+
+
+def test_the_dashboard_and_its_panels_are_in_kibana(system: System) -> None:
+    """All that it refers to is there, too, and the user who looks at it can see it."""
+    way = system.cluster.forward(system.namespace, f"{system.release}-kb-http", 5601)
+    login = system.cluster.secret(system.namespace, f"{system.release}-viewer")
+    authority = system.folder / "kibana-ca.crt"
+    authority.write_bytes(system.cluster.secret(system.namespace, f"{system.release}-kb-http-certs-public")["ca.crt"])
+    host = f"{system.release}-kb-http.{system.namespace}.svc"
+    headers = urllib3.make_headers(basic_auth=f"{login['username'].decode()}:{login['password'].decode()}")
+    with urllib3.HTTPSConnectionPool(
+        "127.0.0.1", way.port, ca_certs=str(authority), assert_hostname=host, headers=headers
+    ) as kibana:
+
+        def saved(kind: str, name: str) -> dict[str, Any]:
+            response = kibana.request("GET", f"/api/saved_objects/{kind}/{name}")
+            assert response.status == 200, f"{kind} {name}: HTTP {response.status} {response.data!r}"
+            return dict(response.json())
+
+        found: list[dict[str, Any]] = []
+
+        def missing() -> str:
+            response = kibana.request("GET", "/api/saved_objects/_find?type=dashboard&per_page=100")
+            found[:] = response.json().get("saved_objects", [])
+            return "" if found else f"no dashboard in Kibana: {response.data[:200]!r}"
+
+        wait_until(missing, 300, poll_s=2)
+        (dashboard,) = found
+        assert len(dashboard["references"]) > 10
+        for one in dashboard["references"]:
+            saved(one["type"], one["id"])
+
+
+def test_every_pod_satisfies_restricted_and_has_no_token_that_it_does_not_need(system: System) -> None:
+    """The namespace enforces `restricted`, so what is there satisfies it. Driver and test ask the API server."""
+    namespace = system.cluster.core.read_namespace(system.namespace)
+    assert namespace.metadata.labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    pods = system.cluster.pods(system.namespace, "app.kubernetes.io/name=streaming-ml")
+    kinds = {pod.metadata.labels["app.kubernetes.io/component"] for pod in pods}
+    assert {"app", "dashboards", "elasticsearch", "kibana", "producer"} <= kinds
+    for pod in pods:
+        mounts = [mount.mount_path for one in pod.spec.containers for mount in one.volume_mounts or []]
+        token = "/var/run/secrets/kubernetes.io/serviceaccount" in mounts
+        component = pod.metadata.labels["app.kubernetes.io/component"]
+        needs = component == "test" or pod.metadata.labels.get("spark-role") == "driver"
+        assert token == needs, pod.metadata.name
+        if component in {"app", "dashboards", "producer", "test"}:
+            for one in pod.spec.containers:
+                assert one.security_context.read_only_root_filesystem, pod.metadata.name
+
+
+def test_all_fits_two_cores_and_8_gib(system: System) -> None:
+    """By requests and limits, and by what the kubelet measures."""
+    running = [pod for pod in system.cluster.pods(system.namespace) if pod.status.phase == "Running"]
+    containers = [one for pod in running for one in pod.spec.containers]
+    cpu = sum(parse_quantity((one.resources.requests or {}).get("cpu", "0")) for one in containers)
+    memory = sum(parse_quantity((one.resources.limits or {}).get("memory", "0")) for one in containers)
+    used = {}
+    for node in system.cluster.core.list_node().items:
+        path = f"/api/v1/nodes/{node.metadata.name}/proxy/stats/summary"
+        for pod in json.loads(system.cluster.kubectl("get", "--raw", path))["pods"]:
+            if pod["podRef"]["namespace"] == system.namespace and "workingSetBytes" in pod.get("memory", {}):
+                used[pod["podRef"]["name"]] = pod["memory"]["workingSetBytes"] / 2**20
+    for name, value in sorted(used.items()):
+        system.figures[f"memory of {name}"] = f"{value:.0f} MiB"
+    system.figures["memory of all"] = f"{sum(used.values()):.0f} MiB, limits {float(memory) / 2**20:.0f} MiB"
+    system.figures["CPU requests of all"] = f"{float(cpu):.2f}"
+    assert cpu <= 2
+    assert memory <= 8 * 2**30
+    assert 0 < sum(used.values()) < 8 * 2**10

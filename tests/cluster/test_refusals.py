@@ -1,0 +1,63 @@
+"""What cannot work is said in words, at installation or by `helm test`, and nothing hangs."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.kube import Cluster
+from tests.cluster.system import ROOT, System
+
+CHART = str(ROOT / "charts/streaming-ml")
+
+
+@pytest.fixture(scope="module")
+def namespace(system: System) -> Iterator[str]:
+    """A namespace of its own, removed with all that is in it; the operators watch others perhaps."""
+    name = "refused"
+    system.cluster.kubectl("create", "namespace", name)
+    yield name
+    kubectl, where = system.cluster.kubectl, f"--namespace={name}"
+    system.cluster.run(system.cluster.helm_path, "uninstall", name, where)
+    kubectl("delete", "kafkatopics,kafkausers,kafkas,kafkanodepools", where, "--all", "--wait=false")
+    for topic in kubectl("get", "kafkatopics", where, "--output=name").split():  # this Kafka has never come up
+        kubectl("patch", topic, where, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
+    system.cluster.delete_namespace(name)
+
+
+def install(cluster: Cluster, namespace: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    return cluster.run(cluster.helm_path, "install", namespace, CHART, f"--namespace={namespace}", *flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--set=lerner=sgd"], ["lerner"]),
+        (["--set=learner=sdg"], ["learner", "rls", "sgd"]),
+        (["--set=label=distance"], ["label distance is among the features"]),
+        (
+            ["--set=elasticsearch.appSecret=nobody"],
+            ["elasticsearch.appSecret", "no Secret nobody in namespace refused"],
+        ),
+        (["--set=kafka.enabled=false"], ["kafka.bootstrap"]),
+    ],
+)
+def test_values_that_are_refused_at_once(system: System, namespace: str, flags: list[str], words: list[str]) -> None:
+    done = install(system.cluster, namespace, *flags)
+    assert done.returncode
+    assert not [word for word in words if word not in done.stderr], done.stderr
+    assert not system.cluster.pods(namespace)
+
+
+def test_a_missing_storage_class_is_named_by_helm_test(system: System, namespace: str) -> None:
+    """Nothing can start without volumes; the test says so when its time is over."""
+    less = ["--set=kibana.enabled=false,dashboards.enabled=false,test.timeoutSeconds=20"]
+    classes = ["kafka.storage", "elasticsearch.storage", "app.checkpoint"]
+    done = install(system.cluster, namespace, *less, *[f"--set={one}.storageClass=nowhere" for one in classes])
+    assert done.returncode == 0, done.stderr
+    tested = system.cluster.run(system.cluster.helm_path, "test", namespace, f"--namespace={namespace}", "--logs")
+    assert tested.returncode
+    assert "Not well after 20 s" in tested.stdout
+    assert 'storageclass.storage.k8s.io "nowhere" not found' in tested.stdout
