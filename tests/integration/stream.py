@@ -118,7 +118,7 @@ class Stream:
                 producer.poll(0)
         assert producer.flush(240) == 0
 
-    def run(self, *flags: str, timeout_s: float = 180, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *flags: str, timeout_s: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the app over what is there now and return it with its log."""
         with self.app("--available-now", *flags, **environment) as app:
             code = app.wait(timeout_s)
