@@ -118,7 +118,7 @@ def stored(bench: Bench, size: Sizes) -> list[dict[str, Any]]:
     found = run(stream, "--max-offsets-per-trigger", str(size.per_batch), timeout_s=1200)
     rows = np.cumsum([event["rows"] for event in found.events])
     times = [event["at"] for event in found.events]
-    end = max(i for i, event in enumerate(found.events) if event["rows"] > size.per_batch / 2)  # then the topics run dry
+    end = max(i for i, event in enumerate(found.events) if event["rows"] > size.per_batch / 2)  # then they run dry
     edges = np.unique(np.linspace(2, end, 11).astype(int)).tolist()  # the first micro-batches warm up
     steps = []
     for first, last in pairwise(edges):
