@@ -95,7 +95,7 @@ def test_killed_and_back_at_work(system: System, part: str, selector: str) -> No
 
 def test_after_all_that_nothing_is_lost_or_there_twice(system: System, load: Job) -> None:
     """All records of the run are processed to its end, and the weights are numpy's solution for all rows."""
-    system.sent.add(synthetic(COUNT, seed=1), system.partitions)
+    system.sent.add("faults", synthetic(COUNT, seed=1), system.partitions)
     load.delete()
     run(system, rate=0).start().wait()
     system.check()
