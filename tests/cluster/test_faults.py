@@ -12,8 +12,8 @@ import pytest
 from tests.cluster.sent import FEATURES, LABEL, synthetic
 from tests.cluster.system import Job, System
 
-RATE, COUNT = 200, 200_000
-"""Records a second while things are killed, for up to 16 minutes; what is then left of the run comes at full speed."""
+RATE, COUNT = 150, 200_000
+"""Records a second while things are killed, for up to 22 minutes; what is then left of the run comes at full speed."""
 BACK_AT_WORK_S = 60
 KILLS = 10
 
