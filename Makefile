@@ -38,7 +38,8 @@ dashboard: ## open Kibana on this machine and say the login (PORT=5601)
 	@bash charts/cluster.sh dashboard
 
 test-cluster: $(READY) images ## tests on a Kubernetes that kind brings up (ARGS="--kind-bin FILE --kind-kubectl-bin FILE -k name")
-	@$(BIN)/python -m pytest -o testpaths=tests/cluster --kind-bin "$$(command -v $(KIND) || true)" --kind-kubectl-bin "$$(command -v $(KUBECTL) || true)" $(ARGS)
+	@$(BIN)/python -m pytest -c pyproject.toml -o testpaths=tests/cluster --kind-bin="$$(command -v $(KIND) || true)" \
+	  --kind-kubectl-bin="$$(command -v $(KUBECTL) || true)" $(ARGS)
 
 ##@ Develop
 .PHONY: test lint format generate lock clean bench

@@ -36,10 +36,14 @@ class Sent:
     """The records of runs that were sent one after the other, each whole."""
 
     rows: dict[str, Row] = field(default_factory=dict)  # by the id of the document: topic-partition-offset
+    _runs: set[str] = field(default_factory=set)
     _ends: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
 
-    def add(self, values: Sequence[bytes], partitions: int) -> None:
-        """Take note of a run of the producer's, every fifth record to the test topic."""
+    def add(self, run: str, values: Sequence[bytes], partitions: int) -> None:
+        """Take note of a run of the producer's, every fifth record to the test topic; a run is sent once only."""
+        if run in self._runs:
+            return
+        self._runs.add(run)
         layout = Layout(Fraction(1, 5), partitions, partitions)
         begins = dict(self._ends)
         for seq, value in enumerate(values):

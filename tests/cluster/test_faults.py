@@ -12,8 +12,8 @@ import pytest
 from tests.cluster.sent import FEATURES, LABEL, synthetic
 from tests.cluster.system import Job, System
 
-RATE, COUNT = 200, 200_000
-"""Records a second while things are killed, for up to 16 minutes; what is then left of the run comes at full speed."""
+RATE, COUNT = 150, 200_000
+"""Records a second while things are killed, for up to 22 minutes; what is then left of the run comes at full speed."""
 BACK_AT_WORK_S = 60
 KILLS = 10
 
@@ -95,7 +95,7 @@ def test_killed_and_back_at_work(system: System, part: str, selector: str) -> No
 
 def test_after_all_that_nothing_is_lost_or_there_twice(system: System, load: Job) -> None:
     """All records of the run are processed to its end, and the weights are numpy's solution for all rows."""
-    system.sent.add(synthetic(COUNT, seed=1), system.partitions)
+    system.sent.add("faults", synthetic(COUNT, seed=1), system.partitions)
     load.delete()
     run(system, rate=0).start().wait()
     system.check()

@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 def test_the_flights_arrive_and_the_weights_are_right(system: System) -> None:
     """Over TLS and with the release's own users, for there is no other way in; each flight is there once, unchanged."""
-    system.sent.add(flights(), system.partitions)
+    system.sent.add("flights", flights(), system.partitions)
     begun = time.monotonic()
     system.cluster.kubectl("apply", "--namespace", system.namespace, "--filename", str(JOB))
     system.wait(lambda: "" if system.count("points") else "no points yet", 300)

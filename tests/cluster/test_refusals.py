@@ -23,7 +23,8 @@ def namespace(system: System) -> Iterator[str]:
     system.cluster.run(system.cluster.helm_path, "uninstall", name, where)
     kubectl("delete", "kafkatopics,kafkausers,kafkas,kafkanodepools", where, "--all", "--wait=false")
     for topic in kubectl("get", "kafkatopics", where, "--output=name").split():  # this Kafka has never come up
-        kubectl("patch", topic, where, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
+        free = ("patch", topic, where, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
+        system.cluster.run(str(system.cluster.kind.kubectl_path), *free)  # it may be gone
     system.cluster.delete_namespace(name)
 
 
