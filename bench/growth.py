@@ -14,7 +14,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from elasticsearch import Elasticsearch as Client
 
-from bench.harness import Load, clear, machine, options, run, save, shown, spread, streaming, whole_flights
+from bench.harness import Load, clear, machine, new_stream, options, run, save, shown, spread, streaming, whole_flights
 from embedded import Elasticsearch, Kafka
 from tests.integration.stream import Stream, synthetic
 from tests.waiting import wait_until
@@ -59,12 +59,8 @@ class Bench:
     folder: Path
 
     def stream(self, name: str, values: Sequence[bytes], **changes: Any) -> Stream:  # noqa: ANN401
-        """Return a new stream whose topics hold the values, 4 of 5 in train."""
-        (self.folder / name).mkdir()
-        stream = replace(Stream(name, self.broker, self.search, self.folder / name), **changes)
-        stream.create_topics()
-        stream.produce(train=values[: len(values) * 4 // 5], test=values[len(values) * 4 // 5 :])
-        return stream
+        """Return a new stream whose topics hold the values."""
+        return new_stream(name, self.broker, self.search, self.folder, values, **changes)
 
     def point(self, stream: Stream, per_batch: int, master: str = "") -> dict[str, Any]:
         """Return speed, stages, memory and the size of the model's state of one run of the app."""

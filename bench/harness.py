@@ -25,6 +25,7 @@ import numpy as np
 import psutil
 from confluent_kafka import Producer
 from elasticsearch import Elasticsearch as Client
+from typing_extensions import Self
 
 from embedded import Elasticsearch, Kafka
 from embedded.jars import ELASTICSEARCH_VERSION, KAFKA_VERSION
@@ -112,21 +113,30 @@ def whole_flights(rows: int) -> list[bytes]:
     return (known * (rows // len(known) + 1))[:rows]
 
 
-class Usage:
-    """CPU seconds and resident memory of this process and of all below it, by role, twice a second.
+def new_stream(
+    name: str,
+    broker: Kafka,
+    search: Elasticsearch,
+    folder: Path,
+    values: Sequence[bytes] = (),
+    **changes: Any,  # noqa: ANN401
+) -> Stream:
+    """Return a stream with a folder of its own, whose topics hold the values, 4 of 5 in train."""
+    (folder / name).mkdir()
+    stream = Stream(name, broker, search, folder / name, **changes)
+    stream.create_topics()
+    stream.produce(train=values[: len(values) * 4 // 5], test=values[len(values) * 4 // 5 :])
+    return stream
 
-    Roles are Kafka, Elasticsearch, bench (this process), driver Python (its other Python children), Java (Spark) and
-    Python workers. CPU is the sum over a role's processes, those that have ended included; memory the largest one's.
-    """
 
-    def __init__(self, broker: Kafka, search: Elasticsearch) -> None:
-        self._roles = {os.getpid(): "bench", broker.pid: "Kafka", search.pid: "Elasticsearch"}
-        self._cpu: dict[tuple[str, int], float] = {}
-        self._samples: list[tuple[float, dict[str, float], dict[str, float]]] = []
+class Background:
+    """Work of a thread of its own, until the `with` block ends."""
+
+    def __init__(self) -> None:
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread = threading.Thread(target=self._work, daemon=True)
 
-    def __enter__(self) -> Usage:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -134,7 +144,25 @@ class Usage:
         self._over.set()
         self._thread.join()
 
-    def _watch(self) -> None:
+    def _work(self) -> None:
+        """Work until `_over` is set."""
+        raise NotImplementedError
+
+
+class Usage(Background):
+    """CPU seconds and resident memory of this process and of all below it, by role, twice a second.
+
+    Roles are Kafka, Elasticsearch, bench (this process), driver Python (its other Python children), Java (Spark) and
+    Python workers. CPU is the sum over a role's processes, those that have ended included; memory the largest one's.
+    """
+
+    def __init__(self, broker: Kafka, search: Elasticsearch) -> None:
+        super().__init__()
+        self._roles = {os.getpid(): "bench", broker.pid: "Kafka", search.pid: "Elasticsearch"}
+        self._cpu: dict[tuple[str, int], float] = {}
+        self._samples: list[tuple[float, dict[str, float], dict[str, float]]] = []
+
+    def _work(self) -> None:
         me = psutil.Process()
         while not self._over.wait(0.5):
             memory: dict[str, float] = defaultdict(float)
@@ -204,8 +232,9 @@ class Run:
 
 def events(log: str) -> list[dict[str, Any]]:
     """Return the lines of a program's log that tell of a micro-batch, with `at`, in seconds since 1970."""
-    found = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    for event in (found := [event for event in found if "rows" in event]):
+    lines = (json.loads(line) for line in log.splitlines() if line.startswith("{"))
+    found = [line for line in lines if "rows" in line]
+    for event in found:
         event["at"] = datetime.fromisoformat(event["time"].replace("Z", "+00:00")).timestamp()
     return sorted(found, key=lambda event: float(event["at"]))
 
@@ -266,25 +295,16 @@ def clear(stream: Stream) -> None:
             client.indices.delete(index=names)
 
 
-class Load:
+class Load(Background):
     """Sends records at a rate that can be changed, 4 of 5 to train, and notes where and when each k-th one went."""
 
     def __init__(self, stream: Stream, values: Sequence[bytes], probes_per_second: int = 0) -> None:
+        super().__init__()
         self.rate = 0.0
         self.probes: dict[str, float] = {}  # the id of a point and when its record was sent; the reader empties it
         self._stream, self._values, self._probes_per_second = stream, cycle(values), probes_per_second
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._send, daemon=True)
 
-    def __enter__(self) -> Load:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _send(self) -> None:
+    def _work(self) -> None:
         settings = {"bootstrap.servers": self._stream.broker.bootstrap, "enable.idempotence": True, "log_level": 2}
         producer = Producer({**settings, "linger.ms": 5})
         sent, due, since = [0, 0], 0.0, 0.0  # records to train and to test; records that should have been sent, in all

@@ -21,7 +21,20 @@ import numpy as np
 from elasticsearch import ApiError
 from elasticsearch import Elasticsearch as Client
 
-from bench.harness import MLLIB, OURS, RIVER, Load, events, machine, options, save, spread, streaming, whole_flights
+from bench.harness import (
+    MLLIB,
+    OURS,
+    RIVER,
+    Load,
+    events,
+    machine,
+    new_stream,
+    options,
+    save,
+    spread,
+    streaming,
+    whole_flights,
+)
 from embedded import Elasticsearch, Kafka
 from tests.integration.stream import App, Stream
 
@@ -144,9 +157,7 @@ def main() -> None:
     print("machine", json.dumps(results["machine"]), flush=True)
     with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as folder:
         for program, command in PROGRAMS.items():
-            (Path(folder) / program).mkdir()
-            stream = Stream(f"latency-{program}", broker, search, Path(folder) / program)
-            stream.create_topics()
+            stream = new_stream(f"latency-{program}", broker, search, Path(folder))
             with streaming(stream, program=command) as app:
                 results["programs"][program] = measure(program, stream, app, SIZES[given.size])
     save(given.results, "latency", results)

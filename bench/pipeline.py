@@ -24,7 +24,7 @@ import numpy as np
 from elasticsearch import Elasticsearch as Client
 
 from bench import harness
-from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, run, shown, spread, whole_flights
+from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, new_stream, run, shown, spread, whole_flights
 from embedded import Elasticsearch, Kafka
 from streaming_regression.decode import Fields, decode
 from streaming_regression.documents import Origin, Points, Records, points
@@ -87,10 +87,7 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        long, short = (Stream(f"pipeline-{n}", broker, search, folder) for n in (many, few))
-        for stream, count in ((long, many), (short, few)):
-            stream.create_topics()
-            stream.produce(train=values[: count * 4 // 5], test=values[count * 4 // 5 : count])
+        long, short = (new_stream(f"pipeline-{n}", broker, search, folder, values[:n]) for n in (many, few))
         requests = bodies(values)
         push(warm := long.again("warm"), requests, 2)
         clear(warm)

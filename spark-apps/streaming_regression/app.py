@@ -18,7 +18,7 @@ import numpy as np
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.core.context import SparkContext
 from pyspark.errors import PySparkException, PySparkRuntimeError, StreamingQueryException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql.functions import current_timestamp
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -26,7 +26,7 @@ from streaming_regression import kafka, logs, sink
 from streaming_regression.errors import ConfigError, Refused, ServerUnavailable, StreamError
 from streaming_regression.kafka import Brokers
 from streaming_regression.learners import GradientDescent, Learner, RecursiveLeastSquares
-from streaming_regression.regression import Regression, Stopping
+from streaming_regression.regression import Regression
 from streaming_regression.settings import Settings, split
 from streaming_regression.state import Identity, StateStore, in_use
 from streaming_regression.stopping import Stop
@@ -119,16 +119,7 @@ def _start(spark: SparkSession, settings: Settings, options: dict[str, str], reg
         # Here, not in foreachBatch: Spark logs it with the offsets, so a replay gets the same.
         .withColumn("batch_time", current_timestamp())
     )
-
-    def process(frame: DataFrame, batch: int) -> None:
-        try:
-            regression.process(frame, batch)
-        except Exception:
-            if regression.stopping.is_set():  # given up; in a longer text Spark searches until its stack overflows
-                raise Stopping from None
-            raise
-
-    writer = records.writeStream.foreachBatch(process).option("checkpointLocation", settings.checkpoint)
+    writer = records.writeStream.foreachBatch(regression.process).option("checkpointLocation", settings.checkpoint)
     if settings.available_now:
         return writer.trigger(availableNow=True).start()
     return writer.trigger(processingTime=f"{round(settings.trigger_interval_s * 1000)} milliseconds").start()

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Stopping(Exception):
-    """A micro-batch must not begin any more, and Spark must not think that it was done."""
+    """A micro-batch must not begin any more, or was given up, and Spark must not think that it was done."""
 
 
 class Regression:
@@ -66,8 +66,11 @@ class Regression:
                 raise Stopping
             try:
                 self._process(frame, batch)
-            except StreamError as error:
-                self.error = error
+            except Exception as error:
+                if self.stopping.is_set():  # in a longer text than this one's Spark searches until its stack overflows
+                    raise Stopping from None
+                if isinstance(error, StreamError):
+                    self.error = error
                 raise
             self.last_success = time.monotonic()
 

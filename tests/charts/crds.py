@@ -6,7 +6,6 @@ this repository.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -146,7 +145,7 @@ def _from_crds(files: Iterable[Path]) -> dict[Kind, Schema]:
 
 def _closed(schema: Schema, name: str = "") -> Schema:
     """Return a CRD's schema in the words of JSON Schema, closed where the API server drops what it does not know."""
-    schema = json.loads(json.dumps(schema))
+    schema = dict(schema)
     free = schema.get("x-kubernetes-preserve-unknown-fields") or name in FREE
     if schema.get("x-kubernetes-int-or-string"):
         return {"type": ["integer", "string"]}

@@ -66,7 +66,7 @@ class Cluster:
 
     def secret(self, namespace: str, name: str) -> dict[str, bytes]:
         found = json.loads(self.kubectl("get", "secret", "--namespace", namespace, name, "--output", "json"))
-        return {key: _decode(value) for key, value in found["data"].items()}
+        return {key: base64.b64decode(value) for key, value in found["data"].items()}
 
     def log(self, namespace: str, pod: str, lines: int = 30) -> str:
         """The end of a pod's log, also that of one that has ended; what went wrong if there is none."""
@@ -171,7 +171,3 @@ def container_states(pods: Sequence[Any]) -> str:
 def _output(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 0, f"{' '.join(done.args)}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
-
-
-def _decode(value: str) -> bytes:
-    return base64.b64decode(value)

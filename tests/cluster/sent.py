@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from producer.layout import Layout
 from producer.sources import Flights, Synthetic
+from tests.reference import lstsq
 
 FEATURES = ("dep_delay", "distance", "air_time")
 LABEL = "arr_delay"
@@ -24,6 +25,11 @@ Row = tuple[float | None, ...]
 def flights() -> list[bytes]:
     """All flights."""
     return list(Flights().rows(0))
+
+
+def synthetic_settings(seed: int) -> dict[str, str]:
+    """The producer's settings for what `synthetic` returns."""
+    return {"SOURCE": "synthetic", "FEATURES": ",".join(FEATURES), "LABEL": LABEL, "SEED": str(seed)}
 
 
 def synthetic(count: int, seed: int) -> list[bytes]:
@@ -66,6 +72,4 @@ class Sent:
 
     def lstsq(self) -> NDArray[np.float64]:
         """numpy's solution for all rows that a model learns from, intercept first."""
-        rows = self.learned
-        solution = np.linalg.lstsq(np.column_stack([np.ones(len(rows)), rows[:, :-1]]), rows[:, -1], rcond=None)[0]
-        return np.asarray(solution, np.float64)
+        return lstsq(self.learned)

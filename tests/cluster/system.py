@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -108,7 +107,7 @@ class System:
 
     def job(self, name: str, **environment: str) -> Job:
         """The Job of producer/job.yaml, under another name and with other settings."""
-        job = copy.deepcopy(yaml.safe_load(JOB.read_text()))
+        job = yaml.safe_load(JOB.read_text())
         job["metadata"]["name"] = name
         (container,) = job["spec"]["template"]["spec"]["containers"]
         kept = [one for one in container["env"] if one["name"] not in environment]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from tests.cluster.sent import FEATURES, LABEL, flights, synthetic
+from tests.cluster.sent import flights, synthetic, synthetic_settings
 from tests.cluster.system import ROOT, System, version
 
 ROWS = 20_000
@@ -14,9 +14,8 @@ NO_FORGETTING = 1e12
 
 def send(system: System, seed: int) -> None:
     """Send a run more, and hold all that is there against all that was ever sent."""
-    settings = {"SOURCE": "synthetic", "FEATURES": ",".join(FEATURES), "LABEL": LABEL, "SEED": str(seed)}
     run = f"run-{seed}"
-    system.job(run, COUNT=str(ROWS), RATE="0", RUN=run, **settings).start().wait()
+    system.job(run, COUNT=str(ROWS), RATE="0", RUN=run, **synthetic_settings(seed)).start().wait()
     system.sent.add(run, synthetic(ROWS, seed), system.partitions)
     system.check()
 

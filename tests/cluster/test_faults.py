@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.sent import FEATURES, LABEL, synthetic
+from tests.cluster.sent import synthetic, synthetic_settings
 from tests.cluster.system import Job, System
 
 RATE, COUNT = 150, 200_000
@@ -27,8 +27,7 @@ def load(system: System) -> Job:
 
 
 def run(system: System, rate: int) -> Job:
-    settings = {"SOURCE": "synthetic", "FEATURES": ",".join(FEATURES), "LABEL": LABEL, "SEED": "1"}
-    return system.job("load", RUN="faults", COUNT=str(COUNT), RATE=str(rate), **settings)
+    return system.job("load", RUN="faults", COUNT=str(COUNT), RATE=str(rate), **synthetic_settings(seed=1))
 
 
 def kill(system: System, selector: str) -> list[Any]:

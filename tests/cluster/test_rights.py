@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ Ask = Callable[[str, str, str], str]
 def kafka(system: System) -> Iterator[Ask]:
     """Ask Kafka as a user, from a pod that looks like the producer's; there is a topic `other`, too."""
     users = ("streaming-ml-app", "streaming-ml-producer")
-    pod = copy.deepcopy(yaml.safe_load(JOB.read_text())["spec"]["template"])
+    pod = yaml.safe_load(JOB.read_text())["spec"]["template"]
     pod |= {"apiVersion": "v1", "kind": "Pod"}
     pod["metadata"]["name"] = "kafka-user"
     (container,) = pod["spec"]["containers"]

@@ -24,6 +24,7 @@ from elasticsearch.helpers import scan
 from numpy.typing import NDArray
 
 from embedded import Elasticsearch, Kafka
+from tests.reference import lstsq
 from tests.waiting import wait_until
 
 FLIGHT_FIELDS = ("dep_delay", "distance", "air_time", "arr_delay")
@@ -179,8 +180,7 @@ class Stream:
 
     def lstsq(self) -> NDArray[np.float64]:
         """numpy's solution for all that was produced to the train topic, intercept first."""
-        rows = table(self.produced[self.train], [*self.features, self.label])
-        return np.linalg.lstsq(np.column_stack([np.ones(len(rows)), rows[:, :-1]]), rows[:, -1], rcond=None)[0]
+        return lstsq(table(self.produced[self.train], [*self.features, self.label]))
 
 
 @dataclass

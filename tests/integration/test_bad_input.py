@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from elasticsearch import Elasticsearch as Client
 
 from tests.integration.stream import Stream, Value
+from tests.reference import lstsq
 
 NAN, INFINITE = "not finite: NaN", "not finite: infinite or beyond ±1.8e308"
 
@@ -158,8 +159,7 @@ def test_bad_records_are_kept_with_field_and_reason_and_the_good_ones_are_learne
     assert unlabelled["topic"] == stream.test
     assert "squared_error" not in unlabelled
 
-    rows = np.array(learned)
-    want = np.linalg.lstsq(np.column_stack([np.ones(len(rows)), rows[:, :-1]]), rows[:, -1], rcond=None)[0]
+    want = lstsq(np.array(learned))
     assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
 
 

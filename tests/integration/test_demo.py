@@ -17,6 +17,7 @@ import pytest
 
 from producer.sources import Flights
 from tests.integration.stream import FLIGHT_FIELDS
+from tests.reference import lstsq
 from tests.waiting import wait_until
 
 DEMO = [sys.executable, "-m", "embedded.demo"]
@@ -45,8 +46,7 @@ def test_it_ends_by_itself_with_a_true_summary(tmp_path: Path) -> None:
         json.loads(value or b"") for seq, value in zip(range(20_000), Flights().rows(0), strict=False) if seq % 5 != 4
     ]
     rows = [[record[name] for name in FLIGHT_FIELDS] for record in train]
-    table = np.array([row for row in rows if None not in row], float)
-    want, *_ = np.linalg.lstsq(np.column_stack([np.ones(len(table)), table[:, :-1]]), table[:, -1], rcond=None)
+    want = lstsq(np.array([row for row in rows if None not in row], float))
     found = [summary["intercept"], *(summary["weights"][name] for name in FLIGHT_FIELDS[:-1])]
     np.testing.assert_allclose(found, want, rtol=1e-9)
     assert set(summary["mse"]) == {"train", "test"}
