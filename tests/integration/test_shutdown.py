@@ -54,7 +54,9 @@ def descendants(app: App) -> list[psutil.Process]:
 
 
 def javas(app: App) -> list[psutil.Process]:
-    return [process for process in descendants(app) if "org.apache.spark.deploy.SparkSubmit" in command_line(process)]
+    """The JVM; not its own children, which have its command line until they begin to be something else."""
+    children = psutil.Process(app.process.pid).children()
+    return [process for process in children if "org.apache.spark.deploy.SparkSubmit" in command_line(process)]
 
 
 def command_line(process: psutil.Process) -> str:
