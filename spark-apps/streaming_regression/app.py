@@ -78,12 +78,11 @@ def run(settings: Settings, stop: Stop) -> None:
             while True:
                 with stop.deferred(regression.stopping):
                     done = _stream(spark, settings, options, regression)
-                if regression.stopping.is_set():
-                    log.info("stopped, as told")
-                    return
-                if done:
-                    return
+                if done or regression.stopping.is_set():
+                    break
                 brokers.check()
+        if regression.stopping.is_set():  # only now: what Spark has to say of it comes before
+            log.info("stopped, as told")
 
 
 def _stream(spark: SparkSession, settings: Settings, options: dict[str, str], regression: Regression) -> bool:
