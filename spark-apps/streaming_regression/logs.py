@@ -8,10 +8,16 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-NOISE = b"WARNING: Using incubator modules"  # Java says so of Spark's own choice, and cannot be told not to
+NOISE = re.compile(
+    # Java says so of Spark's own choice, and cannot be told not to.
+    rb"WARNING: Using incubator modules"
+    # A Python worker says so when its task has ended before it, as when Kafka goes away; the task's own fault is told.
+    rb"|Traceback .*pyspark/daemon\.py.*\n(BrokenPipe|ConnectionReset)Error: [^\n]*\n\Z",
+    re.DOTALL,
+)
 
 
 class _Text(logging.Formatter):
@@ -47,9 +53,10 @@ def set_up(level: str, form: str) -> None:
 
 @contextmanager
 def relayed(form: str) -> Iterator[None]:
-    """Pass on, line by line, what the processes that are started within will ever write to standard error.
+    """Pass on what the processes that are started within will ever write to standard error.
 
-    A line that is none of a log in this form becomes one; of Java's own, one that nobody needs is left out.
+    A line that is none of a log in this form becomes one, a stack trace of Python becomes one event; what nobody needs
+    is left out.
     """
     ours = os.dup(2)
     reading, writing = os.pipe()
@@ -68,13 +75,27 @@ def _relay(source: int, sink: int, form: str) -> None:
     logged = re.compile(rb"\{" if form == "json" else rb"\d{4}-\d\d-\d\dT")
     formatter = _formatter(form)
     with suppress(OSError), open(source, "rb") as lines, open(sink, "wb", buffering=0) as log:
-        for line in lines:
-            if line.startswith(NOISE):
+        for event in _events(lines):
+            if NOISE.match(event):
                 continue
-            text = line.decode(errors="replace").rstrip()
-            if not logged.match(line):
+            text = event.decode(errors="replace").rstrip()
+            if not logged.match(event):
                 text = formatter.format(logging.LogRecord("process", logging.WARNING, "", 0, text, None, None))
             log.write(f"{text}\n".encode())
+
+
+def _events(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Put the lines of each stack trace of Python together."""
+    trace = b""
+    for line in lines:
+        if trace or line.startswith(b"Traceback "):
+            trace += line
+            if line.startswith((b"Traceback ", b" ")):
+                continue
+        yield trace or line
+        trace = b""
+    if trace:
+        yield trace
 
 
 def _formatter(form: str) -> logging.Formatter:

@@ -26,7 +26,17 @@ child.communicate('''
 echo "WARNING: Using incubator modules: jdk.incubator.vector" >&2
 echo '2026-01-02T03:04:05.678Z WARNING Java: "quoted"' >&2
 echo '{"level": "WARNING", "logger": "Java", "message": "its own"}' >&2
-echo 'Traceback "it"' >&2
+cat <<'END' >&2
+Traceback (most recent call last):
+  File "lib/pyspark.zip/pyspark/daemon.py", line 262, in manager
+  File "lib/pyspark.zip/pyspark/daemon.py", line 95, in worker
+BrokenPipeError: [Errno 32] Broken pipe
+Traceback (most recent call last):
+  File "lib/pyspark.zip/pyspark/daemon.py", line 262, in manager
+    "a line"
+MemoryError
+Hello "it"
+END
 ''')
 try:
     1 / 0
@@ -50,10 +60,11 @@ def test_every_line_is_a_json_object_in_json() -> None:
     by_message = {event["message"]: event for event in events}
     assert by_message["ours 1"].items() >= {"level": "INFO", "logger": "streaming_regression.test", "rows": 3}.items()
     assert by_message["its own"]["logger"] == "Java"
-    assert by_message['Traceback "it"']["level"] == "WARNING"
+    assert by_message['Hello "it"']["level"] == "WARNING"
     assert "ZeroDivisionError" in by_message["a bug"]["exception"]
     assert any("mind this" in message for message in by_message)
-    assert not [message for message in by_message if "incubator" in message or message in {"deep", "not asked for"}]
+    assert [len(message.splitlines()) for message in by_message if "MemoryError" in message] == [4]
+    assert not [message for message in by_message if re.search("incubator|BrokenPipe|deep|not asked for", message)]
 
 
 def test_every_event_has_a_time_and_a_level_in_text() -> None:
@@ -61,8 +72,9 @@ def test_every_event_has_a_time_and_a_level_in_text() -> None:
     found = lines("text")
     assert any(re.fullmatch(start + "ours 1", line) for line in found)
     assert '2026-01-02T03:04:05.678Z WARNING Java: "quoted"' in found
-    assert any(re.fullmatch(start + 'Traceback "it"', line) for line in found)
-    assert not [line for line in found if "incubator" in line]
+    assert any(re.fullmatch(start + 'Hello "it"', line) for line in found)
+    assert "MemoryError" in found
+    assert not [line for line in found if re.search("incubator|BrokenPipe", line)]
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
