@@ -160,7 +160,8 @@ def _session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else the workers take the first python3 of the path
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # no spark-submit around this: Spark is on this machine alone
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    java = f"-Dlog4j2.configurationFile={LOG4J} -Dform={settings.log_format}"
+    # Java's second compiler costs Spark here more than it brings, above all in the first minute.
+    java = f"-XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile={LOG4J} -Dform={settings.log_format}"
     if settings.log_level == "DEBUG":
         java += " -Dstack=full -Dstreaming=warn"
     options = {

@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         1.0, le=DAY_S, description="seconds from micro-batch to micro-batch, at least"
     )
     max_offsets_per_trigger: PositiveInt = Field(
-        100_000, le=2**31 - 1, description="records per micro-batch at most, all partitions together"
+        200_000, le=2**31 - 1, description="records per micro-batch at most, all partitions together"
     )
     available_now: bool = Field(False, description="stop when all records that are there now have been processed")
     checkpoint: str = Field(
