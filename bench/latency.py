@@ -100,14 +100,14 @@ class Watch:
         windows = [[wait for due, wait in found if low <= due < high] for low, high in pairwise(edges)]
         result: dict[str, Any] = {"rate": rate, "sent": share}
         if all(windows):
-            every = sum(windows, [])
+            every = [wait for window in windows for wait in window]
             for name, percent in (("p50", 50), ("p99", 99), ("max", 100)):
                 by_window = spread(float(np.percentile(window, percent)) for window in windows)
                 result[name] = {**by_window, "median": float(np.percentile(every, percent))}  # of all, not of windows
         lost = min(self.load.probes.copy().values(), default=end) < end
         if share < 0.98:
             result["verdict"] = f"{NOT_SENT} ({share:.0%})"
-        elif lost or not all(windows) or np.diff(result["p50"]["values"]).sum() > GROWTH_S:
+        elif lost or not all(windows) or result["p50"]["values"][-1] - result["p50"]["values"][0] > GROWTH_S:
             result["verdict"] = FELL_BEHIND
         else:
             result["verdict"] = KEPT_UP
@@ -144,13 +144,13 @@ def main() -> None:
     known = given.results / "pipeline.json"
     pipeline = json.loads(known.read_text()) if known.exists() else {"programs": {}, "chosen": {"river": "2 5000"}}
     threads, chunk = pipeline["chosen"]["river"].split()
-    flags = ("--threads", threads, "--chunk", chunk)
+    settings = {"river": ("--threads", threads, "--chunk", chunk)}
     with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as folder:
         full = new_stream("full", broker, search, Path(folder), whole_flights(size.raw))
         push(warm := full.again("warm"), bodies(full), 2, 2)
         clear(warm)
         for program in size.programs:
-            reached = 0.0
+            reached, flags = 0.0, settings.get(program, ())
             if size.shares and program in pipeline["programs"]:
                 reached = pipeline["programs"][program]["records_per_second"]["median"]
             elif size.shares:
@@ -158,7 +158,7 @@ def main() -> None:
                 reached = trial["records_per_second"]
             stream = new_stream(f"latency-{program}", broker, search, Path(folder))
             with (
-                streaming(stream, *flags[: 4 if program == "river" else 0], program=PROGRAMS[program]) as app,
+                streaming(stream, *flags, program=PROGRAMS[program]) as app,
                 Client(search.url, request_timeout=60) as client,
                 Load(stream, whole_flights(300_000), PROBES_PER_SECOND) as load,
             ):

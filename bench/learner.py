@@ -1,11 +1,11 @@
 """How long one model update takes, and how good the model is.
 
 Time: one update per micro-batch of n rows with d features, a new model each time, so that gradient descent does all its
-steps; 1,000,000 rows with 3 features only. On Spark: MLlib's StreamingLinearRegressionWithSGD over an RDD of labelled points that is cached in the JVM, and
-ours over the same rows, cached too, in one job. Without Spark, in one process: ours (what the app adds to its pass over
-the records), and the other libraries, all with one thread; what they need as input (dicts, frames, text), and the model, is made
-before the clock starts.
-Those that take one row at a time are timed on fewer rows, where their time per row is the same.
+steps; 1,000,000 rows with 3 features only. On Spark: MLlib's StreamingLinearRegressionWithSGD over an RDD of labelled
+points that is cached in the JVM, and ours over the same rows, cached too, in one job. Without Spark, in one process and
+one thread: ours (what the app adds to its pass over the records), and the other libraries; the model, and what it needs
+as input (dicts, frames, text), are made before the clock starts. Those that take one row at a time are timed on fewer
+rows, where their time per row is the same.
 
 Quality: mean squared error on test rows after n rows, in micro-batches of 1,000: flights in their order, and synthetic
 rows whose weights change half way. Each library gets its documentation's advice (scaled features where it needs them;
