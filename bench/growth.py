@@ -10,14 +10,11 @@ found, from the start and from the restart after a SIGKILL of driver, Java and w
 from __future__ import annotations
 
 import contextlib
-import json
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +22,9 @@ import psutil
 from elasticsearch import Elasticsearch as Client
 
 from bench import harness
-from bench.harness import Load, clear, machine, new_stream, run, shown, spread, streaming, whole_flights
+from bench.harness import Load, New, clear, run, shown, spread, streaming, whole_flights
 from dashboards.page import Choice, Page
 from dashboards.panels import Names
-from embedded import Elasticsearch, Kafka
 from tests.integration.stream import Stream, synthetic
 from tests.waiting import wait_until
 
@@ -53,7 +49,6 @@ SIZES = {
     "quick": Sizes(40_000, 5, [], [], [], [3, 30], 10_000, 300_000, 1),
     "tiny": Sizes(2_000, 6, [500], [4], [1], [3, 10], 400, 30_000, 1),
 }
-New = Callable[..., Stream]
 
 
 def point(stream: Stream, varied: str, value: int, per_batch: int, master: str = "") -> dict[str, Any]:
@@ -157,20 +152,12 @@ def restarts(new: New, size: Sizes) -> dict[str, Any]:
 
 
 def main() -> None:
-    given = harness.options(__doc__)
-    size = SIZES[given.size]
-    results: dict[str, Any] = {"machine": machine()}
-    print("machine", json.dumps(results["machine"]), flush=True)
-    with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as folder:
-
-        def new(name: str, values: Sequence[bytes] = (), **changes: Any) -> Stream:  # noqa: ANN401
-            return new_stream(name, broker, search, Path(folder), values, **changes)
-
+    with harness.results("growth", __doc__) as (name, _, results), harness.servers() as new:
+        size = SIZES[name]
         results["restarts"] = restarts(new, size)
-        print(f"restart: {shown(results['restarts']['restart_s'], '.1f')} s", flush=True)
+        print(f"restart: {shown(results['restarts']['restart_s'])} s", flush=True)
         results["varied"] = varied(new, size)
         results["stored"] = stored(new, size)
-    harness.save(given.results, "growth", results)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -79,12 +80,11 @@ def log_rows(rows: int) -> None:
 
 def machine() -> dict[str, Any]:
     """Return what this machine is, the versions of what runs on it, and of what they were asked for."""
-    about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    found = re.search(r"model name\s*: (.*)", about)
+    about = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", about.read_text() if about.exists() else "")
     java = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     versions = {"Java": java.split('"')[1] if '"' in java else "?", "Python": platform.python_version()}
     versions |= {"Kafka": KAFKA_VERSION, "Elasticsearch": ELASTICSEARCH_VERSION}
     for package in PACKAGES:
@@ -92,7 +92,7 @@ def machine() -> dict[str, Any]:
             versions[package] = version(package)
     return {
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
-        "commit": commit.stdout.strip() or "?",
+        "commit": commit or "?",
         "cpu": found[1] if found else platform.processor(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
@@ -101,11 +101,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def save(folder: Path, name: str, results: dict[str, Any]) -> None:
-    """Write a benchmark's results, `machine` among them, as JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
-    print(f"written: {folder / name}.json", flush=True)
+@contextlib.contextmanager
+def results(name: str, description: str | None) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """Yield the size asked for, the results' folder, and results to fill in; they are written if all goes well."""
+    given = options(description)
+    found: dict[str, Any] = {"machine": machine()}
+    print("machine", json.dumps(found["machine"]), flush=True)
+    yield given.size, given.results, found
+    given.results.mkdir(parents=True, exist_ok=True)
+    (given.results / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(f"written: {given.results / name}.json", flush=True)
 
 
 Spread = dict[str, Any]  # median, min, max, and values in the order in which they were measured
@@ -131,39 +136,42 @@ def over(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def shown(found: Spread, form: str = ",.0f") -> str:
+def number(value: float) -> str:
+    """Return a number as text, with three digits or all before the point."""
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{value:.3g}"
+
+
+def shown(found: Spread) -> str:
     """Return a `spread` as text."""
-    if len(found["values"]) == 1:
-        return f"{found['median']:{form}}"
-    return f"{found['median']:{form}} ({found['min']:{form}} to {found['max']:{form}})"
+    text = number(found["median"])
+    return text if len(found["values"]) == 1 else f"{text} ({number(found['min'])} to {number(found['max'])})"
 
 
-@cache
-def known_flights() -> list[bytes]:
-    """Return the flights without missing values: each record is a point for every program."""
-    return [value for value in flights(336_776) if b"null" not in value]
+known_flights = cache(lambda: [value for value in flights(336_776) if b"null" not in value])
 
 
 def whole_flights(rows: int) -> list[bytes]:
-    """Return `rows` of the known flights, repeated."""
+    """Return `rows` flights without missing values, so that each record is a point for every program; repeated."""
     known = known_flights()
     return (known * (rows // len(known) + 1))[:rows]
 
 
-def new_stream(
-    name: str,
-    broker: Kafka,
-    search: Elasticsearch,
-    folder: Path,
-    values: Sequence[bytes] = (),
-    **changes: Any,  # noqa: ANN401
-) -> Stream:
-    """Return a stream with a folder of its own, whose topics hold the values, 4 of 5 in train."""
-    (folder / name).mkdir()
-    stream = Stream(name, broker, search, folder / name, **changes)
-    stream.create_topics()
-    stream.produce(train=values[: len(values) * 4 // 5], test=values[len(values) * 4 // 5 :])
-    return stream
+New = Callable[..., Stream]
+
+
+@contextlib.contextmanager
+def servers() -> Iterator[New]:
+    """Kafka and Elasticsearch: yields what makes a stream there whose topics hold the values, 4 of 5 in train."""
+    with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as folder:
+
+        def new(name: str, values: Sequence[bytes] = (), **changes: Any) -> Stream:  # noqa: ANN401
+            (place := Path(folder) / name).mkdir()
+            stream = Stream(name, broker, search, place, **changes)
+            stream.create_topics()
+            stream.produce(train=values[: len(values) * 4 // 5], test=values[len(values) * 4 // 5 :])
+            return stream
+
+        yield new
 
 
 class Background:

@@ -11,12 +11,10 @@ first's. Ours and MLlib's begin a micro-batch as soon as the one before has ende
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +22,8 @@ from elasticsearch import ApiError
 from elasticsearch import Elasticsearch as Client
 
 from bench import harness
-from bench.harness import MLLIB, OURS, RIVER, Load, clear, new_stream, run, spread, streaming, whole_flights
+from bench.harness import MLLIB, OURS, RIVER, Load, clear, run, spread, streaming, whole_flights
 from bench.pipeline import bodies, push
-from embedded import Elasticsearch, Kafka
 from tests.integration.stream import App
 
 PROGRAMS = {"ours": OURS, "river": RIVER, "mllib": MLLIB}
@@ -137,34 +134,30 @@ def measure(program: str, watch: Watch, app: App, size: Sizes, reached: float) -
 
 
 def main() -> None:
-    given = harness.options(__doc__)
-    size = SIZES[given.size]
-    results: dict[str, Any] = {"machine": harness.machine(), "programs": {}}
-    print("machine", json.dumps(results["machine"]), flush=True)
-    known = given.results / "pipeline.json"
-    pipeline = json.loads(known.read_text()) if known.exists() else {"programs": {}, "chosen": {"river": "2 5000"}}
-    threads, chunk = pipeline["chosen"]["river"].split()
-    settings = {"river": ("--threads", threads, "--chunk", chunk)}
-    with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as folder:
-        full = new_stream("full", broker, search, Path(folder), whole_flights(size.raw))
+    with harness.results("latency", __doc__) as (name, folder, results), harness.servers() as new:
+        size = SIZES[name]
+        known = folder / "pipeline.json"
+        pipeline = json.loads(known.read_text()) if known.exists() else {"programs": {}, "chosen": {"river": "2 5000"}}
+        threads, chunk = pipeline["chosen"]["river"].split()
+        full = new("full", whole_flights(size.raw))
         push(warm := full.again("warm"), bodies(full), 2, 2)
         clear(warm)
+        results["programs"] = {}
         for program in size.programs:
-            reached, flags = 0.0, settings.get(program, ())
+            which, flags = PROGRAMS[program], ("--threads", threads, "--chunk", chunk) if program == "river" else ()
+            reached = 0.0
             if size.shares and program in pipeline["programs"]:
                 reached = pipeline["programs"][program]["records_per_second"]["median"]
             elif size.shares:
-                trial = run(full.again(program), *flags, program=PROGRAMS[program]).steady(size.raw // 3)
-                reached = trial["records_per_second"]
-            stream = new_stream(f"latency-{program}", broker, search, Path(folder))
+                reached = run(full.again(program), *flags, program=which).steady(size.raw // 3)["records_per_second"]
+            stream = new(f"latency-{program}")
             with (
-                streaming(stream, *flags, program=PROGRAMS[program]) as app,
-                Client(search.url, request_timeout=60) as client,
+                streaming(stream, *flags, program=which) as app,
+                Client(stream.search.url, request_timeout=60) as client,
                 Load(stream, whole_flights(300_000), PROBES_PER_SECOND) as load,
             ):
                 watch = Watch(load, client, f"{stream.prefix}-points-*")
                 results["programs"][program] = measure(program, watch, app, size, reached)
-    harness.save(given.results, "latency", results)
 
 
 if __name__ == "__main__":

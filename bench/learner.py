@@ -34,7 +34,8 @@ from sklearn.linear_model import SGDRegressor
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from bench.harness import machine, options, save, shown, spread, whole_flights
+from bench import harness
+from bench.harness import shown, spread, whole_flights
 from streaming_regression.learners import Floats, GradientDescent, Learner, Model, RecursiveLeastSquares, Statistics
 from tests.integration.stream import FLIGHT_FIELDS, table
 
@@ -124,7 +125,6 @@ def vw(**settings: float) -> Candidate:
 
 
 Maker = Callable[[], Candidate]
-ALL = 10**7
 
 
 def summed(x: Floats, y: Floats) -> Statistics:
@@ -142,9 +142,10 @@ def rows(block: int, count: int, features: int) -> tuple[Floats, Floats]:
     return x, x @ np.arange(1.0, features + 1) / features + rng.normal(size=count)
 
 
-def blocks(count: int, features: int) -> Iterator[tuple[Floats, Floats]]:
-    for block, start in enumerate(range(0, count, BLOCK)):
-        yield rows(block, min(BLOCK, count - start), features)
+def table_of(count: int, features: int) -> tuple[Floats, Floats]:
+    """Return `count` rows of these blocks as one table."""
+    x, y = zip(*(rows(block, min(BLOCK, count), features) for block in range(-(-count // BLOCK))), strict=True)
+    return np.concatenate(x), np.concatenate(y)
 
 
 def timed(makers: dict[str, Callable[[], Callable[[], object]]]) -> dict[str, list[float]]:
@@ -193,28 +194,24 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
     assert cached.count() == frame.count() == count
 
     jvm: Any = spark._jvm
+    zeros = _py2java(spark.sparkContext, Vectors.dense([0.0] * features))
 
-    def mllib(start: Floats) -> Floats:
+    def mllib() -> Floats:
         learner = jvm.org.apache.spark.mllib.regression.StreamingLinearRegressionWithSGD()
-        vector = _py2java(spark.sparkContext, Vectors.dense(start.tolist()))
-        return np.array(learner.algorithm().run(cached, vector).weights().toArray())
+        return np.array(learner.algorithm().run(cached, zeros).weights().toArray())
 
     def in_one_job(learner: Learner) -> Model:
         found = frame.mapInArrow(factors, "rows long, factor array<double>").collect()
         parts = [Statistics(row.rows, np.array(row.factor).reshape(features + 2, -1)) for row in found]
         return learner.update(Model(np.zeros(features + 1)), Statistics.total(parts, features))
 
-    zeros = np.zeros(features)
-    np.testing.assert_allclose(in_one_job(GradientDescent()).weights[1:], mllib(zeros), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(in_one_job(GradientDescent()).weights[1:], mllib(), rtol=1e-9, atol=1e-12)
     rls = RecursiveLeastSquares(np.zeros(features + 1))
-    x, y = map(np.concatenate, zip(*blocks(count, features), strict=True))
+    x, y = table_of(count, features)
     exact = np.linalg.lstsq(np.column_stack([np.ones(count), x]), y, rcond=None)[0]
     np.testing.assert_allclose(in_one_job(rls).weights, exact, rtol=1e-9, atol=1e-12)
-    calls = {
-        "MLlib": partial(mllib, zeros),
-        "ours on Spark, sgd": partial(in_one_job, GradientDescent()),
-        "ours on Spark, rls": partial(in_one_job, rls),
-    }
+    ours = {"sgd": partial(in_one_job, GradientDescent()), "rls": partial(in_one_job, rls)}
+    calls = {"MLlib": mllib, **{f"ours on Spark, {name}": call for name, call in ours.items()}}
     times = timed({name: lambda call=call: call for name, call in calls.items()})
     cached.unpersist(True)
     frame.unpersist(blocking=True)
@@ -224,11 +221,11 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
 def makers(d: int) -> dict[str, tuple[Maker, int]]:
     """Return how to make each learner that runs in one process, and on how many rows it is timed, at most."""
     found: dict[str, tuple[Maker, int]] = {
-        "ours, rls": (lambda: ours(RecursiveLeastSquares(np.zeros(d + 1)), d), ALL),
-        "ours, sgd": (lambda: ours(GradientDescent(), d), ALL),
-        "scikit-learn SGDRegressor": (sklearn, ALL),
+        "ours, rls": (lambda: ours(RecursiveLeastSquares(np.zeros(d + 1)), d), 10**7),
+        "ours, sgd": (lambda: ours(GradientDescent(), d), 10**7),
+        "scikit-learn SGDRegressor": (sklearn, 10**7),
         "River LinearRegression": (lambda: river(linear_model.LinearRegression()), 10_000),
-        "River LinearRegression, learn_many": (river_many, ALL),
+        "River LinearRegression, learn_many": (river_many, 10**7),
         "River BayesianLinearRegression": (lambda: river(linear_model.BayesianLinearRegression(), dicts_with_1), 1_000),
     }
     if "vowpalwabbit" in globals():
@@ -238,16 +235,14 @@ def makers(d: int) -> dict[str, tuple[Maker, int]]:
 
 def in_process(count: int, features: int) -> dict[str, tuple[list[float], int]]:
     """Return times of each learner, and over how many rows."""
-    x, y = map(np.concatenate, zip(*blocks(count, features), strict=True))
+    x, y = table_of(count, features)
     candidates = makers(features)
     sizes = {name: min(count, limit) for name, (_, limit) in candidates.items()}
     prepared = {name: make().prepare(x[: sizes[name]], y[: sizes[name]]) for name, (make, _) in candidates.items()}
 
-    def ready(name: str) -> Callable[[], object]:
-        return partial(candidates[name][0]().learn, prepared[name])
-
+    makers_of = {name: lambda name=name: partial(candidates[name][0]().learn, prepared[name]) for name in candidates}
     with threadpool_limits(1):  # as Spark's workers
-        times = timed({name: partial(ready, name) for name in candidates})
+        times = timed(makers_of)
     return {name: (times[name], sizes[name]) for name in candidates}
 
 
@@ -351,29 +346,22 @@ def drifting(limit: int) -> Data:
 
 
 def main() -> None:
-    given = options(__doc__)
-    counts, dimensions, limit = SIZES[given.size]
-    results: dict[str, Any] = {"machine": machine(), "times": []}
-    print("machine", results["machine"], flush=True)
-    spark = (
-        SparkSession.builder.master("local[*]")
-        .config("spark.driver.memory", "4g")
-        .config("spark.ui.enabled", "false")
-        .config("spark.ui.showConsoleProgress", "false")
-        .getOrCreate()
-    )
-    spark.sparkContext.setLogLevel("ERROR")
-    for features in dimensions:
-        for count in [count for count in counts if count < 1_000_000 or features == 3]:
-            both = {name: (times, count) for name, times in on_spark(spark, count, features).items()}
-            for name, (times, timed_rows) in (both | in_process(count, features)).items():
-                found = spread([seconds * count / timed_rows for seconds in times])
-                about = {"learner": name, "rows": count, "features": features, "rows_timed": timed_rows}
+    with harness.results("learner", __doc__) as (name, _, results):
+        counts, dimensions, limit = SIZES[name]
+        config = {"driver.memory": "4g", "ui.enabled": "false", "ui.showConsoleProgress": "false"}
+        builder = SparkSession.builder.master("local[*]")
+        spark = builder.config(map={f"spark.{key}": value for key, value in config.items()}).getOrCreate()
+        spark.sparkContext.setLogLevel("ERROR")
+        results["times"] = []
+        for d, count in [(d, count) for d in dimensions for count in counts if count < 1_000_000 or d == 3]:
+            both = {name: (times, count) for name, times in on_spark(spark, count, d).items()}
+            for name, (times, timed_rows) in (both | in_process(count, d)).items():
+                found = spread(seconds * count / timed_rows for seconds in times)
+                about = {"learner": name, "rows": count, "features": d, "rows timed": timed_rows}
                 results["times"].append({**about, "seconds": found})
-                print(f"{count:>9,} rows, {features:>2} features: {name:<36} {shown(found, ',.4f')} s", flush=True)
-    spark.stop()
-    results["quality"] = {data: quality(data, limit) for data in ("flights", "drift")}
-    save(given.results, "learner", results)
+                print(f"{count:>9,} rows, {d:>2} features: {name:<36} {shown(found)} s", flush=True)
+        spark.stop()
+        results["quality"] = {data: quality(data, limit) for data in ("flights", "drift")}
 
 
 if __name__ == "__main__":

@@ -12,23 +12,19 @@ of all processes, servers included.
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from elasticsearch import Elasticsearch as Client
 
 from bench import harness
-from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, new_stream, run, whole_flights
-from embedded import Elasticsearch, Kafka
+from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, run, whole_flights
 from streaming_regression.decode import Fields, decode
 from streaming_regression.documents import Origin, Points, Records, points
 from tests.integration.stream import Stream
@@ -110,15 +106,12 @@ def best(name: str, stream: Stream, choices: dict[str, Callable[[Stream], Run]])
 
 
 def main() -> None:
-    given = harness.options(__doc__)
-    size = SIZES[given.size]
-    print("machine", json.dumps(about := harness.machine()), flush=True)
-    results: dict[str, Any] = {"machine": about, "per_batch": size.per_batch, "warm_up": size.warm_up}
-    with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as folder:
+    with harness.results("pipeline", __doc__) as (name, _, results), harness.servers() as new:
+        size = SIZES[name]
+        results |= {"per_batch": size.per_batch, "warm_up": size.warm_up}
 
         def stream(name: str, records: int) -> Stream:
-            values = whole_flights(records)
-            return new_stream(f"pipeline-{name}", broker, search, Path(folder), values, partitions=PARTITIONS)
+            return new(f"pipeline-{name}", whole_flights(records), partitions=PARTITIONS)
 
         streams = {n: stream(str(n), n) for n in {size.ours, size.river, size.mllib} - {0}}
         parts = bodies(streams[size.ours])
@@ -161,8 +154,7 @@ def main() -> None:
                 print(f"{number + 1}: {program:<9} {rate:8,.0f} records/s, {cpu:6.1f} CPU s a million", flush=True)
         if size.small:
             results["small"] = run(stream("small", 6 * size.small), "--max-offsets-per-trigger", "6").steady(18)
-    results["programs"] = {program: harness.over(rounds) for program, rounds in found.items()}
-    harness.save(given.results, "pipeline", results)
+        results["programs"] = {program: harness.over(rounds) for program, rounds in found.items()}
 
 
 if __name__ == "__main__":
