@@ -54,9 +54,9 @@ SIZES = {
 def point(stream: Stream, varied: str, value: int, per_batch: int, master: str = "") -> dict[str, Any]:
     """Return speed, stages, memory and the size of the model's state of one run of the app."""
     found = run(stream, "--max-offsets-per-trigger", str(per_batch), master=master)
-    result = found.steady(sum(event["rows"] for event in found.events[:2]))
     states = sorted((stream.folder / "checkpoint" / "model").glob("*.json"))
-    result |= {"varied": varied, "value": value, "rows": per_batch, "state_bytes": states[-1].stat().st_size}
+    result = {"varied": varied, "value": value, "rows": per_batch, "state_bytes": states[-1].stat().st_size}
+    result |= found.steady(sum(event["rows"] for event in found.events[:2]))
     if varied == "base":
         result["refresh_ms"] = refresh(stream)
     clear(stream)
@@ -152,8 +152,8 @@ def restarts(new: New, size: Sizes) -> dict[str, Any]:
 
 
 def main() -> None:
-    with harness.results("growth", __doc__) as (name, _, results), harness.servers() as new:
-        size = SIZES[name]
+    with harness.results("growth", __doc__) as (given, _, results), harness.servers() as new:
+        size = SIZES[given]
         results["restarts"] = restarts(new, size)
         print(f"restart: {shown(results['restarts']['restart_s'])} s", flush=True)
         results["varied"] = varied(new, size)

@@ -134,8 +134,8 @@ def measure(program: str, watch: Watch, app: App, size: Sizes, reached: float) -
 
 
 def main() -> None:
-    with harness.results("latency", __doc__) as (name, folder, results), harness.servers() as new:
-        size = SIZES[name]
+    with harness.results("latency", __doc__) as (given, folder, results), harness.servers() as new:
+        size = SIZES[given]
         known = folder / "pipeline.json"
         pipeline = json.loads(known.read_text()) if known.exists() else {"programs": {}, "chosen": {"river": "2 5000"}}
         threads, chunk = pipeline["chosen"]["river"].split()

@@ -210,8 +210,8 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
     x, y = table_of(count, features)
     exact = np.linalg.lstsq(np.column_stack([np.ones(count), x]), y, rcond=None)[0]
     np.testing.assert_allclose(in_one_job(rls).weights, exact, rtol=1e-9, atol=1e-12)
-    ours = {"sgd": partial(in_one_job, GradientDescent()), "rls": partial(in_one_job, rls)}
-    calls = {"MLlib": mllib, **{f"ours on Spark, {name}": call for name, call in ours.items()}}
+    steps = {"sgd": partial(in_one_job, GradientDescent()), "rls": partial(in_one_job, rls)}
+    calls = {"MLlib": mllib, **{f"ours on Spark, {name}": call for name, call in steps.items()}}
     times = timed({name: lambda call=call: call for name, call in calls.items()})
     cached.unpersist(True)
     frame.unpersist(blocking=True)
@@ -346,8 +346,8 @@ def drifting(limit: int) -> Data:
 
 
 def main() -> None:
-    with harness.results("learner", __doc__) as (name, _, results):
-        counts, dimensions, limit = SIZES[name]
+    with harness.results("learner", __doc__) as (given, _, results):
+        counts, dimensions, limit = SIZES[given]
         config = {"driver.memory": "4g", "ui.enabled": "false", "ui.showConsoleProgress": "false"}
         builder = SparkSession.builder.master("local[*]")
         spark = builder.config(map={f"spark.{key}": value for key, value in config.items()}).getOrCreate()

@@ -106,8 +106,8 @@ def best(name: str, stream: Stream, choices: dict[str, Callable[[Stream], Run]])
 
 
 def main() -> None:
-    with harness.results("pipeline", __doc__) as (name, _, results), harness.servers() as new:
-        size = SIZES[name]
+    with harness.results("pipeline", __doc__) as (given, _, results), harness.servers() as new:
+        size = SIZES[given]
         results |= {"per_batch": size.per_batch, "warm_up": size.warm_up}
 
         def stream(name: str, records: int) -> Stream:
@@ -121,7 +121,7 @@ def main() -> None:
         river = {f"{n} {b}": ("--threads", str(n), "--chunk", str(b)) for n in (2, 4) for b in (2_000, 5_000, 10_000)}
         chosen = {"raw": f"2 {2 * BODY}", "river": "2 5000"}
         if size.tuning:
-            some = parts[: 4 * size.tuning // BODY]
+            some = parts[: 2 * size.tuning // BODY]
             few = stream("tuning", size.tuning)
             for name, choices in {
                 "raw": {key: lambda one, at=at: push(one, some, *at) for key, at in raw.items()},
