@@ -221,7 +221,16 @@ def plots(results: dict[str, Results]) -> dict[str, Row]:
             "encoding": {"y": {"field": "goal", "type": "quantitative"}},
         }
         layers = [
-            {"data": {"values": rows}, **line("records/s", "seconds", "program", "log", strokeDash={"field": "of"})},
+            {
+                "data": {"values": rows},
+                **line(
+                    "records/s",
+                    "seconds",
+                    "program",
+                    "log",
+                    strokeDash={"field": "of", "legend": {"symbolType": "stroke"}},
+                ),
+            },
             {"data": {"values": [{"goal": 1.0}, {"goal": 2.5}]}, **rule},
         ]
         found["latency"] = {"title": "From due to found; goals: p50 1.0 s, p99 2.5 s", "layer": layers}
@@ -236,11 +245,13 @@ def plots(results: dict[str, Results]) -> dict[str, Row]:
             shared = {"varied": name, "to": value}
             rows += [{**shared, "what": "records/s", "of": "records/s", "y": one["records_per_second"]}]
             rows += [{**shared, "what": "MB", "of": part, "y": one["memory_mb"].get(part, 0)} for part in PARTS]
+        spec, bare = line("to", "y", "of", "linear"), {"title": None}
+        spec["encoding"]["y"] |= bare
         found["growth"] = {
             "title": "Records/s and memory, as one thing grows (executors 0: threads of the driver)",
             "data": {"values": rows},
-            "facet": {"row": {"field": "what", "sort": "descending"}, "column": {"field": "varied"}},
-            "spec": line("to", "y", "of", "linear"),
+            "facet": {"row": {"field": "what", "sort": "descending", **bare}, "column": {"field": "varied", **bare}},
+            "spec": spec,
             "resolve": {"scale": {"x": "independent", "y": "independent"}},
         }
     return found
