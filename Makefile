@@ -93,8 +93,8 @@ $(READY): requirements.txt embedded/setup.sh spark-apps/connector.py
 	@PYTHON=$(PYTHON) bash embedded/setup.sh $(VENV)
 
 $(VENV)/bench-ready: bench/requirements.txt $(READY)
-	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make bench needs Python 3.11 or newer, for \
-	  scikit-learn and River: rm -r $(VENV), then PYTHON=/path/to/python3.11 make bench")'
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make bench needs Python 3.11 or newer: rm -r $(VENV), then make bench PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "adding what is compared with to $(VENV): scikit-learn, River, Vowpal Wabbit (100 MB; once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
 	@touch $@

@@ -121,12 +121,13 @@ def measure(program: str, watch: Watch, app: App, size: Sizes, reached: float) -
     list(watch.found(size.warm_up_s))
     results: list[dict[str, Any]] = []
     for rate in [*size.rates, *(round(share * reached, -2) for share in size.shares)]:
-        if len(results) > len(size.rates) and results[-1]["verdict"] == KEPT_UP:
+        highest = max((one["rate"] for one in results if one["verdict"] == KEPT_UP), default=0)
+        if len(results) >= len(size.rates) and rate <= highest:
             break
         watch.until_found(time.time(), 60)
         one = watch.at_rate(float(rate), size.window_s)
         assert app.process.poll() is None, app.log[-4000:]
-        watch.load.rate = 0.0
+        watch.load.rate = 0.0  # so that it catches up
         times = ", ".join(f"{q} {one[q]['median']:.2f} s" for q in ("p50", "p99", "max") if q in one)
         print(f"{program}: {rate:7,.0f} records/s: {times}, {one['verdict']}", flush=True)
         results.append(one)

@@ -239,7 +239,6 @@ def in_process(count: int, features: int) -> dict[str, tuple[list[float], int]]:
     candidates = makers(features)
     sizes = {name: min(count, limit) for name, (_, limit) in candidates.items()}
     prepared = {name: make().prepare(x[: sizes[name]], y[: sizes[name]]) for name, (make, _) in candidates.items()}
-
     makers_of = {name: lambda name=name: partial(candidates[name][0]().learn, prepared[name]) for name in candidates}
     with threadpool_limits(1):  # as Spark's workers
         times = timed(makers_of)
