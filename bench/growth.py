@@ -55,7 +55,12 @@ def point(stream: Stream, varied: str, value: int, per_batch: int, master: str =
     """Return speed, stages, memory and the size of the model's state of one run of the app."""
     found = run(stream, "--max-offsets-per-trigger", str(per_batch), master=master)
     states = sorted((stream.folder / "checkpoint" / "model").glob("*.json"))
-    result = {"varied": varied, "value": value, "rows": per_batch, "state_bytes": states[-1].stat().st_size}
+    result: dict[str, Any] = {
+        "varied": varied,
+        "value": value,
+        "rows": per_batch,
+        "state_bytes": states[-1].stat().st_size,
+    }
     result |= found.steady(sum(event["rows"] for event in found.events[:2]))
     if varied == "base":
         result["refresh_ms"] = refresh(stream)
