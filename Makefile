@@ -67,9 +67,11 @@ generate: $(READY) ## write anew the files that are made from code (a test says 
 	@$(BIN)/python charts/generate.py
 
 bench: $(VENV)/bench-ready ## measure this against its alternatives: 30 minutes (QUICK=1: 5; ONLY=learner: one question)
-	@for question in $(or $(ONLY),learner pipeline latency growth); do \
-	  $(BIN)/python bench/$$question.py --size $(if $(QUICK),quick,full); done
-	@$(BIN)/python bench/report.py --size $(if $(QUICK),quick,full)
+	@size=$(if $(QUICK),quick,full) failed=; \
+	  for question in $(or $(ONLY),learner pipeline latency growth); do \
+	    $(BIN)/python bench/$$question.py --size $$size || failed="$$failed $$question"; done; \
+	  $(BIN)/python bench/report.py --size $$size || failed="$$failed report"; \
+	  [ -z "$$failed" ] || { echo "FAILED:$$failed" >&2; exit 1; }
 
 lock: $(READY) ## write the hashed requirements.txt files anew from pyproject.toml
 	@$(LOCK) --group pyproject.toml:dev -o requirements.txt
@@ -91,6 +93,8 @@ $(READY): requirements.txt embedded/setup.sh spark-apps/connector.py
 	@PYTHON=$(PYTHON) bash embedded/setup.sh $(VENV)
 
 $(VENV)/bench-ready: bench/requirements.txt $(READY)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make bench needs Python 3.11 or newer: rm -r $(VENV), then make bench PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "adding what is compared with to $(VENV): scikit-learn, River, Vowpal Wabbit (100 MB; once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
 	@touch $@

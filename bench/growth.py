@@ -2,136 +2,134 @@
 
 Our app alone, one thing varied at a time from the base (3 features, 3 partitions a topic, 100,000 rows a micro-batch,
 one process): rows a micro-batch, features, partitions, executors as local processes, and the points that Elasticsearch
-holds already, which one long run fills up: its memory is followed, too. Then the time to the first point that can be
+holds already, which one long run fills up: its memory is followed, too. A refresh of the live page (`Page.data`, all
+sections, all data) is timed after the base's run and after the long one. Then the time to the first point that can be
 found, from the start and from the restart after a SIGKILL of driver, Java and workers, with records coming in.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import tempfile
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from elasticsearch import Elasticsearch as Client
 
-from bench.harness import Load, clear, machine, new_stream, options, run, save, shown, spread, streaming, whole_flights
-from embedded import Elasticsearch, Kafka
+from bench import harness
+from bench.harness import Load, New, clear, run, shown, spread, streaming, whole_flights
+from dashboards.page import Choice, Page
+from dashboards.panels import Names
 from tests.integration.stream import Stream, synthetic
 from tests.waiting import wait_until
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is varied, and over how many records."""
+    """What is varied, and over how many records; features with fewer rows a micro-batch than the base."""
 
     per_batch: int
     batches: int
     rows: Sequence[int]
-    features: Sequence[int]
     partitions: Sequence[int]
     executors: Sequence[int]
+    features: Sequence[int]
+    with_features: int
     stored: int
     restarts: int
 
 
 SIZES = {
-    "full": Sizes(100_000, 6, [1_000, 10_000, 250_000], [1, 3, 10, 100], [1, 24], [1, 2, 4], 10_000_000, 3),
-    "quick": Sizes(40_000, 6, [], [3, 30], [12], [], 400_000, 1),
-    "tiny": Sizes(2_000, 6, [500], [3, 10], [4], [1], 30_000, 1),
+    "full": Sizes(100_000, 5, [1_000, 10_000], [1, 24], [1, 4], [1, 10, 100], 10_000, 10_000_000, 3),
+    "quick": Sizes(40_000, 5, [], [], [], [3, 30], 10_000, 300_000, 1),
+    "tiny": Sizes(2_000, 6, [500], [4], [1], [3, 10], 400, 30_000, 1),
 }
 
 
-@dataclass(frozen=True)
-class Bench:
-    """The servers, and a folder."""
-
-    broker: Kafka
-    search: Elasticsearch
-    folder: Path
-
-    def stream(self, name: str, values: Sequence[bytes], **changes: Any) -> Stream:  # noqa: ANN401
-        """Return a new stream whose topics hold the values."""
-        return new_stream(name, self.broker, self.search, self.folder, values, **changes)
-
-    def point(self, stream: Stream, per_batch: int, master: str = "") -> dict[str, Any]:
-        """Return speed, stages, memory and the size of the model's state of one run of the app."""
-        found = run(stream, "--max-offsets-per-trigger", str(per_batch), master=master)
-        result = found.steady(sum(event["rows"] for event in found.events[:3]))
-        states = sorted((stream.folder / "checkpoint" / "model").glob("*.json"))
-        result["state_bytes"] = states[-1].stat().st_size
-        clear(stream)
-        memory = result["memory_mb"]["end"]
-        print(
-            f"{stream.name}: {result['records_per_second']:,.0f} records/s, state {result['state_bytes']:,} bytes, "
-            + ", ".join(f"{role} {memory[role]:.0f} MB" for role in ("driver Python", "Java", "Python workers")),
-            flush=True,
-        )
-        return result
-
-
-def varied(bench: Bench, size: Sizes) -> dict[str, dict[int, dict[str, Any]]]:
-    """Return the app's runs by what was varied and its value; the base stands in each."""
-    flights = whole_flights(size.per_batch * size.batches)
-    base = bench.point(bench.stream("base", flights), size.per_batch)
-    found: dict[str, dict[int, dict[str, Any]]] = {
-        "rows": {size.per_batch: base},
-        "partitions": {3: base},
-        "executors": {0: base},
-        "features": {},
+def point(stream: Stream, varied: str, value: int, per_batch: int, master: str = "") -> dict[str, Any]:
+    """Return speed, stages, memory and the size of the model's state of one run of the app."""
+    found = run(stream, "--max-offsets-per-trigger", str(per_batch), master=master)
+    states = sorted((stream.folder / "checkpoint" / "model").glob("*.json"))
+    result: dict[str, Any] = {
+        "varied": varied,
+        "value": value,
+        "rows": per_batch,
+        "state_bytes": states[-1].stat().st_size,
     }
-    for rows in size.rows:
-        batches = 30 if rows <= 10_000 else 5
-        values = whole_flights(rows * batches)
-        found["rows"][rows] = bench.point(bench.stream(f"rows-{rows}", values), rows)
+    result |= found.steady(sum(event["rows"] for event in found.events[:2]))
+    if varied == "base":
+        result["refresh_ms"] = refresh(stream)
+    clear(stream)
+    print(f"{varied} {value:,}: {result['records_per_second']:,.0f} records/s", flush=True)
+    return result
+
+
+def varied(new: New, size: Sizes) -> list[dict[str, Any]]:
+    """Return the app's runs, the base first."""
+    flights = whole_flights(size.per_batch * size.batches)
+    base = new("base", flights)
+    found = [point(base, "base", 0, size.per_batch)]
+    found += [point(new(f"rows-{n}", whole_flights(n * 20)), "rows", n, n) for n in size.rows]
     for partitions in size.partitions:
-        stream = bench.stream(f"partitions-{partitions}", flights, partitions=partitions)
-        found["partitions"][partitions] = bench.point(stream, size.per_batch)
+        stream = new(f"partitions-{partitions}", flights, partitions=partitions)
+        found.append(point(stream, "partitions", partitions, size.per_batch))
     for executors in size.executors:
-        master = f"local-cluster[{executors},1,1024]"
-        stream = bench.stream(f"executors-{executors}", flights)
-        found["executors"][executors] = bench.point(stream, size.per_batch, master)
+        stream, master = base.again(f"executors-{executors}"), f"local-cluster[{executors},1,1024]"
+        found.append(point(stream, "executors", executors, size.per_batch, master))
     for features in size.features:
         # Each row comes several times: to make 100 numbers a row takes longer than to process them.
-        values = synthetic(size.per_batch // 5, 1, features) * size.batches
+        values = synthetic(size.with_features, 1, features) * 8
         names = [f"x{index}" for index in range(features)]
-        stream = bench.stream(f"features-{features}", values, features=names, label="y")
-        found["features"][features] = bench.point(stream, size.per_batch // 5)
+        stream = new(f"features-{features}", values, features=names, label="y")
+        found.append(point(stream, "features", features, size.with_features))
     return found
 
 
-def stored(bench: Bench, size: Sizes) -> list[dict[str, Any]]:
-    """Return speed and memory by points that Elasticsearch holds, in ten steps of one run."""
-    stream = bench.stream("stored", whole_flights(size.stored))
+def refresh(stream: Stream) -> dict[str, Any]:
+    """Return the live page's time for a full refresh, after checking its MSE against all metrics documents."""
+    names = Names(tuple(stream.features), stream.label, stream.prefix, stream.train, stream.test)
+    train = [one for one in stream.documents("metrics") if one["topic"] == stream.train]
+    errors, rows = np.sum([(one["sum_squared_error"], one["labelled"]) for one in train], axis=0)
+    times = []
+    with Client(stream.search.url, request_timeout=60) as client:
+        client.indices.refresh(index=f"{stream.prefix}-*")
+        page, choice = Page(names, client), Choice.of({}, names)
+        np.testing.assert_allclose(page.data(choice)["panels"]["train-mse"], errors / rows, rtol=1e-9)
+        for _ in range(25):
+            start = time.perf_counter()
+            page.data(choice)
+            times.append((time.perf_counter() - start) * 1000)
+    return spread(times[5:])
+
+
+def stored(new: New, size: Sizes) -> dict[str, Any]:
+    """Return speed and memory by points that Elasticsearch holds, in ten steps of one run after its warm-up."""
+    stream = new("stored", whole_flights(size.stored))
     found = run(stream, "--max-offsets-per-trigger", str(size.per_batch), timeout_s=1200)
     rows = np.cumsum([event["rows"] for event in found.events])
     times = [event["at"] for event in found.events]
+    first = int(np.searchsorted(rows, max(size.stored // 20, 2 * size.per_batch)))
     end = max(i for i, event in enumerate(found.events) if event["rows"] > size.per_batch / 2)  # then they run dry
-    edges = np.unique(np.linspace(2, end, 11).astype(int)).tolist()  # the first micro-batches warm up
     steps = []
-    for first, last in pairwise(edges):
-        rate = float(rows[last] - rows[first]) / (times[last] - times[first])
-        memory = found.usage.memory(times[last])
-        steps.append({"points": int(rows[last]), "records_per_second": rate, "memory_mb": memory})
-        print(f"{rows[last]:,} points: {rate:,.0f} records/s, Java {memory.get('Java', 0):.0f} MB", flush=True)
+    for low, high in pairwise(np.unique(np.linspace(first, end, 11).astype(int)).tolist()):
+        rate, memory = float(rows[high] - rows[low]) / (times[high] - times[low]), found.usage.memory(times[high])
+        steps.append({"points": int(rows[high]), "records_per_second": rate, "memory_mb": memory})
+        print(f"{rows[high]:,} points: {rate:,.0f} records/s, Java {memory.get('Java', 0):.0f} MB", flush=True)
+    result = {"warm_up": int(rows[first]), "steps": steps, "refresh_ms": refresh(stream)}
     clear(stream)
-    return steps
+    return result
 
 
-def restarts(bench: Bench, size: Sizes) -> dict[str, Any]:
+def restarts(new: New, size: Sizes) -> dict[str, Any]:
     """Return seconds to the first new point that can be found: from the start, and from restarts after SIGKILL."""
-    stream = bench.stream("restarts", [])
-    values = whole_flights(1_000)
+    stream = new("restarts")
     times: list[float] = []
-    with Client(bench.search.url, request_timeout=60) as client, Load(stream, values) as load:
+    with Client(stream.search.url, request_timeout=60) as client, Load(stream, whole_flights(1_000)) as load:
         load.rate = 1_000.0
 
         def points() -> int:
@@ -142,29 +140,29 @@ def restarts(bench: Bench, size: Sizes) -> dict[str, Any]:
             return "" if points() > known else f"no point beyond the {known} known"
 
         for number in range(size.restarts + 1):
-            client.indices.refresh(index=f"{stream.prefix}-points-*")
-            known, start = points(), time.time()
+            known = -1
+            while known != (known := stream.count("points")):  # what was under way when it was killed comes yet
+                time.sleep(1)
+            start = time.time()
             with streaming(stream) as app:
                 wait_until(partial(none_above, known), 120, poll_s=0.05)
                 times.append(time.time() - start)
                 print(f"start {number}: first new point after {times[-1]:.1f} s", flush=True)
                 wait_until(partial(none_above, known + 5_000), 120)
-                os.killpg(app.process.pid, signal.SIGKILL)
+                me = psutil.Process(app.process.pid)
+                for process in [me, *me.children(recursive=True)]:  # Spark's Python workers are a group of their own
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
     return {"start_s": times[0], "restart_s": spread(times[1:])}
 
 
 def main() -> None:
-    given = options(__doc__)
-    size = SIZES[given.size]
-    results: dict[str, Any] = {"machine": machine()}
-    print("machine", json.dumps(results["machine"]), flush=True)
-    with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as folder:
-        bench = Bench(broker, search, Path(folder))
-        results["restarts"] = restarts(bench, size)
-        print(f"restart: {shown(results['restarts']['restart_s'], '.1f')} s")
-        results["varied"] = varied(bench, size)
-        results["stored"] = stored(bench, size)
-    save(given.results, "growth", results)
+    with harness.results("growth", __doc__) as (given, _, results), harness.servers() as new:
+        size = SIZES[given]
+        results["restarts"] = restarts(new, size)
+        print(f"restart: {shown(results['restarts']['restart_s'])} s", flush=True)
+        results["varied"] = varied(new, size)
+        results["stored"] = stored(new, size)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,17 @@ import os
 import platform
 import re
 import statistics
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle
 from pathlib import Path
@@ -36,14 +40,15 @@ from tests.integration.stream import App, Stream, flights
 ROOT = Path(__file__).parents[1]
 RIVER, MLLIB = ("bench/river_app.py",), ("bench/mllib_app.py",)  # for `Stream.app`; ours is its default
 OURS = ("-m", "streaming_regression")
+ALWAYS = ("--trigger-interval-s", "0", "--log-format", "json")
 MB = 1e6
-os.environ["PYSPARK_PYTHON"] = sys.executable  # for Spark's workers, here and in the programs started from here
-os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 PACKAGES = ("pyspark", "numpy", "elasticsearch", "confluent-kafka", "scikit-learn", "river", "vowpalwabbit")
 
 
 def options(description: str | None) -> argparse.Namespace:
     """Return the arguments that all benchmarks have: `size` and `results`, the folder to write to."""
+    os.environ["PYSPARK_PYTHON"] = sys.executable  # for Spark's workers, here and in the programs started from here
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=["full", "quick", "tiny"], default="full", help="default: %(default)s")
     parser.add_argument("--results", type=Path, help="folder; default: bench/results for full, else .local/bench/SIZE")
@@ -63,6 +68,8 @@ def app_options(description: str | None) -> argparse.Namespace:
     parser.add_argument("--process", type=int, default=0, help="the number of this one of several processes")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--max-offsets-per-trigger", type=int, default=100_000)
+    parser.add_argument("--threads", type=int, default=2, help="that send bulk requests")
+    parser.add_argument("--chunk", type=int, default=5_000, help="documents a bulk request")
     return parser.parse_known_args()[0]
 
 
@@ -72,15 +79,20 @@ def log_rows(rows: int) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Return what this machine is, and the versions of what runs on it."""
-    about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    found = re.search(r"model name\s*: (.*)", about)
-    versions = {"python": platform.python_version(), "kafka": KAFKA_VERSION}
-    versions["elasticsearch server"] = ELASTICSEARCH_VERSION
+    """Return what this machine is, the versions of what runs on it, and of what they were asked for."""
+    about = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", about.read_text() if about.exists() else "")
+    java = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    versions = {"Java": java.split('"')[1] if '"' in java else "?", "Python": platform.python_version()}
+    versions |= {"Kafka": KAFKA_VERSION, "Elasticsearch": ELASTICSEARCH_VERSION}
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
     return {
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+        "commit": commit or "?",
         "cpu": found[1] if found else platform.processor(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
@@ -89,60 +101,92 @@ def machine() -> dict[str, Any]:
     }
 
 
-def save(folder: Path, name: str, results: dict[str, Any]) -> None:
-    """Write a benchmark's results, `machine` among them, as JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
-    print(f"written: {folder / name}.json", flush=True)
+@contextlib.contextmanager
+def results(name: str, description: str | None) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """Yield the size asked for, the results' folder, and results to fill in; they are written if all goes well."""
+    given = options(description)
+    found: dict[str, Any] = {"machine": machine()}
+    print("machine", json.dumps(found["machine"]), flush=True)
+    yield given.size, given.results, found
+    given.results.mkdir(parents=True, exist_ok=True)
+    (given.results / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(f"written: {given.results / name}.json", flush=True)
 
 
-def spread(values: Iterable[float]) -> dict[str, float]:
-    """Return median, range and number of repeated measurements."""
-    known = sorted(values)
-    return {"median": statistics.median(known), "min": known[0], "max": known[-1], "runs": len(known)}
+Spread = dict[str, Any]  # median, min, max, and values in the order in which they were measured
 
 
-def shown(found: dict[str, float], form: str = ",.0f") -> str:
+def spread(values: Iterable[float]) -> Spread:
+    """Return repeated measurements with their median and range."""
+    known = list(values)
+    return {"median": statistics.median(known), "min": min(known), "max": max(known), "values": known}
+
+
+def ratio(above: Spread, below: Spread) -> Spread:
+    """Return the ratios of two measurements that were taken in turn, pair by pair."""
+    return spread(a / b for a, b in zip(above["values"], below["values"], strict=False))
+
+
+def over(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what was found in several rounds, a `spread` for each number."""
+    found = {}
+    for key, value in rounds[0].items():
+        values = [one.get(key, 0.0) for one in rounds]
+        found[key] = over(values) if isinstance(value, dict) else spread(values)
+    return found
+
+
+def number(value: float) -> str:
+    """Return a number as text, with three digits or all before the point."""
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{value:.3g}"
+
+
+def shown(found: Spread) -> str:
     """Return a `spread` as text."""
-    return f"{found['median']:{form}} ({found['min']:{form}} to {found['max']:{form}})"
+    text = number(found["median"])
+    return text if len(found["values"]) == 1 else f"{text} ({number(found['min'])} to {number(found['max'])})"
+
+
+known_flights = cache(lambda: [value for value in flights(336_776) if b"null" not in value])
 
 
 def whole_flights(rows: int) -> list[bytes]:
     """Return `rows` flights without missing values, so that each record is a point for every program; repeated."""
-    known = [value for value in flights(336_776) if b"null" not in value]
+    known = known_flights()
     return (known * (rows // len(known) + 1))[:rows]
 
 
-def new_stream(
-    name: str,
-    broker: Kafka,
-    search: Elasticsearch,
-    folder: Path,
-    values: Sequence[bytes] = (),
-    **changes: Any,  # noqa: ANN401
-) -> Stream:
-    """Return a stream with a folder of its own, whose topics hold the values, 4 of 5 in train."""
-    (folder / name).mkdir()
-    stream = Stream(name, broker, search, folder / name, **changes)
-    stream.create_topics()
-    stream.produce(train=values[: len(values) * 4 // 5], test=values[len(values) * 4 // 5 :])
-    return stream
+New = Callable[..., Stream]
+
+
+@contextlib.contextmanager
+def servers() -> Iterator[New]:
+    """Kafka and Elasticsearch: yields what makes a stream there whose topics hold the values, 4 of 5 in train."""
+    with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as folder:
+
+        def new(name: str, values: Sequence[bytes] = (), **changes: Any) -> Stream:  # noqa: ANN401
+            (place := Path(folder) / name).mkdir()
+            stream = Stream(name, broker, search, place, **changes)
+            stream.create_topics()
+            stream.produce(train=values[: len(values) * 4 // 5], test=values[len(values) * 4 // 5 :])
+            return stream
+
+        yield new
 
 
 class Background:
-    """Work of a thread of its own, until the `with` block ends."""
+    """Work of a thread of its own, until the `with` block ends, which raises what the work raised."""
 
     def __init__(self) -> None:
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._future = ThreadPoolExecutor(1).submit(self._work)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()
+        self._future.result()
 
     def _work(self) -> None:
         """Work until `_over` is set."""
@@ -198,13 +242,17 @@ class Usage(Background):
 
 @dataclass(frozen=True)
 class Run:
-    """A program's run over records: its log's events, one a micro-batch, of the last `end` seconds since 1970."""
+    """A program's run over records: its log's events, one a micro-batch; task slots that it had."""
 
     events: list[dict[str, Any]]
     usage: Usage
+    slots: int = 1
 
     def steady(self, warm_up: int) -> dict[str, Any]:
-        """Return rate, CPU and memory from when `warm_up` rows were done, without a small last micro-batch."""
+        """Return rate, CPU and memory from when `warm_up` rows were done, without a small last micro-batch.
+
+        `shares`, of ours: what part of its task slots' wall time each stage took; "write" waits for Elasticsearch.
+        """
         rows = np.cumsum([event["rows"] for event in self.events])
         times = [event["at"] for event in self.events]
         first = int(np.searchsorted(rows, warm_up))
@@ -213,19 +261,17 @@ class Run:
             last -= 1  # what was left
         assert last > first, f"too few micro-batches: {len(rows)}"
         start, end, done = times[first], times[last], int(rows[last] - rows[first])
-        walls = np.diff(times[first : last + 1])
         cpu = {role: seconds / done * 1e6 for role, seconds in self.usage.cpu(start, end).items()}
         found = {
-            "records": done,
             "records_per_second": done / (end - start),
-            "seconds_per_batch": spread(walls.tolist()),
-            "cpu_s_per_million": cpu,
-            "memory_mb": {"middle": self.usage.memory((start + end) / 2), "end": self.usage.memory(end)},
+            "seconds_per_batch": float(np.median(np.diff(times[first : last + 1]))),
+            "cpu_s_per_million": {"all": sum(cpu.values()), **cpu},
+            "memory_mb": self.usage.memory(end),
         }
-        if "stages" in self.events[-1]:  # ours: in which stage the tasks' slots were
-            slots = (os.cpu_count() or 1) * (end - start)
+        if "stages" in self.events[-1]:
             warm = self.events[first + 1 : last + 1]
-            shares = {name: sum(event["stages"][name] for event in warm) / slots for name in warm[0]["stages"]}
+            spent = self.slots * (end - start)
+            shares = {name: sum(event["stages"][name] for event in warm) / spent for name in warm[0]["stages"]}
             found["shares"] = {**shares, "driver, idle": 1 - sum(shares.values())}
         return found
 
@@ -250,7 +296,9 @@ def run(
     """Let a program process all that is in the stream's topics; `master`: another one for Spark than local[*]."""
     install_templates(stream)
     environment = {"PYSPARK_SUBMIT_ARGS": f"--master {master} pyspark-shell"} if master else {}
-    flags = ("--available-now", "--trigger-interval-s", "0", "--log-format", "json", *flags)
+    flags = ("--available-now", *ALWAYS, *flags)
+    executors = re.match(r"local-cluster\[(\d+)", master)
+    slots = min(int(executors[1]) if executors else os.cpu_count() or 1, 2 * stream.partitions)
     with Usage(stream.broker, stream.search) as usage, contextlib.ExitStack() as stack:
         apps = []
         for number in range(processes):
@@ -260,7 +308,7 @@ def run(
             if app.wait(timeout_s):
                 raise SystemExit(app.log[-8000:])
         time.sleep(0.6)  # for a last look at the processes
-    return Run(events(apps[0].log), usage)
+    return Run(events(apps[0].log), usage, slots)
 
 
 def install_templates(stream: Stream) -> None:
@@ -272,18 +320,19 @@ def install_templates(stream: Stream) -> None:
 
 def assert_right(stream: Stream, seed: int, sample: int = 1000) -> None:
     """Check that each record is there as one point, and that sampled points hold what was produced, and their error."""
+    points = f"{stream.prefix}-points-*"
+    expected, found = sum(map(len, stream.produced.values())), stream.count("points")
+    assert found == expected, f"{stream.prefix}: {found} points of {expected} records"
+    rng = np.random.default_rng(seed)
     with Client(stream.search.url, request_timeout=60) as client:
-        client.indices.refresh(index=f"{stream.prefix}-points-*")
-        expected, found = len(stream.places()), client.count(index=f"{stream.prefix}-points-*")["count"]
-        assert found == expected, f"{stream.prefix}: {found} points of {expected} records"
-        rng = np.random.default_rng(seed)
         for topic, values in stream.produced.items():
             numbers = rng.choice(len(values), min(sample, len(values)), replace=False).tolist()
             ids = {f"{topic}-{n % stream.partitions}-{n // stream.partitions}": n for n in numbers}
-            index = next(iter(client.indices.get(index=f"{stream.prefix}-points-*")))
-            for document in client.mget(index=index, ids=list(ids))["docs"]:
-                point, record = document["_source"], json.loads(values[ids[document["_id"]]] or b"")
-                assert [*(point["x"][name] for name in stream.features), point["y"]] == list(record.values()), document
+            hits = client.search(index=points, query={"ids": {"values": list(ids)}}, size=sample)["hits"]["hits"]
+            assert {hit["_id"] for hit in hits} == ids.keys()
+            for hit in hits:
+                point, record = hit["_source"], json.loads(values[ids[hit["_id"]]] or b"")
+                assert [*(point["x"][name] for name in stream.features), point["y"]] == list(record.values()), hit
                 error = point["y"] - point["pred"]
                 np.testing.assert_allclose(point["squared_error"], error**2, rtol=1e-9, atol=1e-9)
 
@@ -296,34 +345,39 @@ def clear(stream: Stream) -> None:
 
 
 class Load(Background):
-    """Sends records at a rate that can be changed, 4 of 5 to train, and notes where and when each k-th one went."""
+    """Sends records at a rate that can be changed, 4 of 5 to train; `sent` of them were delivered so far.
 
-    def __init__(self, stream: Stream, values: Sequence[bytes], probes_per_second: int = 0) -> None:
+    Some are followed: `probes` holds the id of a point and when its record was due, sent late or not; the reader
+    empties it.
+    """
+
+    def __init__(self, stream: Stream, values: Sequence[bytes], probes_per_second: float = 0) -> None:
         super().__init__()
-        self.rate = 0.0
-        self.probes: dict[str, float] = {}  # the id of a point and when its record was sent; the reader empties it
+        self.rate, self.sent = 0.0, 0
+        self.probes: dict[str, float] = {}
         self._stream, self._values, self._probes_per_second = stream, cycle(values), probes_per_second
 
     def _work(self) -> None:
         settings = {"bootstrap.servers": self._stream.broker.bootstrap, "enable.idempotence": True, "log_level": 2}
-        producer = Producer({**settings, "linger.ms": 5})
-        sent, due, since = [0, 0], 0.0, 0.0  # records to train and to test; records that should have been sent, in all
-        last, number = time.time(), 0
+        producer = Producer({**settings, "linger.ms": 5, "queue.buffering.max.messages": 0})  # 0: no limit
+        topics, places = (self._stream.train, self._stream.test), [0, 0]
+        due, last, number, probe = 0.0, time.time(), 0, 0.0  # `due`: records that should have been sent, in all
         while not self._over.wait(0.005):
-            now = time.time()
-            due, last = due + self.rate * (now - last), now
+            rate, now = self.rate, time.time()
+            before, since, due, last = due, last, due + rate * (now - last), now
             while number < int(due):
                 role = int(number % 5 == 4)
-                topic = (self._stream.train, self._stream.test)[role]
-                offset, partition = divmod(sent[role], self._stream.partitions)
-                producer.produce(topic, next(self._values), partition=partition)
-                since += self._probes_per_second / self.rate if self.rate else 0.0
-                if since >= 1:
-                    since -= 1
-                    self.probes[f"{topic}-{partition}-{offset}"] = time.time()
-                sent[role] += 1
+                offset, partition = divmod(places[role], self._stream.partitions)
+                producer.produce(topics[role], next(self._values), partition=partition)
+                producer.poll(0)
+                places[role] += 1
                 number += 1
+                probe += self._probes_per_second / rate
+                if probe >= 1:
+                    probe -= 1
+                    self.probes[f"{topics[role]}-{partition}-{offset}"] = since + (number - before) / rate
             producer.poll(0)
+            self.sent = number - len(producer)
         producer.flush(30)
 
 
@@ -331,5 +385,5 @@ class Load(Background):
 def streaming(stream: Stream, *flags: str, program: Sequence[str] = OURS) -> Iterator[App]:
     """A program that goes on, micro-batch after micro-batch as quick as it can; killed in the end."""
     install_templates(stream)
-    with stream.app("--trigger-interval-s", "0", "--log-format", "json", *flags, program=program) as app:
+    with stream.app(*ALWAYS, *flags, program=program) as app:
         yield app

@@ -1,166 +1,164 @@
 """How long it takes until a record can be found.
 
-From the call that sends a record to Kafka until a search in Elasticsearch finds its point, as a dashboard would that
+From when a record is due to be sent to Kafka until a search in Elasticsearch finds its point, as a dashboard would that
 refreshes all the time: some 50 records a second are followed, with a search for those not yet found every 50 ms. Index
-settings are the defaults (refreshed once a second). Each program runs alone, first to warm up, then at each rate;
-after the fixed rates it doubles until the program falls behind, and one rate between is tried: the highest that it kept
-up with is the highest sustainable. Ours and MLlib's begin a micro-batch as soon as the one before has ended.
+settings are the defaults (refreshed once a second). Each program runs alone, first to warm up, then at each rate. Then
+rates from 0.9 of what it reached in bench/pipeline.py downwards: the first that it keeps up with is its highest
+sustained one. It keeps up if all records are found, and the last third of the time's median is not 0.5 s above the
+first's. Ours and MLlib's begin a micro-batch as soon as the one before has ended.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
-import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from elasticsearch import ApiError
 from elasticsearch import Elasticsearch as Client
 
-from bench.harness import (
-    MLLIB,
-    OURS,
-    RIVER,
-    Load,
-    events,
-    machine,
-    new_stream,
-    options,
-    save,
-    spread,
-    streaming,
-    whole_flights,
-)
-from embedded import Elasticsearch, Kafka
-from tests.integration.stream import App, Stream
+from bench import harness
+from bench.harness import MLLIB, OURS, RIVER, Load, clear, run, spread, streaming, whole_flights
+from bench.pipeline import bodies, push
+from tests.integration.stream import App
 
 PROGRAMS = {"ours": OURS, "river": RIVER, "mllib": MLLIB}
+WINDOWS = 3
 PROBES_PER_SECOND = 50
-KEPT_UP_S = 5.0  # a program keeps up with a rate if at its end no record is older than this and not found
-Size = tuple[list[int], int, float, int, float]
-# Rates, the highest rate to try, seconds to warm up, windows a rate, seconds a window.
-SIZES: dict[str, Size] = {
-    "full": ([100, 1_000, 5_000], 60_000, 10, 3, 4),
-    "quick": ([5_000], 5_000, 6, 2, 4),
-    "tiny": ([100, 300], 400, 5, 2, 3),
+GROWTH_S, GRACE_S = 0.5, 10.0  # by how much latency may grow; how long records may be looked for after the end
+KEPT_UP, FELL_BEHIND, NOT_SENT = "kept up", "fell behind", "not measured: the load was not sent in full"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured; `shares` of a program's rate in bench/pipeline.py are tried in the end."""
+
+    programs: Sequence[str]
+    rates: Sequence[int]
+    shares: Sequence[float]
+    warm_up_s: float
+    window_s: float
+    raw: int  # documents to warm Elasticsearch up with
+
+
+SIZES = {
+    "full": Sizes(("ours", "river", "mllib"), (100, 1_000, 5_000), (0.9, 0.75, 0.6, 0.45), 6, 5, 300_000),
+    "quick": Sizes(("ours", "river"), (5_000,), (), 6, 5, 100_000),
+    "tiny": Sizes(("ours", "river"), (100, 300), (0.01,), 5, 2, 20_000),
 }
 
 
-def watch(load: Load, client: Client, index: str, seconds: float) -> list[tuple[float, float]]:
-    """Return when a record was sent and how long it then took, of those that were found in so many seconds from now."""
-    found: list[tuple[float, float]] = []
-    end = time.time() + seconds
-    while time.time() < end:
-        oldest = list(load.probes)[:1000]
-        try:
-            answer = client.search(index=index, query={"ids": {"values": oldest}}, size=1000, source=False)
-            hits = answer["hits"]["hits"]
-        except ApiError as error:
-            if error.status_code not in {404, 503}:  # no index yet, or a new one
-                raise
-            hits = []
-        now = time.time()
-        for hit in hits:
-            sent = load.probes.pop(hit["_id"])
-            found.append((sent, now - sent))
-        time.sleep(0.05)
-    return found
+@dataclass(frozen=True)
+class Watch:
+    """A running program, its load, and what to search."""
+
+    load: Load
+    client: Client
+    index: str
+
+    def found(self, seconds: float) -> Iterator[tuple[float, float]]:
+        """Yield when a record was due and how long it then took, of those that are found in so many seconds."""
+        end = time.time() + seconds
+        while time.time() < end:
+            oldest = {"ids": {"values": list(self.load.probes)[:1000]}}
+            try:
+                hits = self.client.search(index=self.index, query=oldest, size=1000, source=False)["hits"]["hits"]
+            except ApiError as error:
+                if error.status_code not in {404, 503}:  # no index yet, or a new one
+                    raise
+                hits = []
+            now = time.time()
+            for hit in hits:
+                due = self.load.probes.pop(hit["_id"])
+                yield due, now - due
+            time.sleep(0.05)
+
+    def until_found(self, due: float, limit_s: float) -> list[tuple[float, float]]:
+        """Return what is found until all records are that were due until then, or the time is up."""
+        found: list[tuple[float, float]] = []
+        deadline = time.time() + limit_s
+        while min(self.load.probes.copy().values(), default=due) < due and time.time() < deadline:
+            found += self.found(0.5)
+        return found
+
+    def at_rate(self, rate: float, window_s: float) -> dict[str, Any]:
+        """Return the latencies at a rate over all records followed, their range over windows, and how it went."""
+        self.load.rate = rate
+        start, sent = time.time(), self.load.sent
+        end = start + WINDOWS * window_s
+        found = list(self.found(end - start))
+        share = (self.load.sent - sent) / (rate * (time.time() - start))
+        found += self.until_found(end, GRACE_S)
+        edges = [start + n * window_s for n in range(WINDOWS + 1)]
+        windows = [[wait for due, wait in found if low <= due < high] for low, high in pairwise(edges)]
+        result: dict[str, Any] = {"rate": rate, "sent": share}
+        if all(windows):
+            every = [wait for window in windows for wait in window]
+            for name, percent in (("p50", 50), ("p99", 99), ("max", 100)):
+                by_window = spread(float(np.percentile(window, percent)) for window in windows)
+                result[name] = {**by_window, "median": float(np.percentile(every, percent))}  # of all, not of windows
+        lost = min(self.load.probes.copy().values(), default=end) < end
+        if share < 0.98:
+            result["verdict"] = f"{NOT_SENT} ({share:.0%})"
+        elif lost or not all(windows) or result["p50"]["values"][-1] - result["p50"]["values"][0] > GROWTH_S:
+            result["verdict"] = FELL_BEHIND
+        else:
+            result["verdict"] = KEPT_UP
+        return result
 
 
-def behind(load: Load) -> float:
-    """Return the age, in seconds, of the oldest record that was not found yet."""
-    return time.time() - min(load.probes.copy().values(), default=time.time())
-
-
-def catch_up(load: Load, client: Client, index: str, seconds: float) -> None:
-    """Wait so many seconds, then until the program has caught up with what was sent."""
-    watch(load, client, index, seconds)
-    deadline = time.time() + 60
-    while behind(load) > KEPT_UP_S / 2 and time.time() < deadline:
-        watch(load, client, index, 1)
-
-
-def at_rate(load: Load, client: Client, index: str, rate: float, windows: int, seconds: float) -> dict[str, Any] | None:
-    """Return the latencies at a rate, with their range over windows; None if the program cannot keep up."""
-    load.rate = rate
-    start = time.time()
-    found = watch(load, client, index, windows * seconds + 1)
-    end = start + windows * seconds
-    if (late := behind(load)) > KEPT_UP_S:
-        print(f"{rate:,.0f} records/s are too many: {late:.1f} s behind after {end - start:.0f} s", flush=True)
-        return None
-    found += watch(load, client, index, 2.5)  # the last ones sent within the time
-    edges = [start + n * seconds for n in range(windows + 1)]
-    by_window = [[wait for sent, wait in found if low <= sent < high] for low, high in pairwise(edges)]
-    if not all(by_window):
-        return None
-    every = [wait for sent, wait in found if start <= sent < end]
-    return {
-        "rate": rate,
-        "followed": len(every),
-        "p50": spread(float(np.percentile(window, 50)) for window in by_window),
-        "p99": spread(float(np.percentile(window, 99)) for window in by_window),
-        "max": max(every),
-    }
-
-
-def measure(program: str, stream: Stream, app: App, size: Size) -> list[dict[str, Any]]:
+def measure(program: str, watch: Watch, app: App, size: Sizes, reached: float) -> list[dict[str, Any]]:
     """Return latencies of a running program, rate by rate."""
-    rates, highest, warm_up, windows, seconds = size
-    found: list[dict[str, Any]] = []
-    index = f"{stream.prefix}-points-*"
-    with (
-        Client(stream.search.url, request_timeout=60) as client,
-        Load(stream, whole_flights(300_000), PROBES_PER_SECOND) as load,
-    ):
-        load.rate = rates[0]
-        deadline = time.time() + 120
-        while not watch(load, client, index, 1):
-            assert time.time() < deadline, f"no point of {program} was found:\n{app.log[-4000:]}"
-        load.rate = float(min(1_000, rates[-1]))
-        catch_up(load, client, index, warm_up)
-        rate, failed = float(rates[0]), False
-        while rate <= highest:
-            many = (windows, seconds) if rate in rates else (1, 1.5 * seconds)
-            start = time.time()
-            one = at_rate(load, client, index, rate, *many)
-            assert app.process.poll() is None, app.log[-4000:]
-            if one is None:
-                load.rate = 0.0
-                catch_up(load, client, index, 0)
-                if failed or not found:
-                    break
-                failed, rate = True, (found[-1]["rate"] * rate) ** 0.5
-                continue
-            batches = [event for event in events(app.log) if event["at"] > start and "seconds" in event]
-            if batches:  # ours tells how long its micro-batches took
-                one["batch_s"] = statistics.median(event["seconds"] for event in batches)
-            found.append(one)
-            p50, p99 = (one[q]["median"] for q in ("p50", "p99"))
-            print(
-                f"{program}: {rate:7,.0f} records/s: p50 {p50:.2f} s, p99 {p99:.2f} s, max {one['max']:.2f} s",
-                flush=True,
-            )
-            if failed:
-                break
-            rate = next((float(fixed) for fixed in rates if fixed > rate), rate * 2)
-    return found
+    watch.load.rate = size.rates[0]
+    deadline = time.time() + 120
+    while not list(watch.found(1)):
+        assert time.time() < deadline, f"no point of {program} was found:\n{app.log[-4000:]}"
+    watch.load.rate = min(1_000.0, size.rates[-1])
+    list(watch.found(size.warm_up_s))
+    results: list[dict[str, Any]] = []
+    for rate in [*size.rates, *(round(share * reached, -2) for share in size.shares)]:
+        highest = max((one["rate"] for one in results if one["verdict"] == KEPT_UP), default=0)
+        if len(results) >= len(size.rates) and rate <= highest:
+            break
+        watch.until_found(time.time(), 60)
+        one = watch.at_rate(float(rate), size.window_s)
+        assert app.process.poll() is None, app.log[-4000:]
+        watch.load.rate = 0.0  # so that it catches up
+        times = ", ".join(f"{q} {one[q]['median']:.2f} s" for q in ("p50", "p99", "max") if q in one)
+        print(f"{program}: {rate:7,.0f} records/s: {times}, {one['verdict']}", flush=True)
+        results.append(one)
+    return results
 
 
 def main() -> None:
-    given = options(__doc__)
-    results: dict[str, Any] = {"machine": machine(), "programs": {}}
-    print("machine", json.dumps(results["machine"]), flush=True)
-    with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as folder:
-        for program, command in PROGRAMS.items():
-            stream = new_stream(f"latency-{program}", broker, search, Path(folder))
-            with streaming(stream, program=command) as app:
-                results["programs"][program] = measure(program, stream, app, SIZES[given.size])
-    save(given.results, "latency", results)
+    with harness.results("latency", __doc__) as (given, folder, results), harness.servers() as new:
+        size = SIZES[given]
+        known = folder / "pipeline.json"
+        pipeline = json.loads(known.read_text()) if known.exists() else {"programs": {}, "chosen": {"river": "2 5000"}}
+        threads, chunk = pipeline["chosen"]["river"].split()
+        full = new("full", whole_flights(size.raw))
+        push(warm := full.again("warm"), bodies(full), 2, 2)
+        clear(warm)
+        results["programs"] = {}
+        for program in size.programs:
+            which, flags = PROGRAMS[program], ("--threads", threads, "--chunk", chunk) if program == "river" else ()
+            reached = 0.0
+            if size.shares and program in pipeline["programs"]:
+                reached = pipeline["programs"][program]["records_per_second"]["median"]
+            elif size.shares:
+                reached = run(full.again(program), *flags, program=which).steady(size.raw // 3)["records_per_second"]
+            stream = new(f"latency-{program}")
+            with (
+                streaming(stream, *flags, program=which) as app,
+                Client(stream.search.url, request_timeout=60) as client,
+                Load(stream, whole_flights(300_000), PROBES_PER_SECOND) as load,
+            ):
+                watch = Watch(load, client, f"{stream.prefix}-points-*")
+                results["programs"][program] = measure(program, watch, app, size, reached)
 
 
 if __name__ == "__main__":

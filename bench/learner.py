@@ -1,14 +1,16 @@
 """How long one model update takes, and how good the model is.
 
 Time: one update per micro-batch of n rows with d features, a new model each time, so that gradient descent does all its
-steps. On Spark: MLlib's StreamingLinearRegressionWithSGD over an RDD of labelled points that is cached in the JVM, and
-ours over the same rows, cached too, in one job. Without Spark, in one process: ours (what the app adds to its pass over
-the records), and the other libraries; what they need as input (dicts, frames, text) is made before the clock starts.
-Those that take one row at a time are timed on fewer rows, where their time per row is the same.
+steps; 1,000,000 rows with 3 features only. On Spark: MLlib's StreamingLinearRegressionWithSGD over an RDD of labelled
+points that is cached in the JVM, and ours over the same rows, cached too, in one job. Without Spark, in one process and
+one thread: ours (what the app adds to its pass over the records), and the other libraries; the model, and what it needs
+as input (dicts, frames, text), are made before the clock starts. Those that take one row at a time are timed on fewer
+rows, where their time per row is the same.
 
 Quality: mean squared error on test rows after n rows, in micro-batches of 1,000: flights in their order, and synthetic
 rows whose weights change half way. Each library gets its documentation's advice (scaled features where it needs them;
-learning rates chosen on the first 10,000 rows from a grid), ours its defaults.
+learning rates chosen from a grid), ours its defaults or, chosen in the same way, a half-life. What is chosen has the
+least error on 10,000 rows before learning them: the first flights, or other drifting rows, with a drift of their own.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ from pyspark.sql import SparkSession
 from river import linear_model, optim
 from sklearn.linear_model import SGDRegressor
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
-from bench.harness import machine, options, save, shown, spread, whole_flights
+from bench import harness
+from bench.harness import shown, spread, whole_flights
 from streaming_regression.learners import Floats, GradientDescent, Learner, Model, RecursiveLeastSquares, Statistics
 from tests.integration.stream import FLIGHT_FIELDS, table
 
@@ -39,11 +43,12 @@ with suppress(ImportError):  # there are not wheels for all machines
     import vowpalwabbit
 
 BLOCK = 10_000  # rows that the app decodes and learns at once
-BUDGET_S, REPEATS = 1.5, 7  # measurements of one number: as many as fit, from 2 to 7
+BUDGET_S, LEAST, MOST = 0.8, 3, 7  # measurements of one number: as many as fit, from 3 to 7
+HEAD = 10_000  # rows by which settings are chosen
 SIZES = {
-    "full": ([1_000, 10_000, 100_000, 1_000_000], [3, 10, 30], 200_000),
-    "quick": ([100_000], [3], 20_000),
-    "tiny": ([1_000, 20_000], [3], 20_000),
+    "full": ([1_000, 10_000, 100_000, 1_000_000], [3, 10, 30], 100_000),
+    "quick": ([100_000], [3], 10_000),
+    "tiny": ([1_000, 20_000], [3], 2_000),
 }
 
 
@@ -120,7 +125,6 @@ def vw(**settings: float) -> Candidate:
 
 
 Maker = Callable[[], Candidate]
-ALL = 10**7
 
 
 def summed(x: Floats, y: Floats) -> Statistics:
@@ -138,22 +142,23 @@ def rows(block: int, count: int, features: int) -> tuple[Floats, Floats]:
     return x, x @ np.arange(1.0, features + 1) / features + rng.normal(size=count)
 
 
-def blocks(count: int, features: int) -> Iterator[tuple[Floats, Floats]]:
-    for block, start in enumerate(range(0, count, BLOCK)):
-        yield rows(block, min(BLOCK, count - start), features)
+def table_of(count: int, features: int) -> tuple[Floats, Floats]:
+    """Return `count` rows of these blocks as one table."""
+    x, y = zip(*(rows(block, min(BLOCK, count), features) for block in range(-(-count // BLOCK))), strict=True)
+    return np.concatenate(x), np.concatenate(y)
 
 
-def timed(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Time each call once to warm up, then all in turn, until each has REPEATS times or its time is up."""
-    for call in calls.values():
-        call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(REPEATS):
-        for name, call in calls.items():
-            if len(times[name]) < 2 or sum(times[name]) < BUDGET_S:
+def timed(makers: dict[str, Callable[[], Callable[[], object]]]) -> dict[str, list[float]]:
+    """Time what each maker returns, once to warm up, then all in turn, LEAST times or more, until their time is up."""
+    times: dict[str, list[float]] = {name: [] for name in makers}
+    for number in range(MOST + 1):
+        for name, make in makers.items():
+            if len(times[name]) < LEAST or sum(times[name]) < BUDGET_S:
+                call = make()
                 start = time.perf_counter()
                 call()
-                times[name].append(time.perf_counter() - start)
+                if number:
+                    times[name].append(time.perf_counter() - start)
     return times
 
 
@@ -189,31 +194,25 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
     assert cached.count() == frame.count() == count
 
     jvm: Any = spark._jvm
+    zeros = _py2java(spark.sparkContext, Vectors.dense([0.0] * features))
 
-    def mllib(start: Floats) -> Floats:
+    def mllib() -> Floats:
         learner = jvm.org.apache.spark.mllib.regression.StreamingLinearRegressionWithSGD()
-        vector = _py2java(spark.sparkContext, Vectors.dense(start.tolist()))
-        return np.array(learner.algorithm().run(cached, vector).weights().toArray())
+        return np.array(learner.algorithm().run(cached, zeros).weights().toArray())
 
     def in_one_job(learner: Learner) -> Model:
         found = frame.mapInArrow(factors, "rows long, factor array<double>").collect()
         parts = [Statistics(row.rows, np.array(row.factor).reshape(features + 2, -1)) for row in found]
         return learner.update(Model(np.zeros(features + 1)), Statistics.total(parts, features))
 
-    zeros = np.zeros(features)
-    np.testing.assert_allclose(in_one_job(GradientDescent()).weights[1:], mllib(zeros), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(in_one_job(GradientDescent()).weights[1:], mllib(), rtol=1e-9, atol=1e-12)
     rls = RecursiveLeastSquares(np.zeros(features + 1))
-    x, y = map(np.concatenate, zip(*blocks(count, features), strict=True))
+    x, y = table_of(count, features)
     exact = np.linalg.lstsq(np.column_stack([np.ones(count), x]), y, rcond=None)[0]
     np.testing.assert_allclose(in_one_job(rls).weights, exact, rtol=1e-9, atol=1e-12)
-    times = timed(
-        {
-            "MLlib": partial(mllib, zeros),
-            "MLlib, nothing left to learn": partial(mllib, exact[1:]),
-            "ours on Spark, sgd": partial(in_one_job, GradientDescent()),
-            "ours on Spark, rls": partial(in_one_job, rls),
-        }
-    )
+    steps = {"sgd": partial(in_one_job, GradientDescent()), "rls": partial(in_one_job, rls)}
+    calls = {"MLlib": mllib, **{f"ours on Spark, {name}": call for name, call in steps.items()}}
+    times = timed({name: lambda call=call: call for name, call in calls.items()})
     cached.unpersist(True)
     frame.unpersist(blocking=True)
     return times
@@ -222,11 +221,11 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
 def makers(d: int) -> dict[str, tuple[Maker, int]]:
     """Return how to make each learner that runs in one process, and on how many rows it is timed, at most."""
     found: dict[str, tuple[Maker, int]] = {
-        "ours, rls": (lambda: ours(RecursiveLeastSquares(np.zeros(d + 1)), d), ALL),
-        "ours, sgd": (lambda: ours(GradientDescent(), d), ALL),
-        "scikit-learn SGDRegressor": (sklearn, ALL),
+        "ours, rls": (lambda: ours(RecursiveLeastSquares(np.zeros(d + 1)), d), 10**7),
+        "ours, sgd": (lambda: ours(GradientDescent(), d), 10**7),
+        "scikit-learn SGDRegressor": (sklearn, 10**7),
         "River LinearRegression": (lambda: river(linear_model.LinearRegression()), 10_000),
-        "River LinearRegression, learn_many": (river_many, ALL),
+        "River LinearRegression, learn_many": (river_many, 10**7),
         "River BayesianLinearRegression": (lambda: river(linear_model.BayesianLinearRegression(), dicts_with_1), 1_000),
     }
     if "vowpalwabbit" in globals():
@@ -236,15 +235,13 @@ def makers(d: int) -> dict[str, tuple[Maker, int]]:
 
 def in_process(count: int, features: int) -> dict[str, tuple[list[float], int]]:
     """Return times of each learner, and over how many rows."""
-    x, y = map(np.concatenate, zip(*blocks(count, features), strict=True))
+    x, y = table_of(count, features)
     candidates = makers(features)
     sizes = {name: min(count, limit) for name, (_, limit) in candidates.items()}
     prepared = {name: make().prepare(x[: sizes[name]], y[: sizes[name]]) for name, (make, _) in candidates.items()}
-
-    def once(name: str) -> None:
-        candidates[name][0]().learn(prepared[name])
-
-    times = timed({name: partial(once, name) for name in candidates})
+    makers_of = {name: lambda name=name: partial(candidates[name][0]().learn, prepared[name]) for name in candidates}
+    with threadpool_limits(1):  # as Spark's workers
+        times = timed(makers_of)
     return {name: (times[name], sizes[name]) for name in candidates}
 
 
@@ -269,15 +266,24 @@ def unscaled(name: str) -> bool:
 
 
 def quality(data: str, limit: int) -> dict[str, Any]:
-    """Return each learner's test MSE after n rows, the settings chosen, and the least that any weights could reach."""
-    x, y, test = flights(limit) if data == "flights" else drifting(limit)
+    """Return each learner's test MSE after n rows, and the settings chosen."""
+    x, y, test, head, head_y = flights(limit) if data == "flights" else drifting(limit)
     d = x.shape[1]
     scaler = StandardScaler().fit(x[:1000])  # the same for all that need it
-    scaled = scaler.transform(x)
     rates = (0.001, 0.01, 0.1)
+    forgetful, bayes = "ours, rls with half-life", "River BayesianLinearRegression"
+    bayesian = linear_model.BayesianLinearRegression
     grids: dict[str, dict[str, Maker]] = {
+        forgetful: {
+            f"half-life {h}": lambda h=h: ours(RecursiveLeastSquares(np.zeros(d + 1), half_life=h), d)
+            for h in (1_000, 2_000, 5_000, 20_000, None)
+        },
         "River LinearRegression": {
-            f"SGD({r})": partial(lambda r: river(linear_model.LinearRegression(optim.SGD(r))), r) for r in rates
+            f"SGD({r})": lambda r=r: river(linear_model.LinearRegression(optim.SGD(r))) for r in rates
+        },
+        bayes: {
+            f"smoothing={s}": lambda s=s: river(bayesian(smoothing=s), dicts_with_1)
+            for s in (None, 0.99, 0.999, 0.9999)
         },
         "scikit-learn SGDRegressor": {
             f"eta0={r}, average={a}": partial(sklearn, r, a) for r in rates for a in (False, True)
@@ -288,82 +294,73 @@ def quality(data: str, limit: int) -> dict[str, Any]:
     }
     learners = {name: make for name, (make, _) in makers(d).items() if "learn_many" not in name}
     learners |= {
-        "ours, rls, half-life 5,000": lambda: ours(RecursiveLeastSquares(np.zeros(d + 1), half_life=5_000), d),
+        forgetful: grids[forgetful]["half-life None"],
         "ours, sgd": lambda: ours(GradientDescent(intercept=True), d),
         "MLlib (= sgd without intercept)": lambda: ours(GradientDescent(), d),
     }
     chosen = {}
     for name in learners.keys() & grids.keys():
-        head = x[:10_000] if unscaled(name) else scaled[:10_000]
-        chosen[name] = tuned(grids[name], head, y[:10_000])
+        chosen[name] = tuned(grids[name], head if unscaled(name) else scaler.transform(head), head_y)
         learners[name] = grids[name][chosen[name]]
-    marks = [n for n in (1_000, 10_000, 50_000, 100_000, 101_000, 110_000, len(y)) if n <= len(y)]
+    half = limit // 2
+    marks = [n for n in (1_000, 10_000, half, half + 1_000, half + 10_000, len(y)) if n <= len(y)]
     found: dict[str, dict[int, float]] = {}
     for name, make in learners.items():
         one, errors = make(), {}
-        given = x if unscaled(name) else scaled
+        scale = np.asarray if unscaled(name) else scaler.transform
         for start in range(0, len(y), 1000):
             end = min(start + 1000, len(y))
-            one.learn(one.prepare(given[start:end], y[start:end]))
+            one.learn(one.prepare(scale(x[start:end]), y[start:end]))
             if end in marks:
                 test_x, test_y = test(end)
-                known = test_x if given is x else scaler.transform(test_x)
-                errors[end] = float(np.square(one.predict(known) - test_y).mean())
+                errors[end] = float(np.square(one.predict(scale(test_x)) - test_y).mean())
         found[name] = errors
-    return {"mse": found, "chosen": chosen, "rows": len(y)}
+    return {"mse": found, "chosen": dict(sorted(chosen.items()))}
 
 
-Data = tuple[Floats, Floats, Callable[[int], tuple[Floats, Floats]]]
+Test = Callable[[int], tuple[Floats, Floats]]  # rows to test with after n rows
+Data = tuple[Floats, Floats, Test, Floats, Floats]  # rows to learn, to test, and to choose settings by
 
 
 def flights(limit: int) -> Data:
     """Flights in the file's order, every fifth for the test."""
     known = table(whole_flights(limit), FLIGHT_FIELDS)
     held = np.arange(len(known)) % 5 == 4
-    test = known[held][::10]
-    return known[~held][:, :-1], known[~held][:, -1], lambda _: (test[:, :-1], test[:, -1])
+    test, rows = known[held][::10], known[~held]
+    return rows[:, :-1], rows[:, -1], lambda _: (test[:, :-1], test[:, -1]), rows[:HEAD, :-1], rows[:HEAD, -1]
 
 
 def drifting(limit: int) -> Data:
     """Rows whose weights become others half way; tested with rows of the time."""
     rng = np.random.default_rng(5)
-    half = limit // 2
-    before, after = np.array([2.0, -1.0, 0.5]), np.array([-1.0, 3.0, 0.5])
-    x = rng.normal(size=(limit, 3))
-    w = np.where(np.arange(limit)[:, None] < half, before, after)
-    test_x, noise = rng.normal(size=(5_000, 3)), rng.normal(size=5_000)
-    y = (x * w).sum(axis=1) + 4 + rng.normal(size=limit)
-    return x, y, lambda n: (test_x, test_x @ (before if n <= half else after) + 4 + noise)
+
+    def drawn(count: int, after: Floats | bool) -> tuple[Floats, Floats]:
+        x = rng.normal(size=(count, 3))
+        w = np.where(np.reshape(after, (-1, 1)), [-1.0, 3.0, 0.5], [2.0, -1.0, 0.5])
+        return x, (x * w).sum(axis=1) + 4 + rng.normal(size=count)
+
+    x, y = drawn(limit, np.arange(limit) >= limit // 2)
+    tests = [drawn(5_000, False), drawn(5_000, True)]
+    return x, y, lambda n: tests[n > limit // 2], *drawn(HEAD, np.arange(HEAD) >= HEAD // 2)
 
 
 def main() -> None:
-    given = options(__doc__)
-    counts, dimensions, limit = SIZES[given.size]
-    results: dict[str, Any] = {"machine": machine(), "times": []}
-    print("machine", results["machine"], flush=True)
-    spark = (
-        SparkSession.builder.master("local[*]")
-        .config("spark.driver.memory", "4g")
-        .config("spark.ui.enabled", "false")
-        .config("spark.ui.showConsoleProgress", "false")
-        .getOrCreate()
-    )
-    spark.sparkContext.setLogLevel("ERROR")
-    for features in dimensions:
-        for count in counts:
-            both = {name: (times, count) for name, times in on_spark(spark, count, features).items()}
-            for name, (times, timed_rows) in (both | in_process(count, features)).items():
-                found = spread([seconds * count / timed_rows for seconds in times])
-                about = {"learner": name, "rows": count, "features": features, "rows_timed": timed_rows}
+    with harness.results("learner", __doc__) as (given, _, results):
+        counts, dimensions, limit = SIZES[given]
+        config = {"driver.memory": "4g", "ui.enabled": "false", "ui.showConsoleProgress": "false"}
+        builder = SparkSession.builder.master("local[*]")
+        spark = builder.config(map={f"spark.{key}": value for key, value in config.items()}).getOrCreate()
+        spark.sparkContext.setLogLevel("ERROR")
+        results["times"] = []
+        for d, count in [(d, count) for d in dimensions for count in counts if count < 1_000_000 or d == 3]:
+            both = {name: (times, count) for name, times in on_spark(spark, count, d).items()}
+            for name, (times, timed_rows) in (both | in_process(count, d)).items():
+                found = spread(seconds * count / timed_rows for seconds in times)
+                about = {"learner": name, "rows": count, "features": d, "rows timed": timed_rows}
                 results["times"].append({**about, "seconds": found})
-                print(f"{count:>9,} rows, {features:>2} features: {name:<36} {shown(found, ',.4f')} s", flush=True)
-    spark.stop()
-    results["quality"] = {data: quality(data, limit) for data in ("flights", "drift")}
-    for data, found in results["quality"].items():
-        print(f"test MSE on {data}, by rows learned; chosen: {found['chosen']}")
-        for name, errors in found["mse"].items():
-            print(f"  {name:<36}", "  ".join(f"{n:,}: {mse:,.4g}" for n, mse in errors.items()), flush=True)
-    save(given.results, "learner", results)
+                print(f"{count:>9,} rows, {d:>2} features: {name:<36} {shown(found)} s", flush=True)
+        spark.stop()
+        results["quality"] = {data: quality(data, limit) for data in ("flights", "drift")}
 
 
 if __name__ == "__main__":

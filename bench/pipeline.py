@@ -3,161 +3,159 @@
 The same flights, servers and mappings for all, everything on this one machine, round by round in turn:
   raw        prebuilt bulk bodies of the same documents, from as many clients as do best: Elasticsearch's own limit
   ours       the app, 100,000 records a micro-batch, and where its time goes
-  river      bench/river_app.py in one process, and river x2 in two
+  river      bench/river_app.py in one process, and river x2 in two; threads and chunk as do best
   mllib      bench/mllib_app.py, the straightforward port of the proof of concept
-After each run all records must be there once, as the points that they should be; else nothing is reported. Then the
-time of a micro-batch of 6 records. CPU seconds and memory are those of all processes, servers included.
+After each run all records must be there once, as the points that they should be, and our weights must be those of
+least squares; else nothing is reported. Then the time of a micro-batch of 6 records. CPU seconds and memory are those
+of all processes, servers included.
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
+import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from elasticsearch import Elasticsearch as Client
 
 from bench import harness
-from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, new_stream, run, shown, spread, whole_flights
-from embedded import Elasticsearch, Kafka
+from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, run, whole_flights
 from streaming_regression.decode import Fields, decode
 from streaming_regression.documents import Origin, Points, Records, points
-from tests.integration.stream import FLIGHT_FIELDS, Stream
+from tests.integration.stream import Stream
 
-PER_BATCH = 100_000
-BODY = 10_000  # documents a request, as the app's
-# Records of ours and raw, and of the others; rounds; micro-batches of 6 records.
-SIZES = {"full": (800_000, 400_000, 3, 60), "quick": (300_000, 100_000, 1, 10), "tiny": (60_000, 20_000, 1, 8)}
+BODY = 5_000  # documents of a part of a bulk request; the app sends 10,000 at once
+PARTITIONS = 4  # an even number, for two processes
 
 
-def bodies(values: Sequence[bytes]) -> list[bytes]:
-    """Return the app's documents of records, as bulk requests without an index."""
-    fields = Fields(FLIGHT_FIELDS[:-1], FLIGHT_FIELDS[-1])
-    origin = Origin.at(int(time.time() * 1e6), "raw", 0, "raw")
+@dataclass(frozen=True)
+class Sizes:
+    """Records of ours and raw, of River and of MLlib (0: not run); ours and MLlib's warm up."""
+
+    ours: int
+    river: int
+    mllib: int
+    per_batch: int
+    warm_up: int
+    tuning: int  # records for each setting of raw and River
+    rounds: int
+    small: int  # micro-batches of 6 records
+
+
+SIZES = {
+    "full": Sizes(500_000, 150_000, 300_000, 100_000, 200_000, 50_000, 3, 60),
+    "quick": Sizes(240_000, 60_000, 0, 40_000, 80_000, 0, 1, 0),
+    "tiny": Sizes(60_000, 30_000, 40_000, 10_000, 20_000, 30_000, 2, 8),
+}
+
+
+def bodies(stream: Stream) -> list[bytes]:
+    """Return the documents that the app makes of all records of a stream, in its bulk format, BODY or fewer in each."""
+    fields = Fields(tuple(stream.features), stream.label)
+    now = int(time.time() * 1000)
+    origin = Origin.at(now * 1000, str(uuid.uuid4()), 0, stream.prefix)
     found = []
-    for start in range(0, len(values), BODY):
-        part = decode(values[start : start + BODY], fields, label_needed=True)
-        count = len(part.y)
-        times = np.full(count, np.datetime64(int(time.time() * 1000), "ms"))
-        records = Records("pipeline-train", 0, np.arange(start, start + count), times, [])
-        lines = points(origin, fields, records, Points(np.arange(count), part.x, part.y, part.x @ [1.02, -0.09, 0.7]))
-        found.append("".join(lines).encode())
+    for topic, values in stream.produced.items():
+        for partition in range(stream.partitions):
+            mine = values[partition :: stream.partitions]
+            for start in range(0, len(mine), BODY):
+                part = decode(mine[start : start + BODY], fields, label_needed=True)
+                offsets = np.arange(start, start + len(part.y))
+                records = Records(topic, partition, offsets, (now + offsets // 10).astype("datetime64[ms]"), [])
+                pred = part.x @ [1.02, -0.09, 0.7]
+                lines = points(origin, fields, records, Points(offsets - start, part.x, part.y, pred))
+                found.append("".join(lines).encode())
+    np.random.default_rng(0).shuffle(found)  # the app's tasks take turns, too
     return found
 
 
-def push(stream: Stream, requests: Sequence[bytes], clients: int) -> Run:
-    """Send prebuilt bodies from so many clients."""
+def push(stream: Stream, parts: Sequence[bytes], clients: int, at_once: int) -> Run:
+    """Send prebuilt bodies, so many parts in a request, from so many clients."""
     harness.install_templates(stream)
-    index = f"{stream.prefix}-points-raw"
     events: list[dict[str, Any]] = []
+    requests = [b"".join(parts[start : start + at_once]) for start in range(0, len(parts), at_once)]
     with Client(stream.search.url, request_timeout=60) as client, ThreadPoolExecutor(clients) as pool:
 
         def send(body: bytes) -> None:
-            assert not client.bulk(index=index, operations=body, filter_path="errors")["errors"]  # type: ignore[arg-type]
-            events.append({"at": time.time(), "rows": BODY})
+            shown = "errors,items.*.status,items.*.error"
+            answer = client.bulk(index=f"{stream.prefix}-points-raw", operations=body, filter_path=shown)  # type: ignore[arg-type]
+            assert not answer["errors"]
+            events.append({"at": time.time(), "rows": body.count(b"\n") // 2})
 
         with Usage(stream.broker, stream.search) as usage:
             list(pool.map(send, requests))
             time.sleep(0.6)
-        client.indices.refresh(index=index)
-        assert client.count(index=index)["count"] == BODY * len(requests)
+    assert stream.count("points") == sum(event["rows"] for event in events)
     return Run(sorted(events, key=lambda event: float(event["at"])), usage)
 
 
-def small_batches(broker: Kafka, search: Elasticsearch, folder: Path, values: Sequence[bytes]) -> dict[str, Any]:
-    """Return the steady run of micro-batches of 6 records."""
-    (folder / "small").mkdir()
-    stream = Stream("small", broker, search, folder / "small")
-    stream.create_topics()
-    stream.produce(train=values[::2], test=values[1::2])
-    return run(stream, "--max-offsets-per-trigger", "6").steady(18)
+def best(name: str, stream: Stream, choices: dict[str, Callable[[Stream], Run]]) -> tuple[str, dict[str, float]]:
+    """Return the quickest of several settings, and the rates of all, their starts included."""
+    rates = {}
+    for number, (setting, measure) in enumerate(choices.items()):
+        one = stream.again(f"{name}-{number}")
+        start, events = time.time(), measure(one).events
+        rates[setting] = sum(event["rows"] for event in events) / (events[-1]["at"] - start)
+        clear(one)
+    print(f"{name}, records/s by setting:", {setting: f"{rate:,.0f}" for setting, rate in rates.items()}, flush=True)
+    return max(rates, key=lambda setting: rates[setting]), rates
 
 
 def main() -> None:
-    given = harness.options(__doc__)
-    many, few, rounds, batches = SIZES[given.size]
-    print("machine", json.dumps(about := harness.machine()), flush=True)
-    values = whole_flights(many)
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        long, short = (new_stream(f"pipeline-{n}", broker, search, folder, values[:n]) for n in (many, few))
-        requests = bodies(values)
-        push(warm := long.again("warm"), requests, 2)
+    with harness.results("pipeline", __doc__) as (given, _, results), harness.servers() as new:
+        size = SIZES[given]
+        results |= {"per_batch": size.per_batch, "warm_up": size.warm_up}
+
+        def stream(name: str, records: int) -> Stream:
+            return new(f"pipeline-{name}", whole_flights(records), partitions=PARTITIONS)
+
+        streams = {n: stream(str(n), n) for n in {size.ours, size.river, size.mllib} - {0}}
+        parts = bodies(streams[size.ours])
+        push(warm := streams[size.ours].again("warm"), parts, 2, 2)
         clear(warm)
-        rates = {}
-        for clients in (1, 2, 3, 4, 6):
-            trial = long.again(f"trial-{clients}")
-            tried = push(trial, requests[: max(6, len(requests) // 4)], clients).steady(BODY)
-            rates[clients] = tried["records_per_second"]
-            clear(trial)
-        best = max(rates, key=lambda clients: rates[clients])
-        print("raw, by clients:", {clients: f"{rate:,.0f}" for clients, rate in rates.items()}, flush=True)
-        per_batch = ("--max-offsets-per-trigger", str(min(PER_BATCH, few // 4)))
-
-        def raw(stream: Stream) -> Run:
-            return push(stream, requests, best)
-
-        def ours(stream: Stream) -> Run:
-            return run(stream, *per_batch)
-
-        def river(stream: Stream) -> Run:
-            return run(stream, program=RIVER)
-
-        def river_twice(stream: Stream) -> Run:
-            return run(stream, program=RIVER, processes=2)
-
-        def mllib(stream: Stream) -> Run:
-            return run(stream, *per_batch, program=MLLIB)
-
-        programs = {
-            "raw": (raw, long, 3 * BODY),
-            "ours": (ours, long, many // 3),
-            "river": (river, short, few // 10),
-            "river x2": (river_twice, short, few // 5),
-            "mllib": (mllib, short, few * 3 // 8),
+        raw = {f"{n} {b * BODY}": (n, b) for n in (2, 3, 4) for b in (1, 2)}  # clients, documents a request
+        river = {f"{n} {b}": ("--threads", str(n), "--chunk", str(b)) for n in (2, 4) for b in (2_000, 5_000, 10_000)}
+        chosen = {"raw": f"2 {2 * BODY}", "river": "2 5000"}
+        if size.tuning:
+            some = parts[: 2 * size.tuning // BODY]
+            few = stream("tuning", size.tuning)
+            for name, choices in {
+                "raw": {key: lambda one, at=at: push(one, some, *at) for key, at in raw.items()},
+                "river": {key: lambda one, at=at: run(one, *at, program=RIVER) for key, at in river.items()},
+            }.items():
+                chosen[name], results[f"{name}_by_setting"] = best(name, few, choices)
+        results["chosen"] = chosen
+        flags, per_batch = river[chosen["river"]], ("--max-offsets-per-trigger", str(size.per_batch))
+        programs: dict[str, tuple[int, int, Callable[[Stream], Run]]] = {
+            "raw": (size.ours, size.ours // 10, lambda one: push(one, parts, *raw[chosen["raw"]])),
+            "ours": (size.ours, size.warm_up, lambda one: run(one, *per_batch)),
+            "river": (size.river, 10_000, lambda one: run(one, *flags, program=RIVER)),
+            "river x2": (size.river, 10_000, lambda one: run(one, *flags, program=RIVER, processes=2)),
+            "mllib": (size.mllib, size.warm_up, lambda one: run(one, *per_batch, program=MLLIB)),
         }
-        for number in range(rounds):
-            for program, (measure, stream, warm_up) in programs.items():
-                one = stream.again(f"{program.replace(' ', '-')}-{number}")
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for number in range(size.rounds):
+            for program, (records, warm_up, measure) in programs.items():
+                if not records:
+                    continue
+                one = streams[records].again(f"{program.replace(' ', '-')}-{number}")
                 result = measure(one).steady(warm_up)
                 if program != "raw":
                     assert_right(one, seed=number)
+                if program == "ours":
+                    np.testing.assert_allclose(one.weights(), one.lstsq(), rtol=1e-9)
                 clear(one)
                 found[program].append(result)
-                rate, cpu = result["records_per_second"], sum(result["cpu_s_per_million"].values())
+                rate, cpu = result["records_per_second"], result["cpu_s_per_million"]["all"]
                 print(f"{number + 1}: {program:<9} {rate:8,.0f} records/s, {cpu:6.1f} CPU s a million", flush=True)
-        small = small_batches(broker, search, folder, values[: batches * 6])
-    results: dict[str, Any] = {"machine": about, "raw_by_clients": rates, "small": small, "programs": {}}
-    for program, every in found.items():
-        rate = spread(result["records_per_second"] for result in every)
-        results["programs"][program] = {**every[-1], "records_per_second": rate}
-    report(results)
-    harness.save(given.results, "pipeline", results)
-
-
-def report(results: dict[str, Any]) -> None:
-    """Print the figures of each program, and where ours spends its time."""
-    programs, small = results["programs"], results["small"]
-    ours = programs["ours"]
-    for name, one in programs.items():
-        ratio = ours["records_per_second"]["median"] / one["records_per_second"]["median"]
-        cpu = ", ".join(f"{role} {seconds:.1f}" for role, seconds in one["cpu_s_per_million"].items())
-        print(f"{name:<9} {shown(one['records_per_second'])} records/s, ours {ratio:.2f} times that; CPU s: {cpu}")
-    print("ours: of the time of all cores goes to:")
-    for stage, share in ours["shares"].items():
-        print(f"  {stage:<12} {share:6.1%}")
-    print(f"a micro-batch of 6 records takes {shown(small['seconds_per_batch'], '.3f')} s")
-    for name, part in (("large", ours), ("small", small)):
-        for role, end in part["memory_mb"]["end"].items():
-            middle = part["memory_mb"]["middle"].get(role, 0)
-            print(f"{name}: {role} {middle:.0f} MB in the middle, {end:.0f} MB at the end")
+        if size.small:
+            results["small"] = run(stream("small", 6 * size.small), "--max-offsets-per-trigger", "6").steady(18)
+        results["programs"] = {program: harness.over(rounds) for program, rounds in found.items()}
 
 
 if __name__ == "__main__":

@@ -1,246 +1,293 @@
-"""From results to one Markdown table and drawings.
+"""From results to tables and drawings.
 
-Reads the results' folder and writes README.md into it and, for the full size, docs/bench-*.svg. Results that are not
-there are left out.
+Reads the results' folder and writes README.md into it and, for the full size, the part of the project's README between
+two marks, and docs/bench-*.svg. Results that are not there are left out.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import vl_convert
 
-from bench.harness import ROOT, options, shown
+from bench.harness import ALWAYS, ROOT, Spread, number, options, ratio, shown, spread
 
 Results = dict[str, Any]
-Goal = tuple[str, str, str, bool]  # what, wanted, found, met
-WIDTH, HEIGHT = 300, 200
+Row = dict[str, Any]
+QUESTIONS = ("learner", "pipeline", "latency", "growth")
+MARKS = re.compile(r"(?<=<!-- bench -->\n).*(?=<!-- /bench -->)", re.DOTALL)
+PARTS = ("driver Python", "Java", "Python workers")
+KEPT_UP = "kept up"
 
 
-def learner_goals(results: Results) -> list[Goal]:
-    times = {(one["learner"], one["rows"], one["features"]): one["seconds"] for one in results["times"]}
+def goal(what: str, found: Spread | str, wanted: str, met: bool) -> Row:
+    return {"goal": what, "measured": found, "wanted": wanted, "met": "yes" if met else "**no**"}
+
+
+def at_least(what: str, found: Spread, limit: float) -> Row:
+    return goal(what, found, f"≥ {limit:g}", found["median"] >= limit)
+
+
+def learner_goals(results: Results) -> list[Row]:
+    of = {(one["learner"], one["features"]): one["seconds"] for one in results["times"] if one["rows"] == 100_000}
     goals = []
-    for features in sorted({features for _, rows, features in times if rows == 100_000}):
-        of = {name: times[name, 100_000, features] for name, rows, d in times if (rows, d) == (100_000, features)}
-        mllib, spark = of["MLlib"]["median"], of["ours on Spark, sgd"]["median"]
-        ours, sklearn = of["ours, rls"]["median"], of["scikit-learn SGDRegressor"]["median"]
-        what = f"update, 100,000 rows, {features} features: "
-        found = f"{mllib:.2f} s : {spark:.3f} s = {mllib / spark:.1f}; in the app's own pass {mllib / ours:,.0f}"
-        goals.append((f"{what}MLlib to ours on Spark (equal weights)", "≥ 20", found, mllib >= 20 * spark))
-        found = f"{sklearn * 10:.3f} µs : {ours * 10:.3f} µs = {sklearn / ours:.2f}"  # a row; there are 1e5 of them
-        goals.append((f"{what}scikit-learn's partial_fit to ours (rls), per row", "≥ 1", found, sklearn >= ours))
+    for d in sorted({features for _, features in of}):
+        spark = ratio(of["MLlib", d], of["ours on Spark, sgd", d])
+        sklearn = ratio(of["scikit-learn SGDRegressor", d], of["ours, rls", d])
+        what = f"update with 100,000 rows, {d} features, seconds: "
+        goals.append(at_least(f"{what}MLlib / ours on Spark (equal weights)", spark, 20))
+        goals.append(at_least(f"{what}scikit-learn's partial_fit / ours (rls)", sklearn, 1))
     return goals
 
 
-def pipeline_goals(results: Results) -> list[Goal]:
+def pipeline_goals(results: Results) -> list[Row]:
     rates = {name: one["records_per_second"] for name, one in results["programs"].items()}
-    ours = rates["ours"]["median"]
+    wanted = [(name, limit) for name, limit in (("raw", 0.8), ("river", 3.0), ("mllib", 3.0)) if name in rates]
+    return [at_least(f"records/s: ours / {name}", ratio(rates["ours"], rates[name]), limit) for name, limit in wanted]
+
+
+def latency_goals(results: Results) -> list[Row]:
     goals = []
-    for name, wanted in (("raw", 0.8), ("river", 3.0), ("mllib", 3.0)):
-        ratio = ours / rates[name]["median"]
-        found = f"{shown(rates['ours'])} : {shown(rates[name])} = {ratio:.2f}"
-        goals.append((f"records/s, ours to {name}", f"≥ {wanted:g}", found, ratio >= wanted))
+    for one in results["programs"]["ours"]:
+        for q, limit in (("p50", 1.0), ("p99", 2.5)) if one["rate"] == 5_000 else ():
+            met = kept_up(one) and one[q]["median"] <= limit
+            goals.append(goal(f"latency at 5,000 records/s, {q}, s", one.get(q, one["verdict"]), f"≤ {limit}", met))
     return goals
 
 
-def latency_goals(results: Results) -> list[Goal]:
-    for one in results["programs"]["ours"]:
-        if one["rate"] == 5_000:
-            found = [(q, limit, one[q]) for q, limit in (("p50", 1.0), ("p99", 2.5))]
-            what = "latency at 5,000 records/s, "
-            return [
-                (what + q, f"≤ {limit} s", f"{shown(is_, '.2f')} s", is_["median"] <= limit) for q, limit, is_ in found
-            ]
-    return [("latency at 5,000 records/s", "≤ 1.0 s", "not kept up with", False)]
-
-
-def growth_goals(results: Results) -> list[Goal]:
-    restart, steps = results["restarts"]["restart_s"], results["stored"]
-    ratio = steps[-1]["records_per_second"] / steps[0]["records_per_second"]
-    memory = [sum(step["memory_mb"].get(role, 0) for role in ("Java", "driver Python")) for step in steps]
-    grown = memory[-1] / memory[len(memory) // 2]
-    by_features = {int(d): one for d, one in results["varied"]["features"].items()}
-    low, high = sorted(by_features)[-2:]
-
-    def exponent(stage: str) -> float:
-        times = [by_features[d]["shares"][stage] / by_features[d]["records_per_second"] for d in (low, high)]
-        return float(np.log(times[1] / times[0]) / np.log(high / low))
-
-    rest = max(exponent(stage) for stage in ("read", "decode", "encode", "write"))
-    learning = exponent("statistics")
+def growth_goals(results: Results) -> list[Row]:
+    restart, steps = results["restarts"]["restart_s"], results["stored"]["steps"]
+    rates = [step["records_per_second"] for step in steps]
+    kept = ratio(spread(rates[-3:]), spread(rates[:3]))
+    memory = [step["memory_mb"]["driver Python"] + step["memory_mb"]["Java"] for step in steps]
+    grown = spread([memory[-1] / memory[len(memory) // 2]])
+    low, high = [one for one in results["varied"] if one["varied"] == "features"][-2:]
+    exponents = {}
+    for stage in ("read", "decode", "encode", "write", "statistics"):
+        spent = [one["shares"][stage] / one["records_per_second"] for one in (low, high)]
+        exponents[stage] = np.log(spent[1] / spent[0]) / np.log(high["value"] / low["value"])
+    learning = exponents.pop("statistics")
+    worst = max(exponents, key=lambda stage: exponents[stage])
+    what = (
+        f"time a record grows as d to the power of …, {low['value']} to {high['value']} features, {low['rows']:,} rows"
+    )
     return [
-        ("restart after SIGKILL to the first new point", "≤ 20 s", f"{shown(restart, '.1f')} s", restart["max"] <= 20),
-        (
-            f"records/s at {steps[-1]['points']:,} points stored, to the first tenth",
-            "≥ 0.9",
-            f"{ratio:.2f}",
-            ratio >= 0.9,
+        goal("restart after SIGKILL to the first new point, s", restart, "≤ 20", restart["max"] <= 20),
+        at_least(
+            f"records/s: to {steps[-1]['points']:,} points stored / from {results['stored']['warm_up']:,}", kept, 0.9
         ),
-        ("memory of the driver, end to half way", "≤ 1.1", f"{grown:.2f} ({memory[-1]:,.0f} MB)", grown <= 1.1),
-        (f"learning, {low} to {high} features", "≤ d²", f"d^{learning:.2f}", learning <= 2),
-        (f"all else, {low} to {high} features", "≤ d", f"d^{rest:.2f}", rest <= 1.05),
+        goal("memory of driver and Java: end / half way", grown, "≤ 1.1", grown["max"] <= 1.1),
+        goal(f"{what}: learning", spread([learning]), "≤ 2", learning <= 2),
+        goal(f"{what}: the worst other stage ({worst})", spread([exponents[worst]]), "≤ 1", exponents[worst] <= 1),
     ]
 
 
-GOALS = {"learner": learner_goals, "pipeline": pipeline_goals, "latency": latency_goals, "growth": growth_goals}
+def kept_up(one: Row) -> bool:
+    return bool(one["verdict"] == KEPT_UP)
 
 
-def table(rows: list[list[str]]) -> list[str]:
-    """Return a Markdown table; the first row is its head."""
-    head, *body = (f"| {' | '.join(row)} |" for row in rows)
-    return [head, "|" + "---|" * len(rows[0]), *body, ""]
+def cell(value: Any) -> str:  # noqa: ANN401
+    """Return a number, a `Spread` or a text as a table shows it."""
+    if isinstance(value, dict):
+        return shown(value)
+    return value if isinstance(value, str) else number(value)
 
 
-def markdown(results: dict[str, Results]) -> str:
-    """Return the report: the goals in one table, then what stands behind them."""
-    about = next(iter(results.values()))["machine"]
+def table(rows: list[Row]) -> str:
+    """Return a Markdown table with a column for each key."""
+    head = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [head, ["---"] * len(head), *([cell(row.get(key, "–")) for key in head] for row in rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def summary(results: dict[str, Results]) -> list[str]:
+    """Return what the project's README shows: the machine, the goals, and the programs side by side."""
+    if not results:
+        return ["Not measured yet: `make bench`."]
+    machines = [{**one["machine"], "load_before": None} for one in results.values()]
+    about = machines[0]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    lines = [f"{about['cores']} cores ({about['cpu']}), {about['memory_gb']} GB; {versions}. Medians (ranges).", ""]
-    goals = [goal for name, find in GOALS.items() if name in results for goal in find(results[name])]
-    rows = [[what, found, wanted, "yes" if met else "**no**"] for what, wanted, found, met in goals]
-    lines += table([["measured", "found", "goal", "met"], *rows])
-    if "pipeline" in results:
-        lines += ["CPU seconds per million records:", ""]
-        programs = results["pipeline"]["programs"]
-        roles = sorted({role for one in programs.values() for role in one["cpu_s_per_million"]})
-        cells = [[name, shown(one["records_per_second"])] for name, one in programs.items()]
-        for row, one in zip(cells, programs.values(), strict=True):
-            cpu = one["cpu_s_per_million"]
-            row += [f"{sum(cpu.values()):.1f}", *(f"{cpu.get(role, 0):.1f}" for role in roles)]
-        lines += table([["program", "records/s", "all", *roles], *cells])
-        shares = ", ".join(f"{stage} {share:.0%}" for stage, share in programs["ours"]["shares"].items())
-        lines += [f"Ours, share of both cores' time: {shares}.", ""]
-    if "latency" in results:
-        rows = [
-            [program, f"{one['rate']:,.0f}", *(shown(one[q], ".2f") for q in ("p50", "p99")), f"{one['max']:.2f}"]
-            for program, found in results["latency"]["programs"].items()
-            for one in found
+    found = [
+        f"{about['date']}, commit {about['commit']}; {about['cores']} cores ({about['cpu']}), {about['memory_gb']} GB; "
+        f"{versions}. Medians (ranges); ratios are those of each round."
+    ]
+    if any(one != about for one in machines):
+        found += [f"**Not all of one day, commit and machine: these are those of `{next(iter(results))}`.**"]
+    makers = (learner_goals, pipeline_goals, latency_goals, growth_goals)
+    goals = [find(results[name]) for name, find in zip(QUESTIONS, makers, strict=True) if name in results]
+    found += [table([row for rows in goals for row in rows])]
+    programs, rows = results.get("pipeline", {}).get("programs", {}), []
+    for name, one in programs.items():
+        rate, at_5000 = one["records_per_second"], "–"
+        latencies = results.get("latency", {}).get("programs", {}).get(name, [])
+        for at in latencies:
+            if at["rate"] == 5_000:
+                at_5000 = " / ".join(number(at[q]["median"]) for q in ("p50", "p99")) if kept_up(at) else at["verdict"]
+        rows += [
+            {
+                "program": name,
+                "records/s": rate,
+                "ours / this": ratio(programs["ours"]["records_per_second"], rate),
+                "CPU s a million records": one["cpu_s_per_million"]["all"],
+                "latency at 5,000/s, p50 / p99, s": at_5000,
+                "highest rate sustained, records/s": max((at["rate"] for at in latencies if kept_up(at)), default="–"),
+            }
         ]
-        lines += ["Seconds from sent to found by a search:", ""]
-        lines += table([["program", "records/s", "p50", "p99", "max"], *rows])
-    if "growth" in results:
-        rows = [
-            [name, f"{int(value):,}", f"{one['records_per_second']:,.0f}", f"{one['state_bytes']:,}"]
-            for name, runs in results["growth"]["varied"].items()
-            for value, one in sorted(runs.items(), key=lambda item: int(item[0]))
-        ]
-        start = results["growth"]["restarts"]["start_s"]
-        lines += [f"One thing varied at a time; the first start took {start:.1f} s to the first point:", ""]
-        lines += table([["varied", "to", "records/s", "bytes of state"], *rows])
-    if "learner" in results:
-        per_row = [
-            [one["learner"], f"{one['rows']:,}", str(one["features"]), shown(one["seconds"], ",.4f")]
-            for one in results["learner"]["times"]
-        ]
-        lines += ["Seconds per model update:", ""]
-        lines += table([["learner", "rows", "features", "seconds"], *per_row])
-        for data, found in results["learner"]["quality"].items():
-            marks = list(next(iter(found["mse"].values())))
-            rows = [[name, *(f"{mse:,.4g}" for mse in errors.values())] for name, errors in found["mse"].items()]
-            chosen = "; ".join(f"{name}: {setting}" for name, setting in found["chosen"].items())
-            lines += [f"Test MSE by rows learned, {data} (chosen for: {chosen}):", ""]
-            lines += table([["learner", *(f"{int(mark):,}" for mark in marks)], *rows])
-    for program in ("river", "mllib"):
-        document = ast.get_docstring(ast.parse((ROOT / "bench" / f"{program}_app.py").read_text())) or ""
-        lines += [f"{program}: {' '.join(document.split())}", ""]
-    return "\n".join(lines)
+    return found + ([table(rows)] if rows else [])
 
 
-def plots(results: dict[str, Results]) -> dict[str, dict[str, Any]]:
-    """Return Vega-Lite drawings by name."""
-    found: dict[str, dict[str, Any]] = {}
-    if "learner" in results:
-        rows = [{**one, "median": one["seconds"]["median"]} for one in results["learner"]["times"]]
-        found["learner"] = {
-            "title": "Seconds per model update, by rows in the micro-batch and features",
-            "data": {"values": rows},
-            "facet": {"column": {"field": "features", "title": "features"}},
-            "spec": line(("rows", "rows"), ("median", "seconds"), "learner", log=True),
-        }
-    if "pipeline" in results:
-        programs = results["pipeline"]["programs"]
-        order = list(programs)
-        rates = [{"program": name, **one["records_per_second"]} for name, one in programs.items()]
-        cpu = [
-            {"program": name, "role": role, "seconds": seconds}
-            for name, one in programs.items()
-            for role, seconds in one["cpu_s_per_million"].items()
-        ]
-        y = {"field": "program", "type": "nominal", "sort": order, "title": None}
-        value = {"field": "median", "type": "quantitative", "title": "records/s, median and range"}
-        rule = {"x": {"field": "min", "type": "quantitative"}, "x2": {"field": "max"}, "y": y}
-        seconds = {"field": "seconds", "type": "quantitative", "title": "CPU seconds per million records"}
-        found["pipeline"] = {
-            "hconcat": [
-                {
-                    "data": {"values": rates},
-                    "layer": [{"mark": "bar", "encoding": {"x": value, "y": y}}, {"mark": "rule", "encoding": rule}],
-                    "width": WIDTH,
-                },
-                {
-                    "data": {"values": cpu},
-                    "mark": "bar",
-                    "encoding": {"x": seconds, "y": y, "color": {"field": "role", "title": None}},
-                    "width": WIDTH,
-                },
-            ]
-        }
-    if "latency" in results:
-        rows = [
-            {"program": program, "rate": one["rate"], "seconds": one[q]["median"], "which": q}
-            for program, many in results["latency"]["programs"].items()
-            for one in many
-            for q in ("p50", "p99")
-        ]
-        spec = line(("rate", "records/s"), ("seconds", "seconds until found"), "program", log=True)
-        legend = {"symbolType": "stroke", "symbolStrokeColor": "black"}
-        spec["encoding"]["strokeDash"] = {"field": "which", "title": None, "legend": legend}
-        found["latency"] = {"title": "From sent to found by a search: p50, p99", "data": {"values": rows}, **spec}
-    if "growth" in results:
-        varied = results["growth"]["varied"]
-        parts = []
-        for name, runs in varied.items():
-            rows = [{"x": int(x), "rate": one["records_per_second"]} for x, one in runs.items()]
-            titles = {"rows": "rows per micro-batch", "executors": "executors (0: threads of the driver)"}
-            log = name in {"rows", "features"}
-            spec = line(("x", titles.get(name, name)), ("rate", "records/s"), log_x=log)
-            parts.append({"data": {"values": rows}, **spec})
-        rows = [{"x": step["points"], "rate": step["records_per_second"]} for step in results["growth"]["stored"]]
-        parts.append({"data": {"values": rows}, **line(("x", "points stored"), ("rate", "records/s"))})
-        found["growth"] = {"title": "Records/s, as one thing grows", "concat": parts, "columns": 3}
+def pipeline(results: Results) -> list[str]:
+    programs, found = results["programs"], []
+    for what in ("cpu_s_per_million", "memory_mb"):
+        found += [f"{what}:", table([{"program": name, **one[what]} for name, one in programs.items()])]
+    found += ["Ours, share of the task slots' wall time (write: mostly waiting for Elasticsearch on the same cores):"]
+    found += [table([programs["ours"]["shares"]])]
+    if "small" in results:
+        found += [f"A micro-batch of 6 records takes {results['small']['seconds_per_batch']:.2f} s."]
+    for name, setting in results["chosen"].items():
+        found += [f"{name}: {setting}, that is clients or threads, and documents a request; records/s, start included:"]
+        found += [table([results.get(f"{name}_by_setting", {})])]
     return found
 
 
-def line(
-    x: tuple[str, str], y: tuple[str, str], colour: str | None = None, *, log: bool = False, log_x: bool = False
-) -> dict[str, Any]:
-    """Return a drawing of lines with points; x and y are field and title."""
-    scale = {"type": "log"}
-    encoding: dict[str, Any] = {
-        "x": {"field": x[0], "title": x[1], "type": "quantitative", **({"scale": scale} if log or log_x else {})},
-        "y": {"field": y[0], "title": y[1], "type": "quantitative", **({"scale": scale} if log else {})},
-    }
-    if colour:
-        look = {"legend": {"labelLimit": 300}, "scale": {"scheme": "tableau20"}, "sort": None}
-        encoding["color"] = {"field": colour, "title": None, **look}
-    return {"mark": {"type": "line", "point": True}, "encoding": encoding, "width": WIDTH, "height": HEIGHT}
+def latency(results: Results) -> list[str]:
+    rows = [{"program": name, **one} for name, many in results["programs"].items() for one in many]
+    return ["Seconds from due to found by a search, over all that were followed (range of windows):", table(rows)]
+
+
+def growth(results: Results) -> list[str]:
+    def flat(one: Row) -> Row:
+        memory = {f"{part}, MB": one["memory_mb"].get(part, 0.0) for part in PARTS}
+        return {key: value for key, value in one.items() if not isinstance(value, dict)} | memory
+
+    few, many = (shown(one["refresh_ms"]) for one in (results["varied"][0], results["stored"]))
+    return [
+        f"One thing varied, a run each; {results['restarts']['start_s']:.1f} s from the first start to a point:",
+        table([flat(one) for one in results["varied"]]),
+        "Points stored, in one run:",
+        table([flat(one) for one in results["stored"]["steps"]]),
+        f"A refresh of the live page takes {few} ms after the base's run, {many} ms with all points.",
+    ]
+
+
+def learner(results: Results) -> list[str]:
+    found = ["Seconds per model update; 1,000,000 rows with 3 features only:", table(results["times"])]
+    for data, one in results["quality"].items():
+        chosen = "; ".join(f"{name}: {setting}" for name, setting in one["chosen"].items())
+        found += [f"Test MSE by rows learned, {data} (chosen for {chosen}):"]
+        found += [table([{"learner": name, **errors} for name, errors in one["mse"].items()])]
+    return found
+
+
+def everything(results: dict[str, Results]) -> str:
+    """Return the whole report."""
+    found = ["# What `make bench` found", *summary(results)]
+    for show in (pipeline, latency, growth, learner):
+        if show.__name__ in results:
+            found += [f"## {show.__name__.capitalize()}", *show(results[show.__name__])]
+    batch = results.get("pipeline", {}).get("per_batch", "…")
+    found += ["## Settings", f"ours: {' '.join(ALWAYS)} --max-offsets-per-trigger {batch} (latency: 100000)"]
+    for program in ("river", "mllib"):
+        document = ast.get_docstring(ast.parse((ROOT / "bench" / f"{program}_app.py").read_text())) or ""
+        found += [f"{program}: {' '.join(document.split())}"]
+    return "\n\n".join(found) + "\n"
+
+
+def plots(results: dict[str, Results]) -> dict[str, Row]:
+    """Return Vega-Lite drawings by name."""
+    found: dict[str, Row] = {}
+    if "learner" in results:
+        rows = [{**one, "seconds": one["seconds"]["median"]} for one in results["learner"]["times"]]
+        bold = {"test": "slice(datum.learner, 0, 4) == 'ours'", "value": 4}
+        spec = line("rows", "seconds", "learner", "log", strokeWidth={"condition": bold, "value": 1})
+        facet = {"column": {"field": "features"}}
+        found["learner"] = {"title": "Seconds a model update", "data": {"values": rows}, "facet": facet, "spec": spec}
+    if "latency" in results:
+        programs = results["latency"]["programs"]
+        every = [(name, one) for name, many in programs.items() for one in many if kept_up(one)]
+        rows = [
+            {"program": name, "records/s": one["rate"], "seconds": one[q]["median"], "of": q}
+            for name, one in every
+            for q in ("p50", "p99")
+        ]
+        rule = {
+            "mark": {"type": "rule", "strokeDash": [2, 2]},
+            "encoding": {"y": {"field": "goal", "type": "quantitative"}},
+        }
+        layers = [
+            {
+                "data": {"values": rows},
+                **line(
+                    "records/s",
+                    "seconds",
+                    "program",
+                    "log",
+                    strokeDash={"field": "of", "legend": {"symbolType": "stroke"}},
+                ),
+            },
+            {"data": {"values": [{"goal": 1.0}, {"goal": 2.5}]}, **rule},
+        ]
+        found["latency"] = {"title": "From due to found; goals: p50 1.0 s, p99 2.5 s", "layer": layers}
+    if "growth" in results:
+        base, *others = results["growth"]["varied"]
+        at = {"rows": base["rows"], "partitions": 3, "executors": 0}
+        points = [(one["varied"], one["value"], one) for one in others]
+        points += [(name, value, base) for name, value in at.items()]
+        points += [("points stored", step["points"], step) for step in results["growth"]["stored"]["steps"]]
+        rows = []
+        for name, value, one in points:
+            shared = {"varied": name, "to": value}
+            rows += [{**shared, "what": "records/s", "of": "records/s", "y": one["records_per_second"]}]
+            rows += [{**shared, "what": "MB", "of": part, "y": one["memory_mb"].get(part, 0)} for part in PARTS]
+        spec, bare = line("to", "y", "of", "linear"), {"title": None}
+        spec["encoding"]["y"] |= bare
+        found["growth"] = {
+            "title": "Records/s and memory, as one thing grows (executors 0: threads of the driver)",
+            "data": {"values": rows},
+            "facet": {"row": {"field": "what", "sort": "descending", **bare}, "column": {"field": "varied", **bare}},
+            "spec": spec,
+            "resolve": {"scale": {"x": "independent", "y": "independent"}},
+        }
+    return found
+
+
+def line(x: str, y: str, colour: str, scale: str, **more: Row) -> Row:
+    """Return a drawing of lines with points, on linear scales from 0 or logarithmic ones."""
+    axis = {"type": "quantitative", "scale": {"type": scale}, "title": None}
+    encoding = {"x": {"field": x, **axis, "title": x}, "y": {"field": y, **axis, "title": y}, **more}
+    encoding["color"] = {"field": colour, "title": None, "sort": None, "legend": {"labelLimit": 300}}
+    encoding["color"]["scale"] = {"scheme": "tableau20"}
+    return {"mark": {"type": "line", "point": True}, "encoding": encoding, "width": 250, "height": 180}
+
+
+def read(folder: Path) -> dict[str, Results]:
+    """Return the results in a folder, by the question."""
+    files = {name: folder / f"{name}.json" for name in QUESTIONS}
+    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+
+
+def in_readme(results: dict[str, Results], readme: str) -> str:
+    """Return the project's README with these results."""
+    return MARKS.sub(lambda _: "\n\n".join(summary(results)) + "\n", readme)
 
 
 def main() -> None:
     given = options(__doc__)
-    names = [name for name in GOALS if (given.results / f"{name}.json").exists()]
-    results = {name: json.loads((given.results / f"{name}.json").read_text()) for name in names}
-    text = markdown(results)
-    (given.results / "README.md").write_text("# What `make bench` found\n" + text)
+    results = read(given.results)
+    given.results.mkdir(parents=True, exist_ok=True)
+    (given.results / "README.md").write_text(text := everything(results))
     print(text)
-    folder: Path = ROOT / "docs" if given.size == "full" else given.results
+    full = given.results == ROOT / "bench/results"
+    if full:
+        (ROOT / "README.md").write_text(in_readme(results, (ROOT / "README.md").read_text()))
     for name, spec in plots(results).items():
-        config = {"background": "white", "config": {"view": {"stroke": None}}}
-        (folder / f"bench-{name}.svg").write_text(vl_convert.vegalite_to_svg({**config, **spec}))
+        target = (ROOT / "docs" if full else given.results) / f"bench-{name}.svg"
+        target.write_text(vl_convert.vegalite_to_svg({"background": "white", **spec}))
 
 
 if __name__ == "__main__":

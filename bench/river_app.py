@@ -1,8 +1,8 @@
 """What a Python user would write: confluent-kafka, River, and elasticsearch-py's parallel_bulk. Flags as for our app.
 
-Settings after the projects' own advice: River's StandardScaler before LinearRegression; bulk requests of 5,000
-documents (about 1 MB) from 2 threads; orjson, the client's faster serializer. Several of these processes share the
-partitions, each with a model of its own: River cannot learn one model in two processes.
+Settings after the projects' own advice: River's StandardScaler before LinearRegression; orjson, the client's faster
+serializer; threads and documents a bulk request that bench/pipeline.py found to be the quickest. Several of these
+processes share the partitions, each with a model of its own: River cannot learn one model in two processes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from river import linear_model, preprocessing
 
 from bench.harness import app_options, log_rows
 
-CHUNK, THREADS, LOG_EVERY = 5_000, 2, 10_000
+LOG_EVERY = 10_000
 
 
 def actions(consumer: Consumer, places: list[TopicPartition], options: argparse.Namespace) -> Iterator[Any]:
@@ -31,7 +31,7 @@ def actions(consumer: Consumer, places: list[TopicPartition], options: argparse.
     index = f"{options.index_prefix}-points-{started:%Y.%m.%d}"
     ended: set[Any] = set()
     while not options.available_now or len(ended) < len(places):
-        messages = consumer.consume(CHUNK, timeout=0.05)
+        messages = consumer.consume(options.chunk, timeout=0.05)
         for message in messages:
             topic, partition = message.topic(), message.partition()
             if error := message.error():
@@ -58,7 +58,7 @@ def actions(consumer: Consumer, places: list[TopicPartition], options: argparse.
                 "squared_error": (y - pred) ** 2,
                 **common,
             }
-        if len(messages) < CHUNK:  # all that there is: do not wait for a full request
+        if len(messages) < options.chunk:  # all that there is: do not wait for a full request
             yield BULK_FLUSH
 
 
@@ -78,7 +78,7 @@ def main() -> None:
         for topic in (options.kafka_train_topic, options.kafka_test_topic)
         for partition in consumer.list_topics(topic).topics[topic].partitions
     ]
-    places = partitions[options.process :: options.processes]
+    places = [place for place in partitions if place.partition % options.processes == options.process]
     consumer.assign(places)
     client = Elasticsearch(options.elasticsearch_url, serializer=OrjsonSerializer(), request_timeout=60)
     rows, positions = 0, {}
@@ -86,8 +86,8 @@ def main() -> None:
         for _, answer in parallel_bulk(
             client,
             actions(consumer, places, options),
-            thread_count=THREADS,
-            chunk_size=CHUNK,
+            thread_count=options.threads,
+            chunk_size=options.chunk,
             expand_action_callback=expand,
         ):
             topic, partition, offset = answer["index"]["_id"].rsplit("-", 2)

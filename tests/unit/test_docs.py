@@ -6,12 +6,19 @@ import re
 import runpy
 from pathlib import Path
 
+from bench import report
+
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_configuration_page_is_not_stale() -> None:
     generator = runpy.run_path(str(ROOT / "docs" / "configuration.py"))
     assert generator["TARGET"].read_text() == generator["page"](), "run `make generate`"
+
+
+def test_the_readme_shows_the_benchmarks_results() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert report.in_readme(report.read(ROOT / "bench" / "results"), readme) == readme, "run bench/report.py"
 
 
 def test_the_readme_names_targets_files_and_flags_that_exist() -> None:
