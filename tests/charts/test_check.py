@@ -166,7 +166,10 @@ def test_points_flow_when_there_are_some_and_they_grow_or_none_wait(
 
     def fetch(request: Any, context: object) -> str:
         asked.append((request.full_url, request.headers["Authorization"], context))
-        hits = {"hits": [{"_source": {**one, "@timestamp": time.replace("+00:00", "Z")}} for one in models], "total": {"value": points}}
+        hits = {
+            "hits": [{"_source": {**one, "@timestamp": time.replace("+00:00", "Z")}} for one in models],
+            "total": {"value": points},
+        }
         return json.dumps({"hits": hits})
 
     functions = CHECK["points"].__globals__

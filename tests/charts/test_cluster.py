@@ -40,8 +40,8 @@ class Api:
         api = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802 - the base class's
-                found = api.answer(self.path.partition("?")[0].strip("/").split("/"))
+            def do_GET(self) -> None:
+                found = api.answer(self.path.partition("?")[0].strip("/"))
                 body = json.dumps(found or {"kind": "Status", "apiVersion": "v1", "code": 404, "reason": "NotFound"})
                 self.send_response(200 if found else 404)
                 self.send_header("Content-Type", "application/json")
@@ -64,32 +64,29 @@ class Api:
             )
         )
 
-    def answer(self, path: list[str]) -> Object | None:
+    def answer(self, path: str) -> Object | None:
         """Return what there is at a path; None: nothing."""
-        match path:
-            case ["version"]:
-                return {"major": "1", "minor": "35", "gitVersion": "v1.35.4"}
-            case ["api"]:
-                return {"kind": "APIVersions", "versions": ["v1"]}
-            case ["apis"]:
-                groups = [(name, name.split("/")) for name in self.kinds if name != "v1"]
-                listed = [
-                    {"name": group, "versions": [{"groupVersion": name, "version": version}]}
-                    | {"preferredVersion": {"groupVersion": name, "version": version}}
-                    for name, (group, version) in groups
-                ]
-                return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
-            case ["api", "v1"]:
-                return self._resources("v1")
-            case ["apis", group, version] if f"{group}/{version}" in self.kinds:
-                return self._resources(f"{group}/{version}")
-            case ["api", "v1", "namespaces", _, "serviceaccounts"]:
-                return {"kind": "ServiceAccountList", "apiVersion": "v1", "metadata": {}, "items": []}
-            case ["api", "v1", "namespaces", namespace, "secrets", name] if name in self.secrets:
-                data = dict.fromkeys(self.secrets[name], "eA==")
-                metadata = {"name": name, "namespace": namespace}
-                return {"kind": "Secret", "apiVersion": "v1", "metadata": metadata, "data": data}
-        return None
+        secrets = {
+            f"api/v1/namespaces/{NAMESPACE}/secrets/{name}": {"kind": "Secret", "apiVersion": "v1"}
+            | {"metadata": {"name": name, "namespace": NAMESPACE}, "data": dict.fromkeys(keys, "eA==")}
+            for name, keys in self.secrets.items()
+        }
+        versions = [(version, version.partition("/")) for version in self.kinds if version != "v1"]
+        groups = [
+            {"name": group, "versions": [{"groupVersion": version, "version": short}]}
+            for version, (group, _, short) in versions
+        ]
+        accounts = {"kind": "ServiceAccountList", "apiVersion": "v1", "metadata": {}, "items": []}
+        table: dict[str, Object] = {
+            "version": {"major": "1", "minor": "35", "gitVersion": "v1.35.4"},
+            "api": {"kind": "APIVersions", "versions": ["v1"]},
+            "apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups},
+            "api/v1": self._resources("v1"),
+            f"api/v1/namespaces/{NAMESPACE}/serviceaccounts": accounts,
+            **{f"apis/{version}": self._resources(version) for version, _ in versions},
+            **secrets,
+        }
+        return table.get(path)
 
     def _resources(self, version: str) -> Object:
         listed = [
@@ -120,7 +117,8 @@ EXISTING = {
     | {"appSecret": "app", "dashboardsSecret": "load", "viewerSecret": "viewer"},
     "kibana": {"enabled": False, "url": "https://kibana:5601", "caSecret": "ca"},
 }
-SECRETS = {"kafka": ["password"], "ca": ["ca.crt"]} | dict.fromkeys(("app", "load", "viewer"), ["username", "password"])
+SECRETS = {"kafka": ["password"], "ca": ["ca.crt"]}
+SECRETS |= {name: ["username", "password"] for name in ("app", "load", "viewer")}
 NAMED = {
     "kafka.passwordSecret": "password",
     "kafka.caSecret": "ca.crt",

@@ -88,7 +88,7 @@ DESIGN: set[Arrow] = {
     ("an operator", "elasticsearch", 9200),
 }
 ASKING_THE_API_SERVER = ("driver", "entity-operator", "kafka", "test")
-"""Kafka: Strimzi's brokers read their keys and certificates by Kafka's KubernetesSecretConfigProvider, not from files."""
+"""Kafka: Strimzi's brokers read their keys and certificates from Secrets, by KubernetesSecretConfigProvider."""
 
 
 def selects(selector: Object, labels: dict[str, str]) -> bool:

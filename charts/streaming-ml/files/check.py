@@ -176,7 +176,7 @@ def dashboards(cluster: Cluster, job: str) -> str:
     if not failed:
         return f"the dashboards were not loaded: Job {job} is not done"
     remedy = f"kubectl delete job -n {cluster.namespace} {job}, then helm upgrade, which makes it anew"
-    return f"the dashboards were not loaded: Job {job} failed: {failed['message']}. Its log says why; to try again: {remedy}"
+    return f"the dashboards were not loaded: Job {job} failed: {failed['message']}. To try again: {remedy}"
 
 
 def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
@@ -204,9 +204,11 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
     model = models["hits"][0]["_source"]
     if not count:
         return f"{prefix}-points-* is empty: are all records invalid? {prefix}-invalid-* says why"
-    age = (datetime.now(timezone.utc) - datetime.fromisoformat(model["@timestamp"].replace("Z", "+00:00"))).total_seconds()
-    if age > FRESH_S:
-        return f"no points flow: the newest micro-batch is {age:.0f} s old. Does anybody send records? {SEND.format(**environment)}"
+    time_of_batch = datetime.fromisoformat(model["@timestamp"].replace("Z", "+00:00"))
+    age_s = (datetime.now(timezone.utc) - time_of_batch).total_seconds()
+    if age_s > FRESH_S:
+        send = SEND.format(**environment)
+        return f"no points flow: the newest micro-batch is {age_s:.0f} s old. Does anybody send records? {send}"
     lag = model.get("lag")
     before = seen.setdefault("points", count)
     return f"{count} points and no more yet, though {lag} records wait in Kafka" if lag and count <= before else ""
