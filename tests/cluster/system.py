@@ -76,8 +76,8 @@ class System:
             present = [f"--set={chart}.enabled=false" for crd, chart in CHARTS.items() if crd not in missing]
             chart = str(ROOT / "charts/operators")
             self.cluster.helm("dependency", "update", chart)
-            there = ("--namespace=operators", "--create-namespace", "--wait", "--timeout=10m")
-            self.cluster.helm("install", "operators", chart, *there, *present)
+            waiting = ("--namespace=operators", "--create-namespace", "--wait", "--timeout=10m")
+            self.cluster.helm("install", "operators", chart, *waiting, *present)
         if not self.cluster.exists("namespace", self.namespace):  # charts/operators has made it, with the label
             self.cluster.kubectl("create", "namespace", self.namespace)
         level = "pod-security.kubernetes.io/enforce=restricted"
