@@ -8,7 +8,7 @@ release=streaming-ml # as in producer/job.yaml
 version=$(sed -nE 's/^version = "([^"]+)".*/\1/p' pyproject.toml)
 images=(spark-apps=streaming-ml-spark producer=streaming-ml-producer kibana=streaming-ml-dashboards)
 resources=kafkas.kafka.strimzi.io,elasticsearches.elasticsearch.k8s.elastic.co,kibanas.kibana.k8s.elastic.co
-resources+=,sparkapplications.sparkoperator.k8s.io
+resources+=,sparkapplications.sparkoperator.k8s.io,jobs.batch
 patience_s=1200
 
 say() { echo "── $*" >&2; }
@@ -68,17 +68,22 @@ operators() {
     if "$KUBECTL" get crd "${pair%=*}" >/dev/null 2>&1; then flags+=(--set "${pair#*=}.enabled=false"); else missing+=("${pair#*=}"); fi
   done
   if [ ${#missing[@]} = 0 ]; then
-    say "the cluster has the operators of Kafka, Elasticsearch and Spark"
+    say "the cluster has the operators of Kafka, Elasticsearch and Spark; they must watch the namespace $NAMESPACE"
     return
   fi
   say "installing ${missing[*]} into the namespace operators (a minute or two)"
+  local list
+  for list in namespaces strimzi-kafka-operator.watchNamespaces eck-operator.managedNamespaces spark-operator.spark.jobNamespaces; do
+    flags+=(--set "$list={$NAMESPACE}")
+  done
   "$HELM" dependency update charts/operators
   "$HELM" upgrade --install operators charts/operators --namespace operators --create-namespace "${flags[@]}" --wait --timeout 10m
 }
 
-parts() { # what the release's parts say of themselves: Kafka=True Elasticsearch=green Kibana=green SparkApplication=RUNNING
-  kube get "$resources" --selector "app.kubernetes.io/instance=$release" --output "jsonpath={range .items[*]}{.kind}=\
-{.status.health}{.status.applicationState.state}{.status.conditions[?(@.type=='Ready')].status} {end}" 2>/dev/null | sed 's/ $//' || true
+parts() { # what the release's parts say of themselves: Kafka=True … SparkApplication=RUNNING Job=Complete (the dashboards')
+  kube get "$resources" --selector "app.kubernetes.io/instance=$release,app.kubernetes.io/component!=producer" --output "jsonpath={range .items[*]}{.kind}=\
+{.status.health}{.status.applicationState.state}{.status.conditions[?(@.type=='Ready')].status}\
+{.status.conditions[?(@.type=='Complete')].type}{.status.conditions[?(@.type=='Failed')].type} {end}" 2>/dev/null | sed 's/ $//' || true
 }
 
 deploy() {
@@ -88,6 +93,10 @@ deploy() {
   "$KUBECTL" get namespace "$NAMESPACE" >/dev/null 2>&1 || "$KUBECTL" create namespace "$NAMESPACE"
   "$KUBECTL" label --overwrite namespace "$NAMESPACE" pod-security.kubernetes.io/enforce=restricted >/dev/null
   operators
+  if "$HELM" status "$release" --namespace "$NAMESPACE" >/dev/null 2>&1; then
+    say "images have the tag $version again, so pods that run stay as they are; to run new code: kubectl delete pod -n" \
+      "$NAMESPACE $release-driver, and kubectl delete job -n $NAMESPACE producer before make produce"
+  fi
   say "installing the release $release into the namespace $NAMESPACE (3 to 5 minutes)"
   # shellcheck disable=SC2086 - ARGS are words
   "$HELM" upgrade --install "$release" charts/streaming-ml --namespace "$NAMESPACE" --timeout 20m ${ARGS:-} &
@@ -101,7 +110,11 @@ deploy() {
     now=$(parts)
     [ "$now" = "$last" ] || say "$SECONDS s: $now"
     last=$now
-    [ $running ] || [ -z "$now" ] || grep -qvE '=(True|green|yellow|RUNNING)$' <<<"${now// /$'\n'}" || break
+    if [ ! $running ] && grep -q 'Job=Failed' <<<"$now"; then
+      fail "the dashboards were not loaded; see why: kubectl logs -n $NAMESPACE -l app.kubernetes.io/component=dashboards; then" \
+        "kubectl delete job -n $NAMESPACE -l app.kubernetes.io/component=dashboards, and make deploy"
+    fi
+    [ $running ] || [ -z "$now" ] || grep -qvE '=(True|green|yellow|RUNNING|Complete)$' <<<"${now// /$'\n'}" || break
     [ $SECONDS -lt $patience_s ] || fail "not ready after $SECONDS s: see kubectl get events -n $NAMESPACE"
     sleep 2
   done
@@ -128,10 +141,18 @@ produce() {
 
 dashboard() {
   reachable
-  local port=${PORT:-5601} login
-  login=$(kube get secret "$release-viewer" --output 'go-template={{.data.username | base64decode}} / {{.data.password | base64decode}}') ||
+  local port=${PORT:-5601} secret prefix space login="one of your Elasticsearch's users"
+  prefix=$(kube get sparkapplication "$release" --output 'jsonpath={.spec.driver.env[?(@.name=="INDEX_PREFIX")].value}') ||
     fail "there is no release $release in the namespace $NAMESPACE: run 'make deploy'"
-  say "Kibana: https://localhost:$port/app/dashboards#/view/spark-streaming-ml   user / password: $login"
+  kube get service "$release-kb-http" >/dev/null ||
+    fail "the release has no Kibana of its own (or not yet): open the one that its value kibana.url names"
+  space=$(kube get job --selector "app.kubernetes.io/instance=$release,app.kubernetes.io/component=dashboards" --output \
+    'jsonpath={.items[*].spec.template.spec.containers[*].env[?(@.name=="KIBANA_SPACE")].value}')
+  # its users are those of the app, the dashboards and, last, the viewer; an Elasticsearch of the user's own is not there
+  secret=$(kube get elasticsearch "$release" --ignore-not-found --output 'jsonpath={.spec.auth.fileRealm[2].secretName}')
+  [ -z "$secret" ] ||
+    login=$(kube get secret "$secret" --output 'go-template={{.data.username | base64decode}} / {{.data.password | base64decode}}')
+  say "Kibana: https://localhost:$port${space:+/s/$space}/app/dashboards#/view/$prefix-streaming-ml   user / password: $login"
   say "its certificate is the cluster's own, so the browser warns; Ctrl-C ends the connection"
   exec "$KUBECTL" --namespace "$NAMESPACE" port-forward "service/$release-kb-http" "$port:5601"
 }

@@ -45,8 +45,8 @@ def schema(chart: str) -> str:
     root = _closed(values(chart))
     for dependency in dependencies:  # its other values are its own affair
         root["properties"][dependency["name"]] = _open(root["properties"][dependency["name"]])
-    if dependencies:  # Helm hands it to all of them
-        root["properties"]["global"] = {"type": "object", "description": "Values for all dependencies"}
+    # Of a chart above this one, or for those below it: Helm hands it to all.
+    root["properties"]["global"] = {"type": "object", "description": "Values for charts above and below"}
     text = json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **root}, indent=2, ensure_ascii=False)
     return text + "\n"
 
@@ -90,7 +90,9 @@ def _closed(group: tuple[Value, ...]) -> Schema:
     properties = {
         one.name: _closed(one.children) if one.children else {**one.schema, "description": one.meaning} for one in group
     }
-    return {"type": "object", "additionalProperties": False, "properties": properties}
+    # Helm takes a value away that is set to null, instead of its default.
+    required = [one.name for one in group if one.default is not None]
+    return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
 
 
 def _open(closed: Schema) -> Schema:

@@ -93,9 +93,14 @@ def test_a_driver_that_refuses_is_not_taken_for_well() -> None:
     table.found["pods/r-driver/log"] = "INFO going\n2026-11-24T11:30:51.232Z ERROR checkpoint holds a model of x\n"
     assert CHECK["app"](table, "r").endswith("ERROR checkpoint holds a model of x")
     table.found["pods"] = [driver(31)]
-    assert CHECK["app"](table, "r") == ""
-    table.found["sparkapplications/r"]["status"]["applicationState"] = {"state": "FAILING", "errorMessage": "gone"}
     del table.found["pods/r-driver/log"]
+    status = table.found["sparkapplications/r"]["status"]
+    assert CHECK["app"](table, "r") == "no executor is running: there is none"
+    status["executorState"] = {"one": "FAILED", "two": "PENDING"}
+    assert CHECK["app"](table, "r") == "no executor is running: {'one': 'FAILED', 'two': 'PENDING'}"
+    status["executorState"]["three"] = "RUNNING"
+    assert CHECK["app"](table, "r") == ""
+    status["applicationState"] = {"state": "FAILING", "errorMessage": "gone"}
     assert CHECK["app"](table, "r") == "SparkApplication r is FAILING: gone"
 
 
@@ -104,6 +109,7 @@ def test_the_dashboards_job_is_done_failed_or_gone() -> None:
     assert "Job j is not done" in CHECK["dashboards"](table, "j")
     table.found["jobs/j"] = thing("Job", "j", conditions=[{"type": "Failed", "status": "True", "message": "too long"}])
     assert "Job j failed: too long" in CHECK["dashboards"](table, "j")
+    assert "kubectl delete job -n ml j, then helm upgrade" in CHECK["dashboards"](table, "j")
     table.found["jobs/j"] = thing("Job", "j", conditions=[{"type": "Complete", "status": "True"}])
     assert CHECK["dashboards"](table, "j") == ""
     assert "there is no Job other" in CHECK["dashboards"](table, "other")
@@ -140,25 +146,30 @@ def test_the_diagnosis_names_missing_storage_classes_secrets_and_images() -> Non
 
 
 @pytest.mark.parametrize(
-    ("models", "points", "words"),
+    ("models", "age_s", "points", "words"),
     [
-        ([], 0, "the app has learned nothing yet"),
-        ([{"batch": 1, "lag": 0}], 0, "spark-points-* is empty: are all records invalid?"),
-        ([{"batch": 1, "lag": 0}], 7, ""),
-        ([{"batch": 1, "lag": None}], 7, ""),
-        ([{"batch": 1, "lag": 5}], 7, "7 points and no more yet, though 5 records wait in Kafka"),
+        ([], 0, 0, "the app has learned nothing yet"),
+        ([{"batch": 1, "lag": 0}], 9, 0, "spark-points-* is empty: are all records invalid?"),
+        ([{"batch": 1, "lag": 0}], 9, 7, ""),
+        ([{"batch": 1, "lag": None}], 9, 7, ""),
+        ([{"batch": 1, "lag": 5}], 9, 7, "7 points and no more yet, though 5 records wait in Kafka"),
+        ([{"batch": 1, "lag": 0}], 400, 7, "no points flow: the newest micro-batch is 40"),
     ],
 )
 def test_points_flow_when_there_are_some_and_they_grow_or_none_wait(
-    models: list[Object], points: int, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    models: list[Object], age_s: float, points: int, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     for key in ("username", "password"):
         (tmp_path / key).write_text(f"{key}\n")
     asked = []
+    time = (datetime.now(timezone.utc) - timedelta(seconds=age_s)).isoformat(timespec="milliseconds")
 
     def fetch(request: Any, context: object) -> str:
         asked.append((request.full_url, request.headers["Authorization"], context))
-        hits = {"hits": [{"_source": one} for one in models], "total": {"value": points}}
+        hits = {
+            "hits": [{"_source": {**one, "@timestamp": time.replace("+00:00", "Z")}} for one in models],
+            "total": {"value": points},
+        }
         return json.dumps({"hits": hits})
 
     functions = CHECK["points"].__globals__

@@ -40,7 +40,7 @@ def test_every_object_is_valid(objects: list[Object], schemas: dict[crds.Kind, A
 
 
 def test_every_pod_in_an_operators_object_is_valid(objects: list[Object]) -> None:
-    """ECK and Strimzi hand them on to Kubernetes; ECK's own schema leaves them open."""
+    """ECK and Strimzi hand them on to Kubernetes."""
     validator = jsonschema.Draft202012Validator(crds.of_model(client.V1PodTemplateSpec))
     for name, pod in pods(objects):
         assert [error.message for error in validator.iter_errors({"metadata": {}, **pod})] == [], name
@@ -59,6 +59,11 @@ def test_objects_have_names_of_their_own(objects: list[Object]) -> None:
         ("KafkaNodePool", ["spec", "storage", "volumes", 0, "deleteClaims"], False),
         ("KafkaTopic", ["spec", "partition"], 3),
         ("KafkaUser", ["spec", "authorization", "acls", 0, "operations"], ["Eat"]),
+        ("Elasticsearch", ["spec", "nodeSet"], []),
+        ("Elasticsearch", ["spec", "nodeSets", 0, "volumeClaimTemplates", 0, "spec", "acessModes"], []),
+        ("Elasticsearch", ["spec", "nodeSets", 0, "podTemplate", "spec", "container"], []),
+        ("Kibana", ["spec", "counts"], 1),
+        ("Kibana", ["spec", "podTemplate", "spec", "securityContext", "runAsUser"], "1000"),
         ("SparkApplication", ["spec", "driver", "lifecyle"], {}),
         ("SparkApplication", ["spec", "driver", "cores"], "one"),
         ("Job", ["spec", "template", "spec", "container"], []),

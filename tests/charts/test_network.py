@@ -87,7 +87,8 @@ DESIGN: set[Arrow] = {
     ("an operator", "kafka", 8443),
     ("an operator", "elasticsearch", 9200),
 }
-ASKING_THE_API_SERVER = ("driver", "entity-operator", "test")
+ASKING_THE_API_SERVER = ("driver", "entity-operator", "kafka", "test")
+"""Kafka: Strimzi's brokers read their keys and certificates from Secrets, by KubernetesSecretConfigProvider."""
 
 
 def selects(selector: Object, labels: dict[str, str]) -> bool:
@@ -156,6 +157,19 @@ def test_names_can_be_looked_up_and_port_53_is_closed_for_others() -> None:
     for protocol in ("UDP", "TCP"):
         found = arrows(render(), (53,), protocol)
         assert found == {(part, end, 53) for part in PARTS for end in OTHERS}
+
+
+def test_looking_up_names_can_be_narrowed_to_where_the_dns_is() -> None:
+    objects = render(CHART / "ci" / "own-model-values.yaml")
+    policies = [one for one in objects if one["kind"] == "NetworkPolicy"]
+    ends = {namespace: End({"k8s-app": "kube-dns"}, namespace=namespace) for namespace in ("kube-system", "elsewhere")}
+    found = {
+        (part, namespace)
+        for part, begin in PARTS.items()
+        for namespace, end in ends.items()
+        if lets(policies, begin, end, 53, "UDP", "Egress")
+    }
+    assert found == {(part, "kube-system") for part in PARTS}
 
 
 def test_no_part_answers_on_udp() -> None:

@@ -98,5 +98,21 @@ def test_all_must_name_the_same_namespaces(operators: Path) -> None:
 
 
 @pytest.mark.helm
+@pytest.mark.parametrize(
+    ("names", "more", "words"),
+    [
+        ([], {}, "at '/namespaces'"),
+        ([""], {}, "at '/namespaces/0'"),
+        (["ml"], {"strimzi-kafka-operator.watchAnyNamespace": True}, "strimzi-kafka-operator.watchAnyNamespace"),
+    ],
+)
+def test_no_operator_watches_all_namespaces(operators: Path, names: list[str], more: Object, words: str) -> None:
+    """Which an empty list, or an empty name in it, would mean."""
+    lists = ("namespaces", "strimzi-kafka-operator.watchNamespaces", "eck-operator.managedNamespaces")
+    all_lists = dict.fromkeys([*lists, "spark-operator.spark.jobNamespaces"], names)
+    assert words in refusal(all_lists | more, operators, "operators", "operators")
+
+
+@pytest.mark.helm
 def test_the_operators_have_a_namespace_of_their_own(operators: Path) -> None:
     assert "give them a namespace of their own" in refusal({}, operators, "operators", "ml")

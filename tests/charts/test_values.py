@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.rendering import CHART, OPERATORS, ROOT, SHAPES, helm, refusal
+from tests.charts.rendering import CHART, OPERATORS, ROOT, SHAPES, find, helm, refusal, render
 
 
 @pytest.mark.parametrize("chart", ["streaming-ml", "operators"])
@@ -84,11 +84,38 @@ EXISTING_KAFKA = {"kafka.enabled": False, "kafka.bootstrap": "kafka:9093"}
         ({"elasticsearch.url": "https://elastic:secret@search:9200"}, ["/elasticsearch/url"]),
         ({"image.spark.tag": "latest"}, ["/image/spark/tag"]),
         ({"rls.halfLife": 0}, ["/rls/halfLife"]),
+        ({"features": ["a\tb"]}, ["/features/0"]),
+        ({"features": ["a..b"]}, ["/features/0"]),
+        ({"label": ".a"}, ["/label"]),
+        ({"label": "a "}, ["/label"]),
+        ({"image.spark.tag": "a b"}, ["/image/spark/tag"]),
+        ({"image.dashboards.repository": "dashboards:1"}, ["/image/dashboards/repository"]),
+        ({"kafka.bootstrap": "a:999999"}, ["/kafka/bootstrap"]),
+        ({"elasticsearch.url": "https://search"}, ["/elasticsearch/url"]),  # as the app
+        ({"kibana.url": "https://kibana"}, ["/kibana/url"]),  # as the loader
+        ({"app.driver.memory": "10m"}, ["/app/driver/memory"]),
+        ({"app.executor.memory": "499m"}, ["/app/executor/memory"]),
+        ({"app.executor.coreRequest": "1Gi"}, ["/app/executor/coreRequest"]),
+        ({"networkPolicies.apiServerCidr": "10.0.0.1"}, ["/networkPolicies/apiServerCidr"]),
+        ({"networkPolicies.apiServerCidr": "10.0.0.256/32"}, ["/networkPolicies/apiServerCidr"]),
+        ({"networkPolicies.apiServerCidr": "10.0.0.0/33"}, ["/networkPolicies/apiServerCidr"]),
+        ({"networkPolicies.kafkaFrom": [{"podSelektor": {}}]}, ["invalid propertyName 'podSelektor'"]),
+        ({"networkPolicies.kafkaFrom": [{"podSelector": {"matchLabel": {}}}]}, ["invalid propertyName 'matchLabel'"]),
+        ({"networkPolicies.metricsFrom": [{}]}, ["/networkPolicies/metricsFrom/0"]),
+        # null takes a value away
+        ({"kafka": None}, ["missing property 'kafka'"]),
+        ({"features": None}, ["missing property 'features'"]),
+        ({"kafka.partitions": None}, ["/kafka", "missing property 'partitions'"]),
+        ({"app.driver.memory": None}, ["/app/driver", "missing property 'memory'"]),
         # values that do not go together
         ({"label": "distance"}, ["label distance is among the features"]),
         ({"initial.weights": [1, 2]}, ["initial.weights has 2 numbers for 3 features"]),
         ({"kafka.testTopic": "train"}, ["kafka.trainTopic and kafka.testTopic are the same"]),
         ({"kafka.trainTopic": "a_b", "kafka.testTopic": "A-b"}, ["kafka.trainTopic and kafka.testTopic are the same"]),
+        ({"features": ["a.b", "a"]}, ["features has a and a.b"]),
+        ({"kafka.trainTopic": "train_"}, ["kafka.trainTopic train_ cannot be the name of a KafkaTopic"]),
+        ({"kafka.testTopic": "a..b"}, ["kafka.testTopic a..b cannot be the name of a KafkaTopic"]),
+        ({"app.sparkConf": {"spark.driver.port": "1"}}, ["app.sparkConf has spark.driver.port, which the chart sets"]),
         ({"app.dynamicAllocation.minExecutors": 9}, ["minExecutors is greater than maxExecutors"]),
         ({"kafka.replicationFactor": 3}, ["kafka.replicationFactor 3 is greater than kafka.nodes 1"]),
         ({"kafka.minInsyncReplicas": 2}, ["kafka.minInsyncReplicas 2 is greater than kafka.replicationFactor 1"]),
@@ -103,6 +130,12 @@ EXISTING_KAFKA = {"kafka.enabled": False, "kafka.bootstrap": "kafka:9093"}
             EXISTING_SEARCH | {"elasticsearch.url": "http://search:9200", "elasticsearch.caSecret": "ca"},
             ["elasticsearch.caSecret is for https"],
         ),
+        (
+            EXISTING_SEARCH | {"elasticsearch.url": "https://a:9200,http://b:9200", "elasticsearch.caSecret": "ca"},
+            ["elasticsearch.caSecret is for https"],
+        ),
+        (EXISTING_SEARCH | {"elasticsearch.url": "https://a:65536"}, ["elasticsearch.url has a port above 65535"]),
+        ({"kibana.version": "9.10.0"}, ["kibana.version 9.10.0 is newer than elasticsearch.version 9.5.3"]),
         ({"kibana.elasticsearchSecret": "search"}, ["kibana.elasticsearchSecret is for an existing Elasticsearch"]),
         ({"kibana.url": "https://kibana:5601"}, ["kibana.url is for an existing Kibana: set kibana.enabled to false"]),
         ({"kibana.enabled": False}, ["dashboards.enabled needs a Kibana"]),
@@ -112,6 +145,40 @@ def test_bad_values_are_refused_by_name(overrides: dict[str, Any], words: list[s
     found = refusal(overrides)
     for word in words:
         assert word in found
+
+
+@pytest.mark.helm
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"global": {"imageRegistry": "registry.example.com"}},  # of a chart that has this one as a dependency
+        {"features": ["a b", "load.mean", "größe", "loa"]},
+        {"rls.halfLife": None},
+        {"kafka.trainTopic": "a.b-c_D", "kafka.testTopic": "x"},
+        EXISTING_KAFKA | {"kafka.securityProtocol": "PLAINTEXT", "kafka.trainTopic": "train_"},
+        EXISTING_KAFKA | {"kafka.securityProtocol": "PLAINTEXT", "kafka.bootstrap": "a:1,[::1]:65535"},
+        {"kafka.nodes": 5},
+        {"image.spark.repository": "localhost:5000/a/b_c.d", "image.spark.tag": "v1.2_3-x"},
+        {"app.driver.memory": "500m", "app.executor.memory": "1g", "app.driver.coreRequest": "0.5"},
+        {"app.sparkConf": {"spark.sql.shuffle.partitions": "4"}},
+        {"kibana.version": "9.4.3"},
+        {"networkPolicies.apiServerCidr": "fd00:10:96::/112"},
+        {"networkPolicies.kafkaFrom": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]},
+    ],
+)
+def test_good_values_are_taken(overrides: dict[str, Any]) -> None:
+    assert refusal(overrides) == ""
+
+
+@pytest.mark.helm
+def test_large_numbers_stay_whole_numbers(tmp_path: Path) -> None:
+    """Helm reads numbers of a file as floats, and would write a million as 1e+06."""
+    values = tmp_path / "values.yaml"
+    values.write_text("dashboards: {timeoutSeconds: 2000000}\nkafka: {partitions: 1000000}\n")
+    objects = render(values)
+    assert find(objects, "Job")["spec"]["activeDeadlineSeconds"] == 2_000_000
+    assert find(objects, "KafkaTopic", "streaming-ml-train")["spec"]["partitions"] == 1_000_000
+    assert "e+" not in yaml.safe_dump([one for one in objects if one["kind"] in {"Job", "Pod", "KafkaTopic"}])
 
 
 @pytest.mark.helm

@@ -72,17 +72,19 @@ class System:
     def install(self, *flags: str) -> None:
         """The first two commands of the README, in a namespace that enforces `restricted`."""
         missing = {crd: chart for crd, chart in CHARTS.items() if not self.cluster.exists("crd", crd)}
-        if not self.cluster.exists("namespace", self.namespace):
-            self.cluster.kubectl("create", "namespace", self.namespace)
-        level = "pod-security.kubernetes.io/enforce=restricted"
-        self.cluster.kubectl("label", "--overwrite", "namespace", self.namespace, level)
         if missing:
             present = [f"--set={chart}.enabled=false" for crd, chart in CHARTS.items() if crd not in missing]
             chart = str(ROOT / "charts/operators")
             self.cluster.helm("dependency", "update", chart)
-            self.cluster.helm("install", "operators", chart, "--namespace=operators", "--create-namespace", *present)
+            waiting = ("--namespace=operators", "--create-namespace", "--wait", "--timeout=10m")
+            self.cluster.helm("install", "operators", chart, *waiting, *present)
+        if not self.cluster.exists("namespace", self.namespace):  # charts/operators has made it, with the label
+            self.cluster.kubectl("create", "namespace", self.namespace)
+        level = "pod-security.kubernetes.io/enforce=restricted"
+        self.cluster.kubectl("label", "--overwrite", "namespace", self.namespace, level)
         chart = str(ROOT / "charts/streaming-ml")
-        self.cluster.helm("install", self.release, chart, f"--namespace={self.namespace}", "--timeout=15m", *flags)
+        there = (f"--namespace={self.namespace}", "--create-namespace", "--timeout=15m")
+        self.cluster.helm("install", self.release, chart, *there, *flags)
 
     def upgrade(self, *flags: str) -> None:
         """Install another version or other values over it."""
@@ -158,7 +160,7 @@ class System:
             hits = scan(one, index=f"spark-{kind}-*", size=5000, source_includes=list(fields) or None)
             return [{**hit["_source"], "_id": hit["_id"]} for hit in hits]
 
-    def check(self, *, tolerance: float = EXACT, timeout_s: float = 400) -> None:
+    def check(self, *, ridge: float = 0.0, tolerance: float = EXACT, timeout_s: float = 400) -> None:
         """Wait until all that was sent is processed, then hold every document and the weights against it."""
         total = len(self.sent.rows)
 
@@ -183,7 +185,7 @@ class System:
         model = max(self.documents("models"), key=lambda one: int(one["batch"]))
         weights = [model["intercept"], *(model["weights"][name] for name in NAMES[:-1])]
         assert model["rows_seen"] == len(self.sent.learned)
-        np.testing.assert_allclose(weights, self.sent.lstsq(), rtol=tolerance, atol=0)
+        np.testing.assert_allclose(weights, self.sent.lstsq(ridge), rtol=tolerance, atol=0)
 
     # --- waiting
 

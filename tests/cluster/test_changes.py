@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import subprocess
 
+import numpy as np
+
 from tests.cluster.sent import flights, synthetic, synthetic_settings
 from tests.cluster.system import ROOT, System, version
 
 ROWS = 20_000
-NO_FORGETTING = 1e12
-"""A half-life in rows that changes no weight by more than rounding does."""
+RIDGE = 1_000_000_000
+"""Of the size of the flights' own sums of squares, so that it moves the weights."""
 
 
-def send(system: System, seed: int) -> None:
+def send(system: System, seed: int, ridge: float = 0.0) -> None:
     """Send a run more, and hold all that is there against all that was ever sent."""
     run = f"run-{seed}"
     system.job(run, COUNT=str(ROWS), RATE="0", RUN=run, **synthetic_settings(seed)).start().wait()
     system.sent.add(run, synthetic(ROWS, seed), system.partitions)
-    system.check()
+    system.check(ridge=ridge)
 
 
 def driver(system: System) -> tuple[str, dict[str, str]]:
@@ -33,15 +35,15 @@ def passwords(system: System) -> list[bytes]:
     return [system.cluster.secret(system.namespace, f"{system.release}-{name}")["password"] for name in names]
 
 
-def wait_for_driver(system: System, half_life: float | None) -> None:
+def wait_for_driver(system: System, ridge: float) -> None:
     """Wait until a driver runs with this setting, and all is ready."""
 
     def missing() -> str:
         image, found = driver(system)
         if not image:
             return "there is no driver"
-        value = found.get("RLS_HALF_LIFE")
-        return "" if (value and float(value)) == half_life else f"the driver's half-life is {value}, not {half_life}"
+        value = float(found["RLS_RIDGE"])
+        return "" if value == ridge else f"the driver's ridge is {value:g}, not {ridge:g}"
 
     system.wait(missing, 180)
     system.wait_ready()
@@ -70,12 +72,13 @@ def test_upgrade_with_more_partitions_and_a_new_image(system: System) -> None:
 
 
 def test_upgrade_with_another_setting_of_the_learner_and_rollback(system: System) -> None:
-    """The model is the one of before, whichever way."""
-    system.upgrade("--reuse-values", f"--set=rls.halfLife={NO_FORGETTING:.0f}")
-    wait_for_driver(system, half_life=NO_FORGETTING)
-    send(system, seed=3)
+    """The weights follow the setting, there and back, and all rows of before still count."""
+    system.upgrade("--reuse-values", f"--set=rls.ridge={RIDGE}")
+    wait_for_driver(system, ridge=RIDGE)
+    send(system, seed=3, ridge=RIDGE)
+    assert not np.allclose(system.sent.lstsq(RIDGE), system.sent.lstsq(), rtol=0.01), "the setting changes nothing"
     system.cluster.helm("rollback", system.release, f"--namespace={system.namespace}", "--timeout=15m")
-    wait_for_driver(system, half_life=None)
+    wait_for_driver(system, ridge=0)
     send(system, seed=4)
 
 
@@ -120,16 +123,27 @@ def test_removed_and_installed_again_it_goes_on_where_it_was(system: System) -> 
     deployed = system.cluster.run(*make, "deploy", f"ARGS={flags}")
     assert deployed.returncode == 0, deployed.stderr
     assert "SparkApplication=RUNNING" in deployed.stderr
+    assert "Job=Complete" in deployed.stderr
     produced = system.cluster.run(*make, "produce")
     assert produced.returncode == 0, produced.stderr
     system.sent.add("flights", flights(), system.partitions)
     send(system, seed=5)
+    shown = system.cluster.run("timeout", "15", *make, "dashboard", "PORT=0")  # it leads to Kibana until it is ended
+    assert "/app/dashboards#/view/spark-streaming-ml" in shown.stderr
+    login = system.cluster.secret(system.namespace, f"{system.release}-viewer")
+    assert f"{login['username'].decode()} / {login['password'].decode()}" in shown.stderr
+    assert "Forwarding from 127.0.0.1:" in shown.stdout
 
 
 def test_removed_for_good_its_namespace_can_be_deleted(system: System) -> None:
-    """As the chart's README says: the topics first, while somebody looks after them."""
+    """By the commands of the chart's README, as they stand there."""
     uninstall(system)
-    instance = f"--selector=app.kubernetes.io/instance={system.release}"
-    for kinds in ("kafkatopics", "kafkas,kafkanodepools"):
-        system.cluster.kubectl("delete", kinds, instance, f"--namespace={system.namespace}")
+    readme = (ROOT / "charts/streaming-ml/README.md").read_text()
+    *commands, last = readme.partition("To remove the data, too")[2].split("```")[1].strip().splitlines()
+    for command in commands:
+        program, *arguments = command.split()
+        assert program == "kubectl"
+        system.cluster.kubectl(*arguments)
+    assert {kind: names(system, kind) for kind in KEPT} == {kind: set() for kind in KEPT}
+    assert last == f"kubectl delete namespace {system.namespace}"
     system.cluster.delete_namespace(system.namespace)

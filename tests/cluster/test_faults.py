@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from statistics import median
 from typing import Any
 
 import pytest
@@ -16,6 +15,8 @@ RATE, COUNT = 150, 200_000
 """Records a second while things are killed, for up to 22 minutes; what is then left of the run comes at full speed."""
 BACK_AT_WORK_S = 60
 KILLS = 10
+END_CONTAINER = "kill -9 -1; kill 1"
+"""Kills all processes of a container but the first, which only the node could kill so, and tells that one to end."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_driver_killed_ten_times_in_a_row(system: System) -> None:
     driver = "spark-role=driver"
     seconds = [killed_and_back(system, driver) for _ in range(KILLS)]
     system.figures["driver killed to back at work"] = f"{', '.join(f'{one:.0f}' for one in seconds)} s"
-    assert median(seconds) <= BACK_AT_WORK_S
+    assert max(seconds) <= BACK_AT_WORK_S
 
 
 @pytest.mark.usefixtures("load")
@@ -90,6 +91,39 @@ def test_driver_told_to_stop_finishes_its_micro_batch(system: System) -> None:
 )
 def test_killed_and_back_at_work(system: System, part: str, selector: str) -> None:
     system.figures[f"{part} killed to back at work"] = f"{killed_and_back(system, selector):.0f} s"
+
+
+@pytest.mark.usefixtures("load")
+def test_containers_killed_in_their_pods(system: System) -> None:
+    """As when the node's containers are restarted: servers come back in their pods, driver and executor in new ones."""
+    selectors = ["spark-role=executor", "spark-role=driver", "common.k8s.elastic.co/type=elasticsearch"]
+    selectors.append("strimzi.io/kind=Kafka,strimzi.io/pool-name")
+    found = [system.cluster.pods(system.namespace, selector) for selector in selectors]
+    assert all(found), f"no pod for one of {selectors}\n{system.state()}"
+    killed = {pod.metadata.uid: pod for pods in found for pod in pods if pod.status.phase == "Running"}
+    begun = time.monotonic()
+    for pod in killed.values():  # a command whose container ends, fails; an executor may be gone with its driver
+        inside = ("exec", "--namespace", system.namespace, pod.metadata.name, "-c", pod.spec.containers[0].name)
+        system.cluster.run(str(system.cluster.kind.kubectl_path), *inside, "--", "sh", "-c", END_CONTAINER)
+
+    def missing() -> str:
+        pods = system.cluster.pods(system.namespace)
+        untouched = {
+            pod.metadata.name
+            for pod in pods
+            if pod.status.phase == "Running"
+            and pod.metadata.uid in killed
+            and restarts(pod) == restarts(killed[pod.metadata.uid])
+        }
+        return f"not ended: {untouched}" if untouched else ""
+
+    system.wait(missing, 90)
+    system.works_again()
+    system.figures["containers killed in place to back at work"] = f"{time.monotonic() - begun:.0f} s"
+
+
+def restarts(pod: Any) -> int:
+    return sum(one.restart_count for one in pod.status.container_statuses or [])
 
 
 def test_after_all_that_nothing_is_lost_or_there_twice(system: System, load: Job) -> None:

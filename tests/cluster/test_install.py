@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -61,21 +62,45 @@ def test_the_dashboard_and_its_panels_are_in_kibana(system: System) -> None:
 
 
 def test_every_pod_satisfies_restricted_and_has_no_token_that_it_does_not_need(system: System) -> None:
-    """The namespace enforces `restricted`, so what is there satisfies it. Driver and test ask the API server."""
+    """The namespace enforces `restricted`, so what is there satisfies it. Driver and test ask the API server.
+
+    So do Strimzi's brokers, for their keys, and its entity operator; their tokens are Strimzi's affair.
+    """
     namespace = system.cluster.core.read_namespace(system.namespace)
     assert namespace.metadata.labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    pods = system.cluster.pods(system.namespace, "app.kubernetes.io/name=streaming-ml")
-    kinds = {pod.metadata.labels["app.kubernetes.io/component"] for pod in pods}
+    pods = system.cluster.pods(system.namespace)
+    own = [pod for pod in pods if (pod.metadata.labels or {}).get("app.kubernetes.io/name") == "streaming-ml"]
+    kinds = {pod.metadata.labels["app.kubernetes.io/component"] for pod in own}
     assert {"app", "dashboards", "elasticsearch", "kibana", "producer"} <= kinds
+    strimzis = {f"{system.release}-{name}" for name in ("kafka", "entity-operator")}
+    needing = {f"{system.release}-driver", f"{system.release}-test"} & {pod.metadata.name for pod in own}
+    having = set()
     for pod in pods:
-        mounts = [mount.mount_path for one in pod.spec.containers for mount in one.volume_mounts or []]
-        token = "/var/run/secrets/kubernetes.io/serviceaccount" in mounts
+        if (pod.metadata.labels or {}).get("strimzi.io/name") in strimzis:
+            continue
+        containers = [*(pod.spec.init_containers or []), *pod.spec.containers]
+        mounts = [mount.mount_path for one in containers for mount in one.volume_mounts or []]
+        if "/var/run/secrets/kubernetes.io/serviceaccount" in mounts:
+            having.add(pod.metadata.name)
+    assert having == needing
+    for pod in own:
         component = pod.metadata.labels["app.kubernetes.io/component"]
-        needs = component == "test" or pod.metadata.labels.get("spark-role") == "driver"
-        assert token == needs, pod.metadata.name
         if component in {"app", "dashboards", "producer", "test"}:
             for one in pod.spec.containers:
                 assert one.security_context.read_only_root_filesystem, pod.metadata.name
+
+
+def test_the_driver_serves_metrics_to_prometheus(system: System) -> None:
+    """Its own and the stream's, under the release's name, and the executors'."""
+    way = system.cluster.forward(system.namespace, f"{system.release}-ui-svc", 4040)
+    for path, metric in (
+        ("/metrics/prometheus", r"metrics_streaming_ml_driver_spark_streaming_\w*inputRate_total"),
+        ("/metrics/executors/prometheus", r"metrics_executor_\w+\{"),
+    ):
+        response = urllib3.request("GET", f"http://127.0.0.1:{way.port}{path}")
+        assert response.status == 200, path
+        text = response.data.decode()
+        assert re.search(f"^{metric}", text, re.MULTILINE), f"no {metric} at {path}: {text[:1000]}"
 
 
 def test_all_fits_two_cores_and_8_gib(system: System) -> None:

@@ -1,4 +1,7 @@
-"""What cannot work is said in words, at installation or by `helm test`, and nothing hangs."""
+"""What cannot work is said in words, at installation or by `helm test`, and nothing hangs.
+
+A missing operator, and each Secret that a value can name: tests/charts/test_cluster.py.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ def namespace(system: System) -> Iterator[str]:
     """A namespace of its own, removed with all that is in it; the operators watch others perhaps."""
     name = "refused"
     system.cluster.kubectl("create", "namespace", name)
+    system.cluster.kubectl("create", "secret", "generic", "other", f"--namespace={name}", "--from-literal=else=x")
     yield name
     kubectl, where = system.cluster.kubectl, f"--namespace={name}"
     system.cluster.run(system.cluster.helm_path, "uninstall", name, where)
@@ -41,6 +45,14 @@ def install(cluster: Cluster, namespace: str, *flags: str) -> subprocess.Complet
         (
             ["--set=elasticsearch.appSecret=nobody"],
             ["elasticsearch.appSecret", "no Secret nobody in namespace refused"],
+        ),
+        (
+            ["--set=elasticsearch.viewerSecret=other"],
+            [f"elasticsearch.viewerSecret: Secret other has no key {key}" for key in ("username", "password", "roles")],
+        ),
+        (
+            ["--set=kafka.enabled=false,kafka.bootstrap=a:1,kafka.user=b,kafka.passwordSecret=nobody"],
+            ["kafka.passwordSecret: there is no Secret nobody in namespace refused"],
         ),
         (["--set=kafka.enabled=false"], ["kafka.bootstrap"]),
     ],

@@ -27,6 +27,9 @@ PAUSE_S = 3
 LINES_OF_LOG = 8
 STEADY_S = 30
 """How long the driver must be up: one that refuses its settings or its checkpoint ends before."""
+SEND = "kubectl apply -n {NAMESPACE} -f producer/job.yaml"
+FRESH_S = 300
+"""How old the newest micro-batch may be: an older one says nothing of the records that wait now."""
 
 
 class Missing(Exception):
@@ -150,7 +153,10 @@ def app(cluster: Cluster, release: str) -> str:
         began = datetime.strptime(running[0]["startedAt"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
         up = (datetime.now(timezone.utc) - began).total_seconds()
         if up >= STEADY_S and state["state"] == "RUNNING":
-            return ""
+            executors = status.get("executorState", {})
+            if "RUNNING" in executors.values():
+                return ""
+            return f"no executor is running: {executors or 'there is none'}"
     errors = [line for line in log_of(cluster, driver, 50) if "ERROR" in line]
     if errors:
         return f"the driver's log says: {errors[-1]}"
@@ -167,7 +173,10 @@ def dashboards(cluster: Cluster, job: str) -> str:
     if known.get("Complete", {}).get("status") == "True":
         return ""
     failed = known.get("Failed")
-    return f"the dashboards were not loaded: Job {job} {'failed: ' + failed['message'] if failed else 'is not done'}"
+    if not failed:
+        return f"the dashboards were not loaded: Job {job} is not done"
+    remedy = f"kubectl delete job -n {cluster.namespace} {job}, then helm upgrade, which makes it anew"
+    return f"the dashboards were not loaded: Job {job} failed: {failed['message']}. To try again: {remedy}"
 
 
 def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
@@ -189,12 +198,17 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
     if not models["hits"]:
         return (
             f"the app has learned nothing yet: no document in {prefix}-models-*. Does anybody send records? "
-            f"kubectl apply -n {environment['NAMESPACE']} -f producer/job.yaml"
+            f"{SEND.format(**environment)}"
         )
     count = search(f"{prefix}-points-*", {"size": 0, "track_total_hits": True})["total"]["value"]
     model = models["hits"][0]["_source"]
     if not count:
         return f"{prefix}-points-* is empty: are all records invalid? {prefix}-invalid-* says why"
+    time_of_batch = datetime.fromisoformat(model["@timestamp"].replace("Z", "+00:00"))
+    age_s = (datetime.now(timezone.utc) - time_of_batch).total_seconds()
+    if age_s > FRESH_S:
+        send = SEND.format(**environment)
+        return f"no points flow: the newest micro-batch is {age_s:.0f} s old. Does anybody send records? {send}"
     lag = model.get("lag")
     before = seen.setdefault("points", count)
     return f"{count} points and no more yet, though {lag} records wait in Kafka" if lag and count <= before else ""

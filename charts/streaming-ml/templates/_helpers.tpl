@@ -6,11 +6,16 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{- define "streaming-ml.labels" -}}
+{{/* Without the chart's version: Strimzi gives a Kafka's labels to its pods, but for most of app.kubernetes.io/. */}}
+{{- define "streaming-ml.labelsWithoutChart" -}}
 {{ include "streaming-ml.selectorLabels" . }}
 app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion }}
 app.kubernetes.io/part-of: streaming-ml
 app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
+{{- end }}
+
+{{- define "streaming-ml.labels" -}}
+{{ include "streaming-ml.labelsWithoutChart" . }}
 helm.sh/chart: {{ (index . 0).Chart.Name }}-{{ (index . 0).Chart.Version }}
 {{- end }}
 

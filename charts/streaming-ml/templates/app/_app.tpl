@@ -33,6 +33,20 @@
 -Dlog4j2.configurationFile=/opt/streaming-ml/streaming_regression/log4j2.properties -Dform={{ .Values.logFormat }}
 {{- end }}
 
+{{/* Spark's properties that users leave alone (validate.yaml). */}}
+{{- define "streaming-ml.app.sparkConf" -}}
+# Fixed, so that NetworkPolicies can name them.
+spark.driver.port: "7078"
+spark.driver.blockManager.port: "7079"
+spark.blockManager.port: "7079"
+# GET /metrics/prometheus (driver) and /metrics/executors/prometheus at the driver's port 4040
+spark.ui.prometheus.enabled: "true"
+spark.sql.streaming.metricsEnabled: "true"
+spark.metrics.namespace: {{ .Release.Name }}
+spark.metrics.conf.driver.sink.prometheusServlet.class: org.apache.spark.metrics.sink.PrometheusServlet
+spark.metrics.conf.driver.sink.prometheusServlet.path: /metrics/prometheus
+{{- end }}
+
 {{- define "streaming-ml.app.secretVolumes" -}}
 {{- include "streaming-ml.secretVolume" (list "kafka" (include "streaming-ml.kafka.passwordSecret" .) "password") }}
 {{- include "streaming-ml.secretVolume" (list "kafka-ca" (include "streaming-ml.kafka.caSecret" .) "ca.crt") }}

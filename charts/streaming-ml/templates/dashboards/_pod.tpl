@@ -24,7 +24,7 @@ containers:
       {{- with .Values.kibana.space }}
       - {name: KIBANA_SPACE, value: {{ . | quote }}}
       {{- end }}
-      - {name: SERVER_TIMEOUT_S, value: {{ .Values.dashboards.timeoutSeconds | quote }}}
+      - {name: SERVER_TIMEOUT_S, value: {{ int64 .Values.dashboards.timeoutSeconds | quote }}}
       - {name: FEATURES, value: {{ join "," .Values.features | quote }}}
       - {name: LABEL, value: {{ .Values.label | quote }}}
       - {name: INDEX_PREFIX, value: {{ .Values.indexPrefix | quote }}}
