@@ -153,7 +153,8 @@ def test_the_diagnosis_names_missing_storage_classes_secrets_and_images() -> Non
         ([{"batch": 1, "lag": 0}], 9, 7, ""),
         ([{"batch": 1, "lag": None}], 9, 7, ""),
         ([{"batch": 1, "lag": 5}], 9, 7, "7 points and no more yet, though 5 records wait in Kafka"),
-        ([{"batch": 1, "lag": 0}], 400, 7, "no points flow: the newest micro-batch is 40"),
+        ([{"batch": 1, "lag": 0}], 400, 7, ""),
+        ([{"batch": 1, "lag": 5}], 400, 7, "no points flow: the newest micro-batch is 40"),
     ],
 )
 def test_points_flow_when_there_are_some_and_they_grow_or_none_wait(

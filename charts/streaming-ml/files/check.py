@@ -29,7 +29,7 @@ STEADY_S = 30
 """How long the driver must be up: one that refuses its settings or its checkpoint ends before."""
 SEND = "kubectl apply -n {NAMESPACE} -f producer/job.yaml"
 FRESH_S = 300
-"""How old the newest micro-batch may be: an older one says nothing of the records that wait now."""
+"""How old the newest micro-batch may be while records wait."""
 
 
 class Missing(Exception):
@@ -206,10 +206,11 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
         return f"{prefix}-points-* is empty: are all records invalid? {prefix}-invalid-* says why"
     time_of_batch = datetime.fromisoformat(model["@timestamp"].replace("Z", "+00:00"))
     age_s = (datetime.now(timezone.utc) - time_of_batch).total_seconds()
-    if age_s > FRESH_S:
-        send = SEND.format(**environment)
-        return f"no points flow: the newest micro-batch is {age_s:.0f} s old. Does anybody send records? {send}"
     lag = model.get("lag")
+    if age_s > FRESH_S and lag:
+        return f"no points flow: the newest micro-batch is {age_s:.0f} s old, though {lag} records waited after it"
+    if age_s > FRESH_S:
+        say(f"nobody sends records: the newest micro-batch is {age_s:.0f} s old. {SEND.format(**environment)}")
     before = seen.setdefault("points", count)
     return f"{count} points and no more yet, though {lag} records wait in Kafka" if lag and count <= before else ""
 
