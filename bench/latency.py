@@ -150,7 +150,9 @@ def main() -> None:
             if size.shares and program in pipeline["programs"]:
                 reached = pipeline["programs"][program]["records_per_second"]["median"]
             elif size.shares:
-                reached = run(full.again(program), *flags, program=which).steady(size.raw // 3)["records_per_second"]
+                per_batch = ("--max-offsets-per-trigger", str(size.raw // 8))
+                one = run(full.again(program), *flags, *per_batch, program=which)
+                reached = one.steady(size.raw // 3)["records_per_second"]
             stream = new(f"latency-{program}")
             with (
                 streaming(stream, *flags, program=which) as app,

@@ -191,7 +191,7 @@ def everything(results: dict[str, Results]) -> str:
         if show.__name__ in results:
             found += [f"## {show.__name__.capitalize()}", *show(results[show.__name__])]
     batch = results.get("pipeline", {}).get("per_batch", "…")
-    found += ["## Settings", f"ours: {' '.join(ALWAYS)} --max-offsets-per-trigger {batch} (latency: 100000)"]
+    found += ["## Settings", f"ours: {' '.join(ALWAYS)} --max-offsets-per-trigger {batch} (pipeline)"]
     for program in ("river", "mllib"):
         document = ast.get_docstring(ast.parse((ROOT / "bench" / f"{program}_app.py").read_text())) or ""
         found += [f"{program}: {' '.join(document.split())}"]
