@@ -74,7 +74,7 @@ operators() {
   say "installing ${missing[*]} into the namespace operators (a minute or two)"
   local list
   for list in namespaces strimzi-kafka-operator.watchNamespaces eck-operator.managedNamespaces spark-operator.spark.jobNamespaces; do
-    flags+=(--set "$list={$NAMESPACE}")
+    flags+=(--set-json "$list=[\"$NAMESPACE\"]")
   done
   "$HELM" dependency update charts/operators
   "$HELM" upgrade --install operators charts/operators --namespace operators --create-namespace "${flags[@]}" --wait --timeout 10m
@@ -95,7 +95,8 @@ deploy() {
   operators
   if "$HELM" status "$release" --namespace "$NAMESPACE" >/dev/null 2>&1; then
     say "images have the tag $version again, so pods that run stay as they are; to run new code: kubectl delete pod -n" \
-      "$NAMESPACE $release-driver, and kubectl delete job -n $NAMESPACE producer before make produce"
+      "$NAMESPACE $release-driver; before make produce: kubectl delete job -n $NAMESPACE producer; before make deploy:" \
+      "kubectl delete job -n $NAMESPACE -l app.kubernetes.io/component=dashboards"
   fi
   say "installing the release $release into the namespace $NAMESPACE (3 to 5 minutes)"
   # shellcheck disable=SC2086 - ARGS are words

@@ -47,6 +47,7 @@ def schema(chart: str) -> str:
         root["properties"][dependency["name"]] = _open(root["properties"][dependency["name"]])
     # Of a chart above this one, or for those below it: Helm hands it to all.
     root["properties"]["global"] = {"type": "object", "description": "Values for charts above and below"}
+    root["properties"]["enabled"] = {"type": "boolean", "description": "Asked by a chart above: take this one?"}
     text = json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **root}, indent=2, ensure_ascii=False)
     return text + "\n"
 

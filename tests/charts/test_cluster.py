@@ -172,7 +172,7 @@ def test_the_secret_for_eck_must_tell_where_elasticsearch_is(api: Api) -> None:
 
 
 def test_a_user_of_the_charts_own_elasticsearch_must_have_roles(api: Api) -> None:
-    """ECK refuses a login without, and Elasticsearch would never come up."""
+    """ECK takes a login without, but then it may do nothing: the app would be refused for ever."""
     api.secrets = {"app": ["username", "password"]}
     done = api.install(elasticsearch={"appSecret": "app"})
     assert "elasticsearch.appSecret: Secret app has no key roles" in done.stderr

@@ -151,7 +151,7 @@ def test_bad_values_are_refused_by_name(overrides: dict[str, Any], words: list[s
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"global": {"imageRegistry": "registry.example.com"}},  # of a chart that has this one as a dependency
+        {"global": {"imageRegistry": "registry.example.com"}, "enabled": True},  # of a chart above
         {"features": ["a b", "load.mean", "größe", "loa"]},
         {"rls.halfLife": None},
         {"kafka.trainTopic": "a.b-c_D", "kafka.testTopic": "x"},
@@ -159,6 +159,7 @@ def test_bad_values_are_refused_by_name(overrides: dict[str, Any], words: list[s
         EXISTING_KAFKA | {"kafka.securityProtocol": "PLAINTEXT", "kafka.bootstrap": "a:1,[::1]:65535"},
         {"kafka.nodes": 5},
         {"image.spark.repository": "localhost:5000/a/b_c.d", "image.spark.tag": "v1.2_3-x"},
+        {"image.dashboards.tag": f"0.1.0@sha256:{'a' * 64}"},
         {"app.driver.memory": "500m", "app.executor.memory": "1g", "app.driver.coreRequest": "0.5"},
         {"app.sparkConf": {"spark.sql.shuffle.partitions": "4"}},
         {"kibana.version": "9.4.3"},
@@ -176,7 +177,7 @@ def test_large_numbers_stay_whole_numbers(tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text("dashboards: {timeoutSeconds: 2000000}\nkafka: {partitions: 1000000}\n")
     objects = render(values)
-    assert find(objects, "Job")["spec"]["activeDeadlineSeconds"] == 2_000_000
+    assert find(objects, "Job")["spec"]["activeDeadlineSeconds"] == 2_000_300
     assert find(objects, "KafkaTopic", "streaming-ml-train")["spec"]["partitions"] == 1_000_000
     assert "e+" not in yaml.safe_dump([one for one in objects if one["kind"] in {"Job", "Pod", "KafkaTopic"}])
 

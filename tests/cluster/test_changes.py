@@ -128,7 +128,7 @@ def test_removed_and_installed_again_it_goes_on_where_it_was(system: System) -> 
     assert produced.returncode == 0, produced.stderr
     system.sent.add("flights", flights(), system.partitions)
     send(system, seed=5)
-    shown = system.cluster.run("timeout", "15", *make, "dashboard", "PORT=0")  # it leads to Kibana until it is ended
+    shown = system.cluster.run("timeout", "45", *make, "dashboard", "PORT=0")  # it leads to Kibana until it is ended
     assert "/app/dashboards#/view/spark-streaming-ml" in shown.stderr
     login = system.cluster.secret(system.namespace, f"{system.release}-viewer")
     assert f"{login['username'].decode()} / {login['password'].decode()}" in shown.stderr

@@ -209,8 +209,10 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
     lag = model.get("lag")
     if age_s > FRESH_S and lag:
         return f"no points flow: the newest micro-batch is {age_s:.0f} s old, though {lag} records waited after it"
-    if age_s > FRESH_S:
-        say(f"nobody sends records: the newest micro-batch is {age_s:.0f} s old. {SEND.format(**environment)}")
+    if age_s > FRESH_S and "quiet" not in seen:
+        seen["quiet"] = 1
+        sends = f"either nobody sends any ({SEND.format(**environment)})"
+        say(f"no records since {model['@timestamp']}: {sends}, or the driver waits for Kafka (its log says so)")
     before = seen.setdefault("points", count)
     return f"{count} points and no more yet, though {lag} records wait in Kafka" if lag and count <= before else ""
 

@@ -50,3 +50,11 @@ imagePullSecrets:
   {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* The same pods, on as many nodes as there are. ECK does so for Elasticsearch. */}}
+{{- define "streaming-ml.spread" -}}
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector: {{- include "streaming-ml.pods" . | nindent 4 }}
+{{- end }}

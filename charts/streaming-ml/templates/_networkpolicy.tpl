@@ -19,14 +19,6 @@ matchLabels: {{- include "streaming-ml.selectorLabels" . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* The same pods, on as many nodes as there are. ECK does so for Elasticsearch. */}}
-{{- define "streaming-ml.spread" -}}
-- maxSkew: 1
-  topologyKey: kubernetes.io/hostname
-  whenUnsatisfiable: ScheduleAnyway
-  labelSelector: {{- include "streaming-ml.pods" . | nindent 4 }}
-{{- end }}
-
 {{/* A list of peers: `list . "driver" "executor" …`. */}}
 {{- define "streaming-ml.peers" -}}
 {{- $root := index . 0 -}}
