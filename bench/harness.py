@@ -41,6 +41,7 @@ ROOT = Path(__file__).parents[1]
 RIVER, MLLIB = ("bench/river_app.py",), ("bench/mllib_app.py",)  # for `Stream.app`; ours is its default
 OURS = ("-m", "streaming_regression")
 ALWAYS = ("--trigger-interval-s", "0", "--log-format", "json")
+KEPT_UP = "kept up"  # the verdict on a rate
 MB = 1e6
 PACKAGES = ("pyspark", "numpy", "elasticsearch", "confluent-kafka", "scikit-learn", "river", "vowpalwabbit")
 

@@ -22,15 +22,15 @@ from elasticsearch import ApiError
 from elasticsearch import Elasticsearch as Client
 
 from bench import harness
-from bench.harness import MLLIB, OURS, RIVER, Load, clear, run, spread, streaming, whole_flights
-from bench.pipeline import bodies, push
+from bench.harness import KEPT_UP, MLLIB, OURS, RIVER, Load, clear, run, spread, streaming, whole_flights
+from bench.pipeline import CHOSEN, bodies, push, river_flags
 from tests.integration.stream import App
 
 PROGRAMS = {"ours": OURS, "river": RIVER, "mllib": MLLIB}
 WINDOWS = 3
 PROBES_PER_SECOND = 50
 GROWTH_S, GRACE_S = 0.5, 10.0  # by how much latency may grow; how long records may be looked for after the end
-KEPT_UP, FELL_BEHIND, NOT_SENT = "kept up", "fell behind", "not measured: the load was not sent in full"
+FELL_BEHIND, NOT_SENT = "fell behind", "not measured: the load was not sent in full"
 
 
 @dataclass(frozen=True)
@@ -138,14 +138,13 @@ def main() -> None:
     with harness.results("latency", __doc__) as (given, folder, results), harness.servers() as new:
         size = SIZES[given]
         known = folder / "pipeline.json"
-        pipeline = json.loads(known.read_text()) if known.exists() else {"programs": {}, "chosen": {"river": "2 5000"}}
-        threads, chunk = pipeline["chosen"]["river"].split()
+        pipeline = json.loads(known.read_text()) if known.exists() else {"programs": {}, "chosen": CHOSEN}
         full = new("full", whole_flights(size.raw))
         push(warm := full.again("warm"), bodies(full), 2, 2)
         clear(warm)
         results["programs"] = {}
         for program in size.programs:
-            which, flags = PROGRAMS[program], ("--threads", threads, "--chunk", chunk) if program == "river" else ()
+            which, flags = PROGRAMS[program], river_flags(pipeline["chosen"]["river"]) if program == "river" else ()
             reached = 0.0
             if size.shares and program in pipeline["programs"]:
                 reached = pipeline["programs"][program]["records_per_second"]["median"]

@@ -31,6 +31,7 @@ from tests.integration.stream import Stream
 
 BODY = 5_000  # documents of a part of a bulk request; the app sends 10,000 at once
 PARTITIONS = 4  # an even number, for two processes
+CHOSEN = {"raw": f"2 {2 * BODY}", "river": "2 5000"}  # without a trial: clients or threads, and documents a request
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,12 @@ def push(stream: Stream, parts: Sequence[bytes], clients: int, at_once: int) -> 
     return Run(sorted(events, key=lambda event: float(event["at"])), usage)
 
 
+def river_flags(setting: str) -> tuple[str, ...]:
+    """Return the flags of bench/river_app.py for threads and documents a request."""
+    threads, chunk = setting.split()
+    return ("--threads", threads, "--chunk", chunk)
+
+
 def best(name: str, stream: Stream, choices: dict[str, Callable[[Stream], Run]]) -> tuple[str, dict[str, float]]:
     """Return the quickest of several settings, and the rates of all, their starts included."""
     rates = {}
@@ -118,8 +125,8 @@ def main() -> None:
         push(warm := streams[size.ours].again("warm"), parts, 2, 2)
         clear(warm)
         raw = {f"{n} {b * BODY}": (n, b) for n in (2, 3, 4) for b in (1, 2)}  # clients, documents a request
-        river = {f"{n} {b}": ("--threads", str(n), "--chunk", str(b)) for n in (2, 4) for b in (2_000, 5_000, 10_000)}
-        chosen = {"raw": f"2 {2 * BODY}", "river": "2 5000"}
+        river = {key: river_flags(key) for key in (f"{n} {b}" for n in (2, 4) for b in (2_000, 5_000, 10_000))}
+        chosen = dict(CHOSEN)
         if size.tuning:
             some = parts[: 2 * size.tuning // BODY]
             few = stream("tuning", size.tuning)
@@ -129,7 +136,7 @@ def main() -> None:
             }.items():
                 chosen[name], results[f"{name}_by_setting"] = best(name, few, choices)
         results["chosen"] = chosen
-        flags, per_batch = river[chosen["river"]], ("--max-offsets-per-trigger", str(size.per_batch))
+        flags, per_batch = river_flags(chosen["river"]), ("--max-offsets-per-trigger", str(size.per_batch))
         half = ("--max-offsets-per-trigger", str(size.per_batch // 2))
         programs: dict[str, tuple[int, int, Callable[[Stream], Run]]] = {
             "raw": (size.ours, size.ours // 10, lambda one: push(one, parts, *raw[chosen["raw"]])),

@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import vl_convert
 
-from bench.harness import ALWAYS, ROOT, Spread, number, options, ratio, shown, spread
+from bench.harness import ALWAYS, KEPT_UP, ROOT, Spread, number, options, ratio, shown, spread
 
 Results = dict[str, Any]
 Row = dict[str, Any]
 QUESTIONS = ("learner", "pipeline", "latency", "growth")
 MARKS = re.compile(r"(?<=<!-- bench -->\n).*(?=<!-- /bench -->)", re.DOTALL)
 PARTS = ("driver Python", "Java", "Python workers")
-KEPT_UP = "kept up"
 
 
 def goal(what: str, found: Spread | str, wanted: str, met: bool) -> Row:

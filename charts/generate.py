@@ -20,6 +20,18 @@ NAMES = ("streaming-ml", "operators")
 BEGIN, END = "<!-- values: made by `make generate` -->\n", "<!-- end of values -->\n"
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 Schema = dict[str, Any]
+NAMED: dict[str, Schema] = {
+    "peer": {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {"enum": ["ipBlock", "namespaceSelector", "podSelector"]},
+        "additionalProperties": {
+            "type": "object",
+            "propertyNames": {"enum": ["cidr", "except", "matchLabels", "matchExpressions"]},
+        },
+    }
+}
+"""What `items` in a comment may name: a peer of a NetworkPolicy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,8 @@ def _comments(lines: list[str], line: int) -> tuple[str, Schema]:
     extra: Schema = next(
         (yaml.safe_load(text.removeprefix("@schema")) for text in block if text.startswith("@schema")), {}
     )
+    if isinstance(name := extra.get("items"), str):
+        extra["items"] = NAMED[name]
     words = [text for text in block if not text.startswith("@schema")]
     starts = [number for number, text in enumerate(words) if text.startswith("--")]
     return (" ".join(words[starts[0] :]).removeprefix("-- ") if starts else ""), extra

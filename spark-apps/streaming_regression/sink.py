@@ -161,22 +161,16 @@ def write(
     refusals: list[Refusal] = []
     waiting = deque(_requests(lines))
     patience = Patience(connection)
-    answered = "errors"  # enough as a rule; of which documents is work for Elasticsearch and us: they are written again
     while waiting:
         pending = waiting[0]
+        body: Any = "".join([lines[position] for position in pending]).encode()
         try:
-            answer = client.bulk(
-                index=index,
-                operations="".join([lines[position] for position in pending]).encode(),  # type: ignore[arg-type]
-                filter_path=answered,
-            )
+            answer = client.bulk(index=index, operations=body, filter_path="errors")
+            if answer["errors"]:  # in which documents is asked only then, for it is work for both: ids make that safe
+                answer = client.bulk(index=index, operations=body, filter_path="errors,items.*.status,items.*.error")
         except (ApiError, TransportError) as error:
             patience.wait(connection.explain(error))
             continue
-        if answer["errors"] and answered == "errors":
-            answered = "errors,items.*.status,items.*.error"
-            continue
-        answered = "errors"
         waiting.popleft()
         if not answer["errors"]:
             patience = Patience(connection)

@@ -36,6 +36,14 @@ STRIMZI_CLASSES = {"Kafka": "kafka.Kafka", "KafkaNodePool": "nodepool.KafkaNodeP
 STRIMZI_CLASSES |= {"KafkaTopic": "topic.KafkaTopic", "KafkaUser": "user.KafkaUser"}
 ECK = "github.com/elastic/cloud-on-k8s/v3"
 ECK_VERSION = "v3.5.0"  # of Elastic's licence: its schemas must not be committed
+KUBERNETES = {
+    "v1": ["ConfigMap", "PersistentVolumeClaim", "Pod", "Secret", "ServiceAccount"],
+    "batch/v1": ["Job"],
+    "networking.k8s.io/v1": ["NetworkPolicy"],
+    "policy/v1": ["PodDisruptionBudget"],
+    "rbac.authorization.k8s.io/v1": ["Role", "RoleBinding"],
+}
+"""Kubernetes' own kinds that the charts make."""
 CONTROLLER_GEN = "sigs.k8s.io/controller-tools/cmd/controller-gen@v0.21.0"
 
 
@@ -90,15 +98,10 @@ def spark() -> dict[Kind, Schema]:
 
 def kubernetes() -> dict[Kind, Schema]:
     """Return the schemas of Kubernetes' own objects that the chart makes, from its Python client."""
-    kinds = {
-        "v1": ["ConfigMap", "PersistentVolumeClaim", "Pod", "Secret", "ServiceAccount"],
-        "batch/v1": ["Job"],
-        "networking.k8s.io/v1": ["NetworkPolicy"],
-        "policy/v1": ["PodDisruptionBudget"],
-        "rbac.authorization.k8s.io/v1": ["Role", "RoleBinding"],
-    }
     return {
-        (version, kind): of_model(getattr(client, f"V1{kind}")) for version, names in kinds.items() for kind in names
+        (version, kind): of_model(getattr(client, f"V1{kind}"))
+        for version, names in KUBERNETES.items()
+        for kind in names
     }
 
 

@@ -12,17 +12,11 @@ from threading import Thread
 import pytest
 import yaml
 
+from tests.charts.crds import KUBERNETES
 from tests.charts.rendering import CHART, NAMESPACE, RELEASE, Object, helm
 
 pytestmark = pytest.mark.helm
 
-KUBERNETES = {
-    "v1": ["ConfigMap", "PersistentVolumeClaim", "Pod", "Secret", "ServiceAccount"],
-    "batch/v1": ["Job"],
-    "networking.k8s.io/v1": ["NetworkPolicy"],
-    "policy/v1": ["PodDisruptionBudget"],
-    "rbac.authorization.k8s.io/v1": ["Role", "RoleBinding"],
-}
 OPERATORS = {
     "kafka.strimzi.io/v1": ["Kafka", "KafkaNodePool", "KafkaTopic", "KafkaUser"],
     "elasticsearch.k8s.elastic.co/v1": ["Elasticsearch"],

@@ -72,10 +72,4 @@ class Sent:
 
     def lstsq(self, ridge: float = 0.0) -> NDArray[np.float64]:
         """numpy's solution for all rows that a model learns from, intercept first; `ridge` pulls the weights to 0."""
-        if not ridge:
-            return lstsq(self.learned)
-        x, y, d = self.learned[:, :-1], self.learned[:, -1], len(FEATURES)
-        pull = np.sqrt(ridge) * np.eye(d, d + 1, k=1)
-        rows = np.vstack([np.column_stack([np.ones(len(x)), x]), pull])
-        solution, *_ = np.linalg.lstsq(rows, np.concatenate([y, np.zeros(d)]), rcond=None)
-        return np.asarray(solution, np.float64)
+        return lstsq(self.learned, ridge)
