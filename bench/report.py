@@ -226,12 +226,15 @@ def plots(results: dict[str, Results]) -> dict[str, Row]:
                     "seconds",
                     "program",
                     "log",
-                    strokeDash={"field": "of", "legend": {"symbolType": "stroke"}},
+                    strokeDash={"field": "of", "legend": None},
                 ),
             },
             {"data": {"values": [{"goal": 1.0}, {"goal": 2.5}]}, **rule},
         ]
-        found["latency"] = {"title": "From due to found; goals: p50 1.0 s, p99 2.5 s", "layer": layers}
+        found["latency"] = {
+            "title": "From due to found: p50 (goal 1.0 s) and, dashed, p99 (goal 2.5 s)",
+            "layer": layers,
+        }
     if "growth" in results:
         base, *others = results["growth"]["varied"]
         at = {"rows": base["rows"], "partitions": 3, "executors": 0}
@@ -257,7 +260,7 @@ def plots(results: dict[str, Results]) -> dict[str, Row]:
 
 def line(x: str, y: str, colour: str, scale: str, **more: Row) -> Row:
     """Return a drawing of lines with points, on linear scales from 0 or logarithmic ones."""
-    axis = {"type": "quantitative", "scale": {"type": scale}, "title": None}
+    axis = {"type": "quantitative", "scale": {"type": scale}, "axis": {"labelOverlap": "greedy", "labelSeparation": 8}}
     encoding = {"x": {"field": x, **axis, "title": x}, "y": {"field": y, **axis, "title": y}, **more}
     encoding["color"] = {"field": colour, "title": None, "sort": None, "legend": {"labelLimit": 300}}
     encoding["color"]["scale"] = {"scheme": "tableau20"}

@@ -84,7 +84,10 @@ class Brokers:
     """Kafka as an administrator sees it, by the Java client that Spark has already."""
 
     def __init__(self, jvm: JVMView, options: Mapping[str, str], settings: Settings) -> None:
-        self._jvm = jvm
+        self._jvm = jvm  # a name's first use searches all jars, so those that each micro-batch needs are kept
+        self._spec = jvm.org.apache.kafka.clients.admin.OffsetSpec
+        self._partition = jvm.org.apache.kafka.common.TopicPartition
+        self._map = jvm.java.util.HashMap
         self._options = options
         self._settings = settings
         self._client: JavaObject | None = None
@@ -139,10 +142,10 @@ class Brokers:
         return sum(ends.values()) - sum(sum(offsets.values()) for offsets in position.values())
 
     def _offsets(self, position: Position, which: str) -> dict[tuple[str, int], int]:
-        asked = self._jvm.java.util.HashMap()
-        spec = getattr(self._jvm.org.apache.kafka.clients.admin.OffsetSpec, which)()
+        asked = self._map()
+        spec = getattr(self._spec, which)()
         places = [(topic, int(partition)) for topic, offsets in position.items() for partition in offsets]
-        keys = [self._jvm.org.apache.kafka.common.TopicPartition(*place) for place in places]
+        keys = [self._partition(*place) for place in places]
         for key in keys:
             asked.put(key, spec)
         answers = self._admin().listOffsets(asked).all().get()

@@ -25,6 +25,10 @@ from streaming_regression.state import StateStore
 
 log = logging.getLogger(__name__)
 
+TASKS_PER_SLOT = 4
+"""Tasks of a micro-batch, at most, for each that Spark runs at a time: enough to share large partitions out, few enough
+that what a task costs whatever its records (10 ms and more) stays small with many partitions."""
+
 
 class Stopping(Exception):
     """A micro-batch must not begin any more, or was given up, and Spark must not think that it was done."""
@@ -117,7 +121,9 @@ class Regression:
             weights=model.weights,
             connection=self._connection,
         )
-        scored = frame.mapInArrow(partial(score.score, task=task), from_arrow_schema(score.RESULT))
+        slots = frame.sparkSession.sparkContext.defaultParallelism
+        tasks = frame.coalesce(TASKS_PER_SLOT * slots)  # of many partitions' records; of few it does nothing
+        scored = tasks.mapInArrow(partial(score.score, task=task), from_arrow_schema(score.RESULT))
         rows: list[Mapping[str, Any]] = [row.asDict() for row in scored.collect()]
         parts = score.parts(rows)
         if not parts:
@@ -140,6 +146,7 @@ class Regression:
     ) -> None:
         """Write the documents of the micro-batch as a whole, log it, and delete old indices once a day."""
         seconds = time.monotonic() - start
+        sink.refresh(self._client, origin.index("points"))
         lag = self._brokers.lag(self._store.end_offsets(origin.batch))
         fields, name = self._settings.fields, self._learner.name
         lines = documents.metrics(origin, tallies)

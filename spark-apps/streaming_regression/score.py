@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -114,11 +116,27 @@ def score(batches: Iterable[pa.RecordBatch], task: Task) -> Iterator[pa.RecordBa
     before the micro-batch. A point that Elasticsearch refuses becomes an invalid record and is not learned.
     """
     try:
-        with task.connection.open() as client, ThreadPoolExecutor(WRITES_AHEAD) as pool:
-            rows = _Scorer(task, client, pool).run(batches)
+        with ThreadPoolExecutor(WRITES_AHEAD) as pool:
+            rows = _Scorer(task, _client(task.connection), pool).run(batches)
     except StreamError as error:
         rows = [{"error": type(error).__name__, "message": str(error)}]
     yield pa.RecordBatch.from_pylist(rows, schema=RESULT)
+    freeze()
+
+
+@cache
+def _client(connection: sink.Connection) -> Elasticsearch:
+    """Return this process's client: the next task finds its connections open."""
+    return connection.open()
+
+
+@cache
+def freeze() -> None:
+    """Leave out of all later garbage collections what this process has imported, once.
+
+    Spark's worker collects after each task: 30 to 60 ms over these modules, more than a small task takes.
+    """
+    gc.freeze()
 
 
 class _Scorer:

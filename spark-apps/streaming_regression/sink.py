@@ -9,10 +9,11 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
 from elastic_transport import ConnectionError as TransportConnectionError
@@ -49,9 +50,8 @@ class Connection:
         """What messages call it."""
         return f"Elasticsearch at {','.join(self.urls)} (--elasticsearch-url / ELASTICSEARCH_URL)"
 
-    @contextmanager
-    def open(self) -> Iterator[Elasticsearch]:
-        """Yield a client without retries of its own; `Patience` has ours."""
+    def open(self) -> Elasticsearch:
+        """Return a client without retries of its own; `Patience` has ours."""
         options: dict[str, Any] = {}
         if self.ca_file:
             options["ssl_context"] = _trusting(self.ca_file)
@@ -59,13 +59,9 @@ class Connection:
             options["api_key"] = secret.read(self.api_key_file, "elasticsearch_api_key_file")
         elif self.user and self.password_file:
             options["basic_auth"] = (self.user, secret.read(self.password_file, "elasticsearch_password_file"))
-        client = Elasticsearch(
+        return Elasticsearch(
             list(self.urls), request_timeout=REQUEST_TIMEOUT_S, max_retries=0, retry_on_timeout=False, **options
         )
-        try:
-            yield client
-        finally:
-            client.close()
 
     def patiently(
         self, call: Callable[Parameters, Result], *args: Parameters.args, **options: Parameters.kwargs
@@ -216,6 +212,19 @@ def write_all(connection: Connection, client: Elasticsearch, lines: Sequence[str
     """Write documents of which none may be refused; Refused names the first that was."""
     for refusal in write(connection, client, lines, index):
         raise Refused(f"Elasticsearch refused a document that must be kept: {refusal.reason}")
+
+
+def refresh(client: Elasticsearch, index: str) -> None:
+    """Ask that searches see at once what was written to an index; by itself Elasticsearch takes up to a second.
+
+    Nobody waits for the answer, or minds a failure.
+    """
+
+    def ask() -> None:
+        with suppress(ApiError, TransportError):
+            client.indices.refresh(index=index)
+
+    Thread(target=ask, daemon=True).start()
 
 
 def wait(connection: Connection, client: Elasticsearch) -> None:

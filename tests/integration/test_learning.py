@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from confluent_kafka import Producer
+from elasticsearch import Elasticsearch as Client
 from pyspark import RDD, SparkConf, SparkContext
 from pyspark.mllib.regression import LabeledPoint, StreamingLinearRegressionWithSGD
 from pyspark.streaming import DStream
 
+from streaming_regression.decode import Fields
+from streaming_regression.documents import templates
 from tests.integration.stream import Stream, Value, flights, synthetic, table
+from tests.waiting import wait_until
 
 SYNTHETIC = ("x0", "x1", "x2")
 
@@ -50,7 +54,7 @@ def test_rls_equals_lstsq_over_all_flights_and_every_record_is_a_point_or_invali
     )
 
 
-@pytest.mark.parametrize(("partitions", "rows"), [(1, 700), (5, 3000)])
+@pytest.mark.parametrize(("partitions", "rows"), [(1, 700), (5, 3000), (24, 4000)])
 def test_rls_equals_lstsq_for_any_split_and_predictions_come_from_the_model_before(
     stream: Stream, partitions: int, rows: int
 ) -> None:
@@ -79,6 +83,28 @@ def test_rls_equals_lstsq_for_any_split_and_predictions_come_from_the_model_befo
     np.testing.assert_allclose(pred, (x * weights[:, 1:]).sum(axis=1) + weights[:, 0], rtol=1e-9, atol=1e-9)
     y = np.array([point["y"] for point in points])
     np.testing.assert_allclose([point["squared_error"] for point in points], (y - pred) ** 2, rtol=1e-12)
+    metrics = stream.documents("metrics")
+    assert sum(one["rows"] for one in metrics) == 12_000
+    assert {(one["topic"], one["partition"], one["first_offset"]) for one in metrics} <= stream.places()
+
+
+def test_points_can_be_searched_when_their_micro_batch_is_done(stream: Stream) -> None:
+    """Also where Elasticsearch is told never to refresh by itself."""
+    stream.features, stream.label = SYNTHETIC, "y"
+    stream.create_topics()
+    stream.produce(train=synthetic(300, seed=8))
+    name = f"{stream.prefix}-points"
+    template = templates(stream.prefix, Fields(tuple(SYNTHETIC), "y"))[name]
+    template["template"]["settings"]["refresh_interval"] = "-1"
+    with Client(stream.search.url) as client:
+        client.indices.put_index_template(name=f"{name}-never", **{**template, "priority": 600})
+        with stream.app() as app:
+            app.wait_for("batch 0: 300 rows")
+            wait_until(lambda: "" if client.count(index=f"{name}-*")["count"] == 300 else "no points are found", 10)
+            assert app.terminate(30) == 0, app.log
+        settings = client.indices.get_settings(index=f"{name}-*", name="index.refresh_interval", flat_settings=True)
+        assert [one["settings"] for one in settings.values()] == [{"index.refresh_interval": "-1"}]
+        client.indices.delete_index_template(name=f"{name}-never")
 
 
 def test_with_a_half_life_it_follows_a_drift_and_recovers(stream: Stream) -> None:
