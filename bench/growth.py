@@ -45,7 +45,7 @@ class Sizes:
 
 
 SIZES = {
-    "full": Sizes(100_000, 5, [1_000, 10_000], [1, 24], [1, 4], [1, 10, 100], 10_000, 10_000_000, 3),
+    "full": Sizes(100_000, 5, [1_000, 10_000, 200_000], [1, 24], [1, 2, 4], [1, 10, 100], 10_000, 10_000_000, 3),
     "quick": Sizes(40_000, 5, [], [], [], [3, 30], 10_000, 300_000, 1),
     "tiny": Sizes(2_000, 6, [500], [4], [1], [3, 10], 400, 30_000, 1),
 }
@@ -74,7 +74,7 @@ def varied(new: New, size: Sizes) -> list[dict[str, Any]]:
     flights = whole_flights(size.per_batch * size.batches)
     base = new("base", flights)
     found = [point(base, "base", 0, size.per_batch)]
-    found += [point(new(f"rows-{n}", whole_flights(n * 20)), "rows", n, n) for n in size.rows]
+    found += [point(new(f"rows-{n}", whole_flights(min(20 * n, 1_200_000))), "rows", n, n) for n in size.rows]
     for partitions in size.partitions:
         stream = new(f"partitions-{partitions}", flights, partitions=partitions)
         found.append(point(stream, "partitions", partitions, size.per_batch))

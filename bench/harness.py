@@ -110,7 +110,7 @@ def results(name: str, description: str | None) -> Iterator[tuple[str, Path, dic
     print("machine", json.dumps(found["machine"]), flush=True)
     yield given.size, given.results, found
     given.results.mkdir(parents=True, exist_ok=True)
-    (given.results / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (given.results / f"{name}.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
     print(f"written: {given.results / name}.json", flush=True)
 
 
@@ -320,11 +320,12 @@ def install_templates(stream: Stream) -> None:
 
 
 def assert_right(stream: Stream, seed: int, sample: int = 1000) -> None:
-    """Check that each record is there as one point, and that sampled points hold what was produced, and their error."""
+    """Check that each record is there as one point, and sampled points: what they hold, and that a model made them."""
     points = f"{stream.prefix}-points-*"
     expected, found = sum(map(len, stream.produced.values())), stream.count("points")
     assert found == expected, f"{stream.prefix}: {found} points of {expected} records"
     rng = np.random.default_rng(seed)
+    labels, errors = [], []
     with Client(stream.search.url, request_timeout=60) as client:
         for topic, values in stream.produced.items():
             numbers = rng.choice(len(values), min(sample, len(values)), replace=False).tolist()
@@ -336,6 +337,9 @@ def assert_right(stream: Stream, seed: int, sample: int = 1000) -> None:
                 assert [*(point["x"][name] for name in stream.features), point["y"]] == list(record.values()), hit
                 error = point["y"] - point["pred"]
                 np.testing.assert_allclose(point["squared_error"], error**2, rtol=1e-9, atol=1e-9)
+                labels.append(point["y"])
+                errors.append(error)
+    assert np.mean(np.square(errors)) < np.var(labels) / 2, f"{stream.prefix}: these are no predictions of a model"
 
 
 def clear(stream: Stream) -> None:

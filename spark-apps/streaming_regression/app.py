@@ -34,10 +34,11 @@ from streaming_regression.stopping import Stop
 log = logging.getLogger(__name__)
 
 LOG4J = Path(__file__).with_name("log4j2.properties")
-FILE_MANAGER = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+FILE_MANAGER = "spark.sql.streaming.checkpointFileManagerClass"
+BY_FILE_SYSTEM = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 STATES_KEPT = 100  # as many as Spark keeps offsets of (spark.sql.streaming.minBatchesToRetain)
 FINISH_WITHIN_S = 15.0  # of the 30 that Kubernetes gives; Spark needs up to 10 to stop
-POLL_RECORDS = 20_000  # at most 1 MB: after each poll Spark asks the broker twice for offsets (Kafka's default: 500)
+POLL_RECORDS = 20_000  # or 1 MB as sent: after each poll Spark asks the broker twice for offsets (Kafka's default: 500)
 MAY_PASS = re.compile(
     r"\b(Timeout|Disconnect|Network|Retriable|BrokerNotAvailable|UnknownTopicOrPartition|LeaderNotAvailable"
     r"|NotLeaderOrFollower|CoordinatorNotAvailable)Exception\b"
@@ -67,6 +68,9 @@ def run(settings: Settings, stop: Stop) -> None:
             brokers.check()
             store = _store(spark, settings, brokers)
             store.check()
+            # Else Spark has programs, readlink and chmod, change its files on a local disk: 16 a micro-batch, 0.1 s.
+            if store.local and spark.conf.get(FILE_MANAGER, None) is None:
+                spark.conf.set(FILE_MANAGER, BY_FILE_SYSTEM)
             newest = store.prune()
             brokers.check_held(store.position())
             run = store.run()
@@ -186,9 +190,6 @@ def _session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
         "spark.sql.ui.retainedExecutions": "50",
         "spark.sql.streaming.ui.retainedQueries": "5",
     }
-    if "://" not in settings.checkpoint or settings.checkpoint.startswith("file:"):
-        # Else Spark has programs, readlink and chmod, change its files on a local disk: 16 a micro-batch, 0.1 s.
-        options["spark.sql.streaming.checkpointFileManagerClass"] = FILE_MANAGER
     builder = SparkSession.builder
     for key, value in options.items():
         builder = builder.config(key, value)

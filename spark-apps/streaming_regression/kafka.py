@@ -85,9 +85,9 @@ class Brokers:
 
     def __init__(self, jvm: JVMView, options: Mapping[str, str], settings: Settings) -> None:
         self._jvm = jvm  # a name's first use searches all jars, so those that each micro-batch needs are kept
-        self._spec = jvm.org.apache.kafka.clients.admin.OffsetSpec
-        self._partition = jvm.org.apache.kafka.common.TopicPartition
-        self._map = jvm.java.util.HashMap
+        self._offset_spec = jvm.org.apache.kafka.clients.admin.OffsetSpec
+        self._topic_partition = jvm.org.apache.kafka.common.TopicPartition
+        self._hash_map = jvm.java.util.HashMap
         self._options = options
         self._settings = settings
         self._client: JavaObject | None = None
@@ -142,10 +142,10 @@ class Brokers:
         return sum(ends.values()) - sum(sum(offsets.values()) for offsets in position.values())
 
     def _offsets(self, position: Position, which: str) -> dict[tuple[str, int], int]:
-        asked = self._map()
-        spec = getattr(self._spec, which)()
+        asked = self._hash_map()
+        spec = getattr(self._offset_spec, which)()
         places = [(topic, int(partition)) for topic, offsets in position.items() for partition in offsets]
-        keys = [self._partition(*place) for place in places]
+        keys = [self._topic_partition(*place) for place in places]
         for key in keys:
             asked.put(key, spec)
         answers = self._admin().listOffsets(asked).all().get()

@@ -26,8 +26,8 @@ from streaming_regression.state import StateStore
 log = logging.getLogger(__name__)
 
 TASKS_PER_SLOT = 4
-"""Tasks of a micro-batch, at most, for each that Spark runs at a time: enough to share large partitions out, few enough
-that what a task costs whatever its records (10 ms and more) stays small with many partitions."""
+"""Tasks of a micro-batch, at most, for each core (or, where it is set, of spark.default.parallelism): enough to share
+large partitions out, few enough that what a task costs whatever its records (10 ms and more) stays small."""
 
 
 class Stopping(Exception):
@@ -58,6 +58,7 @@ class Regression:
         self._brokers = brokers
         self._latest: tuple[int, Model] = (-1, Model(np.array(settings.initial)))
         self._expired_on: date | None = None
+        self._refreshing: threading.Thread | None = None
         self.busy = threading.Lock()
         self.stopping = threading.Event()
         self.error: StreamError | None = None
@@ -146,12 +147,12 @@ class Regression:
     ) -> None:
         """Write the documents of the micro-batch as a whole, log it, and delete old indices once a day."""
         seconds = time.monotonic() - start
-        sink.refresh(self._client, origin.index("points"))
         lag = self._brokers.lag(self._store.end_offsets(origin.batch))
         fields, name = self._settings.fields, self._learner.name
         lines = documents.metrics(origin, tallies)
         lines += documents.model(origin, fields, name, after, seconds=seconds, lag=lag)
         sink.write_all(self._connection, self._client, lines)
+        self._refreshing = sink.refresh(self._client, origin, self._refreshing)
         _log(origin.batch, tallies, self._settings, seconds, lag, stages)
         today = origin.time.date()
         if self._settings.retention_days and today != self._expired_on:

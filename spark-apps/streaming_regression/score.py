@@ -136,6 +136,7 @@ def freeze() -> None:
 
     Spark's worker collects after each task: 30 to 60 ms over these modules, more than a small task takes.
     """
+    gc.collect()
     gc.freeze()
 
 

@@ -9,7 +9,6 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from elasticsearch import ApiError, Elasticsearch
 
 from streaming_regression import documents, secret
 from streaming_regression.decode import Fields
+from streaming_regression.documents import Origin
 from streaming_regression.errors import ConfigError, Refused, ServerUnavailable
 
 log = logging.getLogger(__name__)
@@ -214,17 +214,24 @@ def write_all(connection: Connection, client: Elasticsearch, lines: Sequence[str
         raise Refused(f"Elasticsearch refused a document that must be kept: {refusal.reason}")
 
 
-def refresh(client: Elasticsearch, index: str) -> None:
-    """Ask that searches see at once what was written to an index; by itself Elasticsearch takes up to a second.
+def refresh(client: Elasticsearch, origin: Origin, last: Thread | None) -> Thread:
+    """Ask that searches see at once what a micro-batch has written; by itself Elasticsearch takes a second or more.
 
-    Nobody waits for the answer, or minds a failure.
+    Nobody waits for the answer. A failure is logged and no more: the documents are safe. While the `last` one is not
+    answered, none is asked.
     """
 
     def ask() -> None:
-        with suppress(ApiError, TransportError):
-            client.indices.refresh(index=index)
+        try:
+            client.indices.refresh(index=[origin.index(kind) for kind in documents.KINDS], ignore_unavailable=True)
+        except (ApiError, TransportError, OSError) as error:
+            log.log(logging.DEBUG if last else logging.WARNING, "searches see batch %d late: %s", origin.batch, error)
 
-    Thread(target=ask, daemon=True).start()
+    if last and last.is_alive():
+        return last
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    return thread
 
 
 def wait(connection: Connection, client: Elasticsearch) -> None:

@@ -59,6 +59,11 @@ class StateStore:
         self._keep = keep
         self._run: str | None = None
 
+    @property
+    def local(self) -> bool:
+        """Whether the checkpoint is in a file system of this machine, or one that is mounted there."""
+        return bool(self._fs.getScheme() == "file")
+
     def run(self) -> str | None:
         """Return the query's id, which Spark writes once per checkpoint before the first micro-batch; None if new."""
         if self._run is None:

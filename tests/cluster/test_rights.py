@@ -72,12 +72,13 @@ CALLS: dict[str, Call] = {
     "write another index": lambda one: one.index(index="other", document={"a": 1}),
     "make another index": lambda one: one.indices.create(index="another"),
     "delete another index": lambda one: one.indices.delete(index="other"),
+    "refresh points": lambda one: one.indices.refresh(index="spark-points-*"),
     "delete points": lambda one: one.indices.delete(index="spark-points-1970.01.01"),
     "change the cluster": lambda one: one.cluster.put_settings(persistent={"cluster.max_shards_per_node": 999}),
     "install a template": lambda one: one.indices.put_index_template(name="spark-x", index_patterns=["spark-x-*"]),
 }
 ALLOWED = {
-    "app-elasticsearch": {"read a point", "delete points", "install a template"},
+    "app-elasticsearch": {"read a point", "refresh points", "delete points", "install a template"},
     "dashboards-elasticsearch": {"install a template"},
     "viewer": {"read a point"},
 }

@@ -61,11 +61,13 @@ def secure_search(search: Elasticsearch, authority: trustme.CA) -> Iterator[Secu
     def reads(method: str, path: str) -> bool:
         return method in {"GET", "HEAD"} or path.split("?", maxsplit=1)[0].endswith("/_search")
 
-    accounts = Accounts(
-        passwords={"elf": PASSWORD, "reader": PASSWORD, "nobody": PASSWORD},
-        api_keys={"key": "Zm9vOmJhcg=="},
-        rights={"elf": anything, "key": anything, "reader": reads, "nobody": lambda _method, _path: False},
-    )
+    def all_but_refresh(_method: str, path: str) -> bool:
+        return "/_refresh" not in path
+
+    rights = {"elf": anything, "key": anything, "reader": reads, "writer": all_but_refresh}
+    rights["nobody"] = lambda _method, _path: False
+    passwords = dict.fromkeys(rights.keys() - {"key"}, PASSWORD)
+    accounts = Accounts(passwords, api_keys={"key": "Zm9vOmJhcg=="}, rights=rights)
     with SecureSearch(search.url, authority.issue_cert("127.0.0.1"), accounts) as proxy:
         yield proxy
 
@@ -324,6 +326,21 @@ def test_elasticsearchs_security(
     done = start(app, settled, *flags(settings | changed, files))
     assert done.code == code
     assert text.format_map(places | files) in done.sentence
+
+
+def test_without_the_right_to_refresh_all_is_written_and_one_line_tells_of_it(
+    app: Repeated, stream: Stream, secure_search: SecureSearch, files: dict[str, str]
+) -> None:
+    stream.features, stream.label = ("x0", "x1", "x2"), "y"
+    stream.create_topics()
+    stream.produce(train=synthetic(90, seed=1))
+    login = ("--elasticsearch-user", "writer", "--elasticsearch-password-file", files["password"])
+    place = ("--elasticsearch-url", secure_search.url, "--elasticsearch-ca-file", files["ca"])
+    done = start(app, stream, *place, *login, "--max-offsets-per-trigger", "30")
+    assert done.code == 0, done.log
+    assert "searches see batch 0 late: " in done.log
+    assert done.log.count("searches see") == 1
+    assert stream.count("points") == 90
 
 
 def test_an_address_where_something_else_answers_is_no_elasticsearch(app: Repeated, settled: Stream) -> None:
