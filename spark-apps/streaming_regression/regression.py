@@ -25,7 +25,7 @@ from streaming_regression.state import StateStore
 
 log = logging.getLogger(__name__)
 
-TASKS_PER_SLOT = 4
+TASKS_PER_CORE = 4
 """Tasks of a micro-batch, at most, for each core (or, where it is set, of spark.default.parallelism): enough to share
 large partitions out, few enough that what a task costs whatever its records (10 ms and more) stays small."""
 
@@ -122,8 +122,8 @@ class Regression:
             weights=model.weights,
             connection=self._connection,
         )
-        slots = frame.sparkSession.sparkContext.defaultParallelism
-        tasks = frame.coalesce(TASKS_PER_SLOT * slots)  # of many partitions' records; of few it does nothing
+        cores = frame.sparkSession.sparkContext.defaultParallelism
+        tasks = frame.coalesce(TASKS_PER_CORE * cores)  # of many partitions' records; of few it does nothing
         scored = tasks.mapInArrow(partial(score.score, task=task), from_arrow_schema(score.RESULT))
         rows: list[Mapping[str, Any]] = [row.asDict() for row in scored.collect()]
         parts = score.parts(rows)
