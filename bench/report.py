@@ -108,13 +108,12 @@ def summary(results: dict[str, Results]) -> list[str]:
     """Return what the project's README shows: the machine, the goals, and the programs side by side."""
     if not results:
         return ["Not measured yet: `make bench`."]
-    load = max(one["machine"]["load_before"] for one in results.values())
     machines = [{**one["machine"], "load_before": None} for one in results.values()]
-    about = machines[0]
+    about, load = machines[0], next(iter(results.values()))["machine"]["load_before"]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     found = [
         f"{about['date']}, commit {about['commit']}; {about['cores']} cores ({about['cpu']}), {about['memory_gb']} GB; "
-        f"{versions}; load before at most {load}. Medians (ranges); ratios are those of each round."
+        f"{versions}; load before {load}. Medians (ranges); ratios are those of each round."
     ]
     if any(one != about for one in machines):
         found += [f"**Not all of one day, commit and machine: these are those of `{next(iter(results))}`.**"]
