@@ -105,16 +105,16 @@ class Watch:
         lost = min(self.load.probes.copy().values(), default=end) < end
         if share < 0.98:
             result["verdict"] = f"{NOT_SENT} ({share:.0%})"
-        elif lost or not all(windows) or grown(*result["p50"]["values"]):
+        elif lost or not all(windows) or grown(result["p50"]["values"]):
             result["verdict"] = FELL_BEHIND
         else:
             result["verdict"] = KEPT_UP
         return result
 
 
-def grown(first: float, *later: float) -> bool:
+def grown(medians: Sequence[float]) -> bool:
     """Whether the median of the last window is so far above the first's that a backlog builds up."""
-    return later[-1] - first > max(GROWTH_S, GROWTH * first)
+    return medians[-1] - medians[0] > max(GROWTH_S, GROWTH * medians[0])
 
 
 def measure(program: str, watch: Watch, app: App, size: Sizes, reached: float) -> list[dict[str, Any]]:
