@@ -87,9 +87,9 @@ help:
 
 ##@ Set-up (the targets above do it when needed)
 .PHONY: setup
-setup: $(READY) ## the Python environment in .venv, with the jars that Spark needs for Kafka
+setup: $(READY) ## the Python environment in .venv, with what Spark needs for Kafka, and to start quickly
 
-$(READY): requirements.txt embedded/setup.sh spark-apps/connector.py
+$(READY): requirements.txt embedded/setup.sh spark-apps/connector.py spark-apps/archive.py
 	@PYTHON=$(PYTHON) bash embedded/setup.sh $(VENV)
 
 $(VENV)/bench-ready: bench/requirements.txt $(READY)

@@ -15,6 +15,7 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 
 import numpy as np
+import pyspark
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.core.context import SparkContext
 from pyspark.errors import PySparkException, PySparkRuntimeError, StreamingQueryException
@@ -33,12 +34,14 @@ from streaming_regression.stopping import Stop
 
 log = logging.getLogger(__name__)
 
+CLASSES = Path(pyspark.__file__).with_name("classes.jsa")  # made by spark-apps/archive.py, where it was
 LOG4J = Path(__file__).with_name("log4j2.properties")
 FILE_MANAGER = "spark.sql.streaming.checkpointFileManagerClass"
 BY_FILE_SYSTEM = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 STATES_KEPT = 100  # as many as Spark keeps offsets of (spark.sql.streaming.minBatchesToRetain)
 FINISH_WITHIN_S = 15.0  # of the 30 that Kubernetes gives; Spark needs up to 10 to stop
 POLL_RECORDS = 20_000  # or 1 MB as sent: after each poll Spark asks the broker twice for offsets (Kafka's default: 500)
+FETCH_WAIT_MS = 10  # for which those questions wait at a topic's end: the fetch ahead has the connection (default: 500)
 MAY_PASS = re.compile(
     r"\b(Timeout|Disconnect|Network|Retriable|BrokerNotAvailable|UnknownTopicOrPartition|LeaderNotAvailable"
     r"|NotLeaderOrFollower|CoordinatorNotAvailable)Exception\b"
@@ -119,6 +122,7 @@ def _start(spark: SparkSession, settings: Settings, options: dict[str, str], reg
         .option("failOnDataLoss", "true")
         .option("kafka.isolation.level", "read_committed")  # nothing is learned from a transaction that was aborted
         .option("kafka.max.poll.records", POLL_RECORDS)
+        .option("kafka.fetch.max.wait.ms", FETCH_WAIT_MS)
         .option("maxOffsetsPerTrigger", settings.max_offsets_per_trigger)
         .load()
         .select("topic", "partition", "offset", "timestamp", "value")
@@ -170,6 +174,8 @@ def _session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
     # Java's second compiler costs Spark here more than it brings, above all in the first minute.
     java = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m "  # as large as with both
     java += f"-Dlog4j2.configurationFile={LOG4J} -Dform={settings.log_format}"
+    if CLASSES.exists():
+        java += f" -XX:SharedArchiveFile={CLASSES} -Xlog:disable -Xlog:all=error:stderr"  # no word if it does not fit
     if settings.log_level == "DEBUG":
         java += " -Dstack=full -Dstreaming=warn"
     options = {

@@ -7,6 +7,7 @@ import re
 import time
 from typing import Any
 
+import pytest
 import urllib3
 from kubernetes.utils.quantity import parse_quantity
 
@@ -88,6 +89,15 @@ def test_every_pod_satisfies_restricted_and_has_no_token_that_it_does_not_need(s
         if component in {"app", "dashboards", "producer", "test"}:
             for one in pod.spec.containers:
                 assert one.security_context.read_only_root_filesystem, pod.metadata.name
+
+
+@pytest.mark.parametrize("role", ["driver", "executor"])
+def test_java_takes_classes_from_the_archive_in_the_image(system: System, role: str) -> None:
+    """Java maps it only where version and jars are those it was made with; else it says nothing, and starts slowly."""
+    pod = system.cluster.pods(system.namespace, f"spark-role={role}")[0].metadata.name
+    maps = "cat /proc/[0-9]*/maps 2>/dev/null | grep -o '[^/]*/classes.jsa'"
+    mapped = system.cluster.kubectl("exec", "--namespace", system.namespace, pod, "--", "sh", "-c", maps)
+    assert set(mapped.split()) == {"lib/classes.jsa", "server/classes.jsa"}
 
 
 def test_the_driver_serves_metrics_to_prometheus(system: System) -> None:

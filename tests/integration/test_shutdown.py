@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from embedded import Elasticsearch, Kafka, free_port
+from streaming_regression.app import CLASSES
 from tests.integration.stream import App, Stream, synthetic
 from tests.integration.test_crashes import check_exactly_once
 from tests.waiting import wait_until
@@ -79,6 +80,14 @@ def loaded(stream: Stream) -> Stream:
     stream.create_topics()
     stream.produce(train=synthetic(20_000, seed=1), test=synthetic(4_000, seed=2))
     return stream
+
+
+def test_java_takes_classes_from_the_archive_that_the_set_up_made(loaded: Stream) -> None:
+    """Java maps it only where version and jars are those it was made with; else it says nothing, and starts slowly."""
+    with loaded.app() as app:
+        app.wait_for("batch ")
+        (java,) = javas(app)
+        assert str(CLASSES) in {mapped.path for mapped in java.memory_maps()}
 
 
 def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_on(loaded: Stream) -> None:

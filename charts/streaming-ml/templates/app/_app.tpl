@@ -28,9 +28,9 @@
 - {name: LOG_FORMAT, value: {{ .Values.logFormat }}}
 {{- end }}
 
-{{/* In cluster mode Java is up before the app could tell it how to log. */}}
+{{/* In cluster mode Java is up before the app could tell it what app.py has it do elsewhere. */}}
 {{- define "streaming-ml.app.javaOptions" -}}
--Dlog4j2.configurationFile=/opt/streaming-ml/streaming_regression/log4j2.properties -Dform={{ .Values.logFormat }}
+-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -Dlog4j2.configurationFile=/opt/streaming-ml/streaming_regression/log4j2.properties -Dform={{ .Values.logFormat }}
 {{- end }}
 
 {{/* Spark's properties that users leave alone (validate.yaml). */}}
