@@ -105,10 +105,11 @@ def machine() -> dict[str, Any]:
 @contextlib.contextmanager
 def results(name: str, description: str | None) -> Iterator[tuple[str, Path, dict[str, Any]]]:
     """Yield the size asked for, the results' folder, and results to fill in; they are written if all goes well."""
-    given = options(description)
+    given, start = options(description), time.monotonic()
     found: dict[str, Any] = {"machine": machine()}
     print("machine", json.dumps(found["machine"]), flush=True)
     yield given.size, given.results, found
+    found["minutes"] = round((time.monotonic() - start) / 60, 1)
     given.results.mkdir(parents=True, exist_ok=True)
     (given.results / f"{name}.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
     print(f"written: {given.results / name}.json", flush=True)

@@ -110,10 +110,11 @@ def summary(results: dict[str, Results]) -> list[str]:
         return ["Not measured yet: `make bench`."]
     machines = [{**one["machine"], "load_before": None} for one in results.values()]
     about, load = machines[0], next(iter(results.values()))["machine"]["load_before"]
+    minutes = sum(one.get("minutes", 0) for one in results.values())
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     found = [
         f"{about['date']}, commit {about['commit']}; {about['cores']} cores ({about['cpu']}), {about['memory_gb']} GB; "
-        f"{versions}; load before {load}. Medians (ranges); ratios are those of each round."
+        f"{versions}; load before {load}; {minutes:.0f} minutes. Medians (ranges); ratios are those of each round."
     ]
     if any(one != about for one in machines):
         found += [f"**Not all of one day, commit and machine: these are those of `{next(iter(results))}`.**"]
