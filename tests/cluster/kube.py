@@ -80,10 +80,10 @@ class Cluster:
             self.core.delete_namespace(name)
 
         def missing() -> str:
-            got = self.run(str(self.kind.kubectl_path), "get", "namespace", name, "--ignore-not-found", "--output", "json")
-            if not _output(got):
+            found = self.kubectl("get", "namespace", name, "--ignore-not-found", "--output", "json")
+            if not found:
                 return ""
-            conditions = json.loads(got.stdout)["status"].get("conditions", [])
+            conditions = json.loads(found)["status"].get("conditions", [])
             return (
                 f"namespace {name} is still there: {[one['message'] for one in conditions if one['status'] == 'True']}"
             )
