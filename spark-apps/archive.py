@@ -50,7 +50,7 @@ def main() -> None:
     kubernetes.close()
     spark.stop()
     gateway = spark.sparkContext._gateway
-    if gateway and gateway.proc:  # else this program is Java's child; here Java ends, and writes the archive, when its input does
+    if gateway and gateway.proc:  # Java is this program's child, as it is not in the image, and writes at its end
         gateway.proc.communicate()
 
 
