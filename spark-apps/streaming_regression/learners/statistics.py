@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+CHUNK = 2_000  # rows of one QR: with more, the processor's cache no longer holds them
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,23 @@ class Statistics:
 
     def with_rows(self, x: Floats, y: Floats) -> Statistics:
         """Return these statistics and those of the rows `x`, shape (n, d), with labels `y`, shape (n,), together."""
-        rows = np.column_stack([np.ones(len(y)), x, y])
-        return Statistics(self.rows + len(y), _triangle([self.factor, rows]))
+        factor, size = self.factor, len(self.factor)
+        columns = np.empty((size, size + min(len(y), CHUNK)))  # LAPACK works by columns: each lies in one piece
+        for start in range(0, len(y), CHUNK):
+            part = slice(start, start + CHUNK)
+            used = columns[:, : size + len(y[part])]
+            used[:, :size] = factor.T
+            used[0, size:] = 1
+            used[1:-1, size:] = x[part].T
+            used[-1, size:] = y[part]
+            factor = _triangle(used.T)
+        return Statistics(self.rows + len(y), factor)
 
     @classmethod
     def total(cls, parts: Iterable[Statistics], features: int) -> Statistics:
         """Return the statistics of all `parts`' rows; the order of the parts decides the last bit, nothing else."""
         known = [cls.empty(features), *parts]
-        return cls(sum(part.rows for part in known), _triangle([part.factor for part in known]))
+        return cls(sum(part.rows for part in known), _triangle(np.vstack([part.factor for part in known])))
 
     def decayed(self, weight: float) -> Statistics:
         """Return these statistics with each row counting `weight` (0 to 1) times as much; `rows` stays a count."""
@@ -55,5 +65,5 @@ class Statistics:
         return self.factor.T @ self.factor
 
 
-def _triangle(blocks: list[Floats]) -> Floats:
-    return np.asarray(np.linalg.qr(np.vstack(blocks), mode="r"), dtype=np.float64)
+def _triangle(rows: Floats) -> Floats:
+    return np.asarray(np.linalg.qr(rows, mode="r"), dtype=np.float64)
