@@ -38,18 +38,17 @@ FELL_BEHIND, NOT_SENT = "fell behind", "not measured: the load was not sent in f
 class Sizes:
     """What is measured; `shares` of a program's rate in bench/pipeline.py are tried in the end."""
 
-    programs: Sequence[str]
+    programs: dict[str, float]  # and how long a window is, in seconds: several micro-batches
     rates: Sequence[int]
     shares: Sequence[float]
     warm_up_s: float
-    window_s: float
     raw: int  # documents to warm Elasticsearch up with
 
 
 SIZES = {
-    "full": Sizes(("ours", "river", "mllib"), (100, 1_000, 5_000), (0.9, 0.75, 0.6, 0.45), 6, 5, 300_000),
-    "quick": Sizes(("ours", "river"), (5_000,), (), 6, 5, 100_000),
-    "tiny": Sizes(("ours", "river"), (100, 300), (0.01,), 5, 2, 20_000),
+    "full": Sizes({"ours": 5, "river": 5, "mllib": 12}, (100, 1_000, 5_000), (0.9, 0.75, 0.6, 0.45), 6, 300_000),
+    "quick": Sizes({"ours": 5, "river": 5}, (5_000,), (), 6, 100_000),
+    "tiny": Sizes({"ours": 2, "river": 2}, (100, 300), (0.01,), 5, 20_000),
 }
 
 
@@ -131,7 +130,7 @@ def measure(program: str, watch: Watch, app: App, size: Sizes, reached: float) -
         if len(results) >= len(size.rates) and rate <= highest:
             break
         watch.until_found(time.time(), 60)
-        one = watch.at_rate(float(rate), size.window_s)
+        one = watch.at_rate(float(rate), size.programs[program])
         assert app.process.poll() is None, app.log[-4000:]
         watch.load.rate = 0.0  # so that it catches up
         times = ", ".join(f"{q} {one[q]['median']:.2f} s" for q in ("p50", "p99", "max") if q in one)

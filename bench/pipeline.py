@@ -49,7 +49,7 @@ class Sizes:
 
 
 SIZES = {
-    "full": Sizes(1_000_000, 200_000, 300_000, 200_000, 200_000, 100_000, 3, 60),
+    "full": Sizes(800_000, 200_000, 200_000, 200_000, 200_000, 100_000, 3, 40),
     "quick": Sizes(240_000, 60_000, 0, 40_000, 80_000, 0, 1, 0),
     "tiny": Sizes(60_000, 30_000, 40_000, 10_000, 20_000, 30_000, 2, 8),
 }
@@ -124,7 +124,7 @@ def main() -> None:
         push(warm := streams[size.ours].again("warm"), parts, 2, 2)
         clear(warm)
         raw = {f"{n} {b * BODY}": (n, b) for n in (2, 4, 8) for b in (1, 2)}  # clients, documents a request
-        river = {key: river_flags(key) for key in (f"{n} {b}" for n in (2, 4) for b in (500, 2_000, 5_000))}
+        river = {key: river_flags(key) for key in (f"{n} {b}" for n in (2, 4) for b in (500, 5_000))}
         chosen = dict(CHOSEN)
         if size.tuning:
             some = parts[: 2 * size.tuning // BODY]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-CHUNK = 2_000  # rows of one QR: with more, the processor's cache no longer holds them
+CHUNK = 1_000  # rows of one QR: with more, the processor's cache no longer holds them
 
 
 @dataclass(frozen=True, slots=True)
