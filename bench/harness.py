@@ -76,7 +76,9 @@ def app_options(description: str | None) -> argparse.Namespace:
 
 def log_rows(rows: int) -> None:
     """Log, as our app does for each micro-batch, that rows were acknowledged."""
-    print(json.dumps({"time": datetime.now(timezone.utc).isoformat(), "rows": rows}), file=sys.stderr, flush=True)
+    event = {"time": datetime.now(timezone.utc).isoformat(), "rows": rows}
+    sys.stderr.write(json.dumps(event) + "\n")  # at once: two processes may write to the file
+    sys.stderr.flush()
 
 
 def machine() -> dict[str, Any]:
