@@ -46,7 +46,7 @@ class Sizes:
 
 
 SIZES = {
-    "full": Sizes({"ours": 5, "river": 5, "mllib": 12}, (100, 1_000, 5_000), (0.9, 0.75, 0.6, 0.45), 6, 300_000),
+    "full": Sizes({"ours": 5, "river": 5, "mllib": 8}, (100, 1_000, 5_000), (0.9, 0.75, 0.6, 0.45), 6, 100_000),
     "quick": Sizes({"ours": 5, "river": 5}, (5_000,), (), 6, 100_000),
     "tiny": Sizes({"ours": 2, "river": 2}, (100, 300), (0.01,), 5, 20_000),
 }
@@ -127,7 +127,7 @@ def measure(program: str, watch: Watch, app: App, size: Sizes, reached: float) -
     results: list[dict[str, Any]] = []
     for rate in [*size.rates, *(round(share * reached, -2) for share in size.shares)]:
         highest = max((one["rate"] for one in results if one["verdict"] == KEPT_UP), default=0)
-        if len(results) >= len(size.rates) and rate <= highest:
+        if len(results) >= len(size.rates) and rate <= 1.05 * highest:
             break
         watch.until_found(time.time(), 60)
         one = watch.at_rate(float(rate), size.programs[program])
