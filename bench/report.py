@@ -64,7 +64,7 @@ def growth_goals(results: Results) -> list[Row]:
     rates = [step["records_per_second"] for step in steps]
     kept = ratio(spread(rates[-3:]), spread(rates[:3]))
     memory = [sum(step["memory_mb"].get(part, 0.0) for part in PARTS) for step in steps]
-    grown = spread([memory[-1] / memory[len(memory) // 5]])
+    grown = spread([memory[-1] / memory[len(memory) // 5 - 1]])
     low, high = [one for one in results["varied"] if one["varied"] == "features"][-2:]
     exponents = {}
     for stage in ("read", "decode", "encode", "write", "statistics"):
@@ -192,6 +192,9 @@ def everything(results: dict[str, Results]) -> str:
             found += [f"## {show.__name__.capitalize()}", *show(results[show.__name__])]
     batch = results.get("pipeline", {}).get("per_batch", "…")
     found += ["## Settings", f"ours: {' '.join(ALWAYS)} --max-offsets-per-trigger {batch} (pipeline)"]
+    for question in ("pipeline", "latency"):
+        document = ast.get_docstring(ast.parse((ROOT / "bench" / f"{question}.py").read_text())) or ""
+        found += [f"{question}: {' '.join(document.split())}"]
     for program in ("river", "mllib"):
         document = ast.get_docstring(ast.parse((ROOT / "bench" / f"{program}_app.py").read_text())) or ""
         found += [f"{program}: {' '.join(document.split())}"]

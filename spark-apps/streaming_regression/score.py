@@ -163,7 +163,8 @@ class _Scorer:
         self._clock.charge("read")
         while self._under_way:
             self._settle(*self._under_way.popleft())
-        shared = {"batch_time": batch_time, "seconds": list(self._clock.seconds.values())}
+        share = max(1, len(self._parts))  # the task's seconds, once in the sum over its parts
+        shared = {"batch_time": batch_time, "seconds": [spent / share for spent in self._clock.seconds.values()]}
         return [{**part.row(), **shared} for part in self._parts.values()]
 
     def _send(self, origin: Origin, records: Records) -> None:
