@@ -4,9 +4,9 @@ From when a record is due to be sent to Kafka until a search in Elasticsearch fi
 refreshes all the time: some 50 records a second are followed, with a search for those not yet found every 50 ms. Index
 settings are the defaults: Elasticsearch refreshes once a second; ours asks for it after each micro-batch, too. Each
 program runs alone, first to warm up, then at each rate. Then rates from 0.9 of what it reached in bench/pipeline.py
-downwards: the first that it keeps up with is its highest sustained one. It keeps up if all records are found, and the
-median of the last third of the time is not 0.5 s and 30 % above the first's. Ours and MLlib's begin a micro-batch as
-soon as the one before has ended.
+downwards, as long as they are 5 % above those before: the first that it keeps up with is its highest sustained one. It
+keeps up if all records are found, and the median of the last third of the time is not 0.5 s and 30 % above the first's.
+Ours and MLlib's begin a micro-batch as soon as the one before has ended.
 """
 
 from __future__ import annotations

@@ -192,12 +192,9 @@ def everything(results: dict[str, Results]) -> str:
             found += [f"## {show.__name__.capitalize()}", *show(results[show.__name__])]
     batch = results.get("pipeline", {}).get("per_batch", "…")
     found += ["## Settings", f"ours: {' '.join(ALWAYS)} --max-offsets-per-trigger {batch} (pipeline)"]
-    for question in ("pipeline", "latency"):
-        document = ast.get_docstring(ast.parse((ROOT / "bench" / f"{question}.py").read_text())) or ""
-        found += [f"{question}: {' '.join(document.split())}"]
-    for program in ("river", "mllib"):
-        document = ast.get_docstring(ast.parse((ROOT / "bench" / f"{program}_app.py").read_text())) or ""
-        found += [f"{program}: {' '.join(document.split())}"]
+    for name in ("pipeline", "latency", "river_app", "mllib_app"):
+        document = ast.get_docstring(ast.parse((ROOT / "bench" / f"{name}.py").read_text())) or ""
+        found += [f"{name.removesuffix('_app')}: {' '.join(document.split())}"]
     return "\n\n".join(found) + "\n"
 
 
