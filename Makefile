@@ -87,9 +87,9 @@ help:
 
 ##@ Set-up (the targets above do it when needed)
 .PHONY: setup
-setup: $(READY) ## the Python environment in .venv, with what Spark needs for Kafka, and to start quickly
+setup: $(READY) ## the Python environment in .venv, with an archive of Spark's classes so that it starts quickly
 
-$(READY): requirements.txt embedded/setup.sh spark-apps/connector.py spark-apps/archive.py
+$(READY): requirements.txt embedded/setup.sh spark-apps/archive.py
 	@PYTHON=$(PYTHON) bash embedded/setup.sh $(VENV)
 
 $(VENV)/bench-ready: bench/requirements.txt $(READY)

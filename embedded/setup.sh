@@ -20,7 +20,6 @@ echo "setting up $venv: about 60 Python packages, 500 MB (once; 1 to 3 minutes)"
   grep --line-buffered -E '^ *(Downloading|Installing|Using cached)' | cut -c1-100 || [ "${PIPESTATUS[0]}" = 0 ]
 printf '%s\n' "$PWD" "$PWD/spark-apps" "$PWD/producer" "$PWD/kibana" \
   >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/streaming-ml.pth"
-"$venv/bin/python" spark-apps/connector.py
 echo "archiving the classes that Spark loads, so that it starts in two thirds of the time (190 MB, once; 15 to 30 s)"
 archive=$("$venv/bin/python" -c 'from streaming_regression.app import CLASSES; print(CLASSES)')
 PYSPARK_SUBMIT_ARGS="--driver-java-options -XX:ArchiveClassesAtExit=$archive.new pyspark-shell" \

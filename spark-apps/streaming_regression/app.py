@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +22,12 @@ from pyspark.sql import SparkSession
 from pyspark.sql.functions import current_timestamp
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_regression import kafka, logs, sink
-from streaming_regression.errors import ConfigError, Refused, ServerUnavailable, StreamError
-from streaming_regression.kafka import Brokers
+from streaming_regression import logs, sink
+from streaming_regression.errors import BY_NAME, ConfigError, Refused, ServerUnavailable, StreamError
+from streaming_regression.kafka.admin import Topics
+from streaming_regression.kafka.connection import Connection
+from streaming_regression.kafka.errors import may_pass
+from streaming_regression.kafka.ranges import KafkaRanges, Options
 from streaming_regression.learners import GradientDescent, Learner, RecursiveLeastSquares
 from streaming_regression.regression import Regression
 from streaming_regression.settings import Settings, split
@@ -40,12 +42,11 @@ FILE_MANAGER = "spark.sql.streaming.checkpointFileManagerClass"
 BY_FILE_SYSTEM = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 STATES_KEPT = 100  # as many as Spark keeps offsets of (spark.sql.streaming.minBatchesToRetain)
 FINISH_WITHIN_S = 15.0  # of the 30 that Kubernetes gives; Spark needs up to 10 to stop
-POLL_RECORDS = 20_000  # or 1 MB as sent: after each poll Spark asks the broker twice for offsets (Kafka's default: 500)
-FETCH_WAIT_MS = 10  # for which those questions wait at a topic's end: the fetch ahead has the connection (default: 500)
-MAY_PASS = re.compile(
-    r"\b(Timeout|Disconnect|Network|Retriable|BrokerNotAvailable|UnknownTopicOrPartition|LeaderNotAvailable"
-    r"|NotLeaderOrFollower|CoordinatorNotAvailable)Exception\b"
-)
+TASKS_PER_CORE = 1
+"""Tasks of a micro-batch for each core (or, where it is set, of spark.default.parallelism). Each gets the same number
+of offsets, so more of them would only add what a task costs whatever its records (10 ms and more)."""
+RAISED = re.compile(rf"streaming_regression\.errors\.({'|'.join(BY_NAME)}): (.*)")
+"""An error of the source, which Spark runs in another process, in the text that Spark makes of it."""
 
 
 def run(settings: Settings, stop: Stop) -> None:
@@ -57,25 +58,20 @@ def run(settings: Settings, stop: Stop) -> None:
         As soon as it is clear that the stream cannot go on.
     """
     connection = _connection(settings)
-    with connection.open() as client, tempfile.TemporaryDirectory(prefix="streaming-regression-") as private:
-        password_file = kafka.readable_password(settings, Path(private))
+    kafka = _kafka(settings)
+    gaps = settings.on_data_loss == "continue"
+    with connection.open() as client:
         sink.wait(connection, client)
+        topics = Topics(kafka)
+        topics.check(settings.server_timeout_s)
         with _session(settings, stop) as spark:
-            if password_file != settings.kafka_password_file and not str(spark.sparkContext.master).startswith("local"):
-                raise ConfigError(
-                    f"--kafka-password-file / KAFKA_PASSWORD_FILE: {settings.kafka_password_file} must hold the "
-                    "password alone, without a line break at its end, quotes or backslashes: executors read it too"
-                )
-            options = kafka.client_options(settings, password_file)
-            brokers = Brokers(spark._jvm, options, settings)
-            brokers.check()
-            store = _store(spark, settings, brokers)
+            store = _store(spark, settings, topics)
             store.check()
             # Else Spark has programs, readlink and chmod, change its files on a local disk: 16 a micro-batch, 0.1 s.
             if store.local and spark.conf.get(FILE_MANAGER, None) is None:
                 spark.conf.set(FILE_MANAGER, BY_FILE_SYSTEM)
             newest = store.prune()
-            brokers.check_held(store.position())
+            topics.check_held(store.position(), settings.server_timeout_s, gaps=gaps)
             run = store.run()
             sink.claim(connection, client, settings.index_prefix, run, replace=settings.replace_run)
             sink.install(connection, client, settings.index_prefix, settings.fields)
@@ -83,18 +79,20 @@ def run(settings: Settings, stop: Stop) -> None:
                 log.info("a new run: 0 rows learned so far")
             else:
                 log.info("going on with run %s: %d rows learned so far", run, newest.rows_seen)
-            regression = Regression(settings, _learner(settings), connection, client, store, brokers)
+            regression = Regression(settings, _learner(settings), connection, client, store, topics)
+            cores = spark.sparkContext.defaultParallelism
+            options = Options(kafka, settings.max_offsets_per_trigger, TASKS_PER_CORE * cores, gaps)
             while True:
                 with stop.deferred(regression.stopping):
                     done = _stream(spark, settings, options, regression)
                 if done or regression.stopping.is_set():
                     break
-                brokers.check()
+                topics.check(settings.server_timeout_s)
         if regression.stopping.is_set():  # only now: what Spark has to say of it comes before
             log.info("stopped, as told")
 
 
-def _stream(spark: SparkSession, settings: Settings, options: dict[str, str], regression: Regression) -> bool:
+def _stream(spark: SparkSession, settings: Settings, options: Options, regression: Regression) -> bool:
     """Run the query; return True when all is done, False when it ended by a fault of Kafka's that may pass."""
     query = _start(spark, settings, options, regression)
     try:
@@ -107,29 +105,22 @@ def _stream(spark: SparkSession, settings: Settings, options: dict[str, str], re
     except StreamingQueryException as error:
         if regression.stopping.is_set():
             return True
-        if regression.error is not None:
-            raise regression.error from error
-        _explain(error, settings, regression)
+        cause, regression.error = regression.error or _cause(error, settings), None
+        _check_passing(cause, settings, regression)
         return False
     return True
 
 
-def _start(spark: SparkSession, settings: Settings, options: dict[str, str], regression: Regression) -> StreamingQuery:
-    reader = spark.readStream.format("kafka").options(**{f"kafka.{key}": value for key, value in options.items()})
-    records = (
-        reader.option("subscribe", f"{settings.kafka_train_topic},{settings.kafka_test_topic}")
-        .option("startingOffsets", "earliest")
-        .option("failOnDataLoss", "true")
-        .option("kafka.isolation.level", "read_committed")  # nothing is learned from a transaction that was aborted
-        .option("kafka.max.poll.records", POLL_RECORDS)
-        .option("kafka.fetch.max.wait.ms", FETCH_WAIT_MS)
-        .option("maxOffsetsPerTrigger", settings.max_offsets_per_trigger)
+def _start(spark: SparkSession, settings: Settings, options: Options, regression: Regression) -> StreamingQuery:
+    spark.dataSource.register(KafkaRanges)
+    ranges = (
+        spark.readStream.format(KafkaRanges.name())
+        .option("options", options.to_json())
         .load()
-        .select("topic", "partition", "offset", "timestamp", "value")
         # Here, not in foreachBatch: Spark logs it with the offsets, so a replay gets the same.
         .withColumn("batch_time", current_timestamp())
     )
-    writer = records.writeStream.foreachBatch(regression.process).option("checkpointLocation", settings.checkpoint)
+    writer = ranges.writeStream.foreachBatch(regression.process).option("checkpointLocation", settings.checkpoint)
     if settings.available_now:
         return writer.trigger(availableNow=True).start()
     return writer.trigger(processingTime=f"{round(settings.trigger_interval_s * 1000)} milliseconds").start()
@@ -147,23 +138,24 @@ def _finish(query: StreamingQuery, regression: Regression) -> None:
         query.stop()
 
 
-def _explain(error: StreamingQueryException, settings: Settings, regression: Regression) -> None:
-    """Return if the query's end may be a passing fault of Kafka's, else raise what is wrong."""
+def _cause(error: StreamingQueryException, settings: Settings) -> Exception:
+    """Return what has ended the query, where Spark has only its text: our own error, or else Spark's as it is."""
     text = str(error)  # with the JVM's stack trace, by spark.sql.pyspark.jvmStacktrace.enabled
-    if "KAFKA_DATA_LOSS" in text or "OffsetOutOfRange" in text:
-        found = re.search(r"\[KAFKA_DATA_LOSS\.\w+\] (.*)|OffsetOutOfRangeException: (.*)", text)
-        raise Refused(kafka.lost((found[1] or found[2]).rstrip(".") if found else "no more is known")) from error
     if "CONCURRENT_STREAM_LOG_UPDATE" in text or "Multiple streaming queries are concurrently using" in text:
-        raise Refused(in_use(settings.checkpoint)) from error
-    topics = f"{settings.kafka_train_topic},{settings.kafka_test_topic}"
-    causes = dict(re.findall(r"\.(\w+(?:Exception|Error))(?:: (.*))?", text))
-    kafka_error = kafka.explain(causes, settings, topics)
-    if not MAY_PASS.search(text):
-        raise error
+        return Refused(in_use(settings.checkpoint))
+    if raised := RAISED.search(text):
+        return BY_NAME[raised[1]](raised[2])
+    return error
+
+
+def _check_passing(cause: Exception, settings: Settings, regression: Regression) -> None:
+    """Raise `cause`, unless it is a fault of Kafka's that may pass and has not lasted too long."""
+    if not isinstance(cause, StreamError) or not may_pass(cause):
+        raise cause
     away = time.monotonic() - regression.last_success
     if away > settings.server_timeout_s:
-        raise ServerUnavailable(f"{kafka_error}; gave up after {away:.0f} s (--server-timeout-s)") from error
-    log.warning("%s; going on as soon as it does", kafka_error)
+        raise type(cause)(f"{cause}; gave up after {away:.0f} s (--server-timeout-s)") from cause
+    log.warning("%s; going on as soon as it does", cause)
 
 
 @contextmanager
@@ -243,9 +235,9 @@ def _java_ended() -> bool:
     return process.poll() is not None
 
 
-def _store(spark: SparkSession, settings: Settings, brokers: Brokers) -> StateStore:
+def _store(spark: SparkSession, settings: Settings, kafka_topics: Topics) -> StateStore:
     topics = (settings.kafka_train_topic, settings.kafka_test_topic)
-    identity = Identity(settings.fields, settings.learner, topics, brokers.topic_ids)
+    identity = Identity(settings.fields, settings.learner, topics, kafka_topics.ids)
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()
     return StateStore(spark._jvm, hadoop, settings.checkpoint, identity, STATES_KEPT)
 
@@ -266,4 +258,17 @@ def _connection(settings: Settings) -> sink.Connection:
         password_file=settings.elasticsearch_password_file,
         api_key_file=settings.elasticsearch_api_key_file,
         timeout_s=settings.server_timeout_s,
+    )
+
+
+def _kafka(settings: Settings) -> Connection:
+    return Connection(
+        bootstrap=settings.kafka_bootstrap,
+        train_topic=settings.kafka_train_topic,
+        test_topic=settings.kafka_test_topic,
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        user=settings.kafka_user,
+        password_file=settings.kafka_password_file,
+        ca_file=settings.kafka_ca_file,
     )

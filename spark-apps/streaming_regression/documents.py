@@ -6,9 +6,9 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -20,9 +20,10 @@ from streaming_regression.learners import Floats, Model
 KINDS = ("points", "metrics", "models", "invalid")
 KEYWORD, LONG, DOUBLE = {"type": "keyword"}, {"type": "long"}, {"type": "double"}
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-FIRST_YEAR, LAST_YEAR = np.datetime64("1000", "ms"), np.datetime64("9999", "ms")
+YEAR_10000_MS = 253_402_300_800_000
 COMMON = {"run": KEYWORD, "@timestamp": {"type": "date"}}
 PLACE = {"topic": KEYWORD, "partition": {"type": "integer"}, "offset": LONG}
+NOT_SUMMED = frozenset(["topic", "partition", "first_offset", "last_offset"])
 VALUE_ONLY = {"type": "keyword", "index": False, "doc_values": False}  # kept and shown, never searched: any length
 
 
@@ -64,6 +65,12 @@ class Tally:
     sum_y: float
     sum_y_squared: float
 
+    def joined(self, behind: Tally) -> Tally:
+        """Return the numbers of this range of offsets and the one `behind` it together."""
+        numbers = asdict(behind)
+        sums = {name: value + numbers[name] for name, value in asdict(self).items() if name not in NOT_SUMMED}
+        return replace(self, last_offset=behind.last_offset, **sums)
+
 
 def index_date(name: str, prefix: str) -> date | None:
     """Return the date in an index's name, None for a name that is none of the prefix's."""
@@ -102,6 +109,8 @@ def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
             "reason": KEYWORD,
             "value": VALUE_ONLY,
             "value_base64": {"type": "binary"},
+            "last_offset": LONG,
+            "lost": LONG,
         },
     }
     return {
@@ -117,14 +126,23 @@ def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
     }
 
 
+class Gap(NamedTuple):
+    """The offsets first <= offset <= last of one partition whose records were deleted before they were read."""
+
+    topic: str
+    partition: int
+    first: int
+    last: int
+
+
 @dataclass(frozen=True, slots=True)
 class Records:
-    """n records of one partition, as Kafka holds them."""
+    """n records of one partition, as Kafka holds them; `times` are milliseconds since 1970, -1 where there is none."""
 
     topic: str
     partition: int
     offsets: NDArray[np.int64]
-    times: NDArray[np.datetime64]
+    times: NDArray[np.int64]
     values: list[bytes | None]
 
 
@@ -163,7 +181,7 @@ def points(origin: Origin, fields: Fields, records: Records, found: Points) -> l
     texts = orjson.dumps(numbers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
     columns = [texts[column :: numbers.shape[1]] for column in range(numbers.shape[1])]
     offsets = list(map(str, records.offsets[found.positions].tolist()))
-    rows = zip(offsets, offsets, _times(records.times[found.positions]), *columns, strict=True)
+    rows = zip(offsets, offsets, _times(records.times[found.positions], origin), *columns, strict=True)
     missing = np.isnan(found.y)
     if not missing.any():
         return list(map(labelled.__mod__, rows))
@@ -172,7 +190,7 @@ def points(origin: Origin, fields: Fields, records: Records, found: Points) -> l
 
 def invalid(origin: Origin, records: Records, faults: Sequence[Invalid]) -> list[str]:
     """Return the bulk lines of the records that `faults` names, with raw values: text, or base64 where it is none."""
-    times = _times(records.times[[fault.position for fault in faults]])
+    times = _times(records.times[[fault.position for fault in faults]], origin)
     lines = []
     for fault, time in zip(faults, times, strict=True):
         offset, value = int(records.offsets[fault.position]), records.values[fault.position]
@@ -199,6 +217,26 @@ def _kept(value: bytes | None) -> dict[str, str | None]:
         if len(_json(text)) <= 2 * len(value) + 100:  # a control character takes six bytes
             return {"value": text}
     return {"value_base64": b64encode(value).decode()}
+
+
+def gaps(origin: Origin, found: Iterable[Gap]) -> list[str]:
+    """Return the bulk lines of one document per gap, to be kept among the invalid records."""
+    return [
+        _lines(
+            {"_index": origin.index("invalid"), "_id": f"{gap.topic}-{gap.partition}-{gap.first}-gap"},
+            {
+                "run": origin.run,
+                "@timestamp": _iso(origin.time),
+                "topic": gap.topic,
+                "partition": gap.partition,
+                "offset": gap.first,
+                "last_offset": gap.last,
+                "lost": gap.last - gap.first + 1,
+                "reason": "lost: deleted from Kafka before it was read",
+            },
+        )
+        for gap in found
+    ]
 
 
 def metrics(origin: Origin, tallies: Iterable[Tally]) -> list[str]:
@@ -237,12 +275,15 @@ def _iso(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _times(times: NDArray[np.datetime64]) -> list[str]:
-    """Return times as ISO 8601 or, outside the years that Elasticsearch reads so, as milliseconds since 1970."""
-    plain = (times >= FIRST_YEAR) & (times < LAST_YEAR)
-    texts: list[str] = np.datetime_as_string(np.where(plain, times, FIRST_YEAR), unit="ms", timezone="UTC").tolist()
-    for position in np.flatnonzero(~plain).tolist():
-        texts[position] = str(int(times[position].astype(np.int64)))
+def _times(times: NDArray[np.int64], origin: Origin) -> list[str]:
+    """Return records' times as ISO 8601; the micro-batch's own where a record has none, or one that cannot be right.
+
+    A producer that writes micro- or nanoseconds where Kafka wants milliseconds names years that no calendar shows.
+    """
+    possible = (times >= 0) & (times < YEAR_10000_MS)
+    if not possible.all():
+        times = np.where(possible, times, int(origin.time.timestamp() * 1000))
+    texts: list[str] = np.datetime_as_string(times.astype("datetime64[ms]"), unit="ms", timezone="UTC").tolist()
     return texts
 
 

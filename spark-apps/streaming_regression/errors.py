@@ -19,10 +19,19 @@ class ServerUnavailable(StreamError):
     exit_code = 3
 
 
+class KafkaUnavailable(ServerUnavailable):
+    """Kafka is absent; the query is started again when it is back."""
+
+
+class TopicMissing(ConfigError):
+    """A topic does not exist, or not yet."""
+
+
 class Refused(StreamError):
     """A server refused data or objects, or the stored state does not fit."""
 
     exit_code = 4
 
 
-BY_NAME = {error.__name__: error for error in (ConfigError, ServerUnavailable, Refused)}
+BY_NAME = {error.__name__: error for error in (ConfigError, ServerUnavailable, Refused, KafkaUnavailable, TopicMissing)}
+"""The classes by name, for errors that come from another process as text."""

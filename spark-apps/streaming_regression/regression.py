@@ -18,16 +18,13 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from streaming_regression import documents, score, sink
 from streaming_regression.documents import Origin, Tally
 from streaming_regression.errors import Refused, StreamError
-from streaming_regression.kafka import Brokers
+from streaming_regression.kafka.admin import Topics
 from streaming_regression.learners import DivergedError, Learner, Model, Statistics
+from streaming_regression.score import Found
 from streaming_regression.settings import Settings
 from streaming_regression.state import StateStore
 
 log = logging.getLogger(__name__)
-
-TASKS_PER_CORE = 4
-"""Tasks of a micro-batch, at most, for each core (or, where it is set, of spark.default.parallelism): enough to share
-large partitions out, few enough that what a task costs whatever its records (10 ms and more) stays small."""
 
 
 class Stopping(Exception):
@@ -48,14 +45,14 @@ class Regression:
         connection: sink.Connection,
         client: Elasticsearch,
         store: StateStore,
-        brokers: Brokers,
+        topics: Topics,
     ) -> None:
         self._settings = settings
         self._learner = learner
         self._connection = connection
         self._client = client
         self._store = store
-        self._brokers = brokers
+        self._topics = topics
         self._latest: tuple[int, Model] = (-1, Model(np.array(settings.initial)))
         self._expired_on: date | None = None
         self._refreshing: threading.Thread | None = None
@@ -87,10 +84,10 @@ class Regression:
             self._latest = (batch, done)
             return
         before = self._before(batch)
-        origin, parts, stages = self._score(frame, batch, before)
-        after = self._learn(before, [statistics for _, statistics in parts])
+        origin, found, stages = self._score(frame, batch, before)
+        after = self._learn(before, found.statistics)
         if origin:  # else the offsets hold no records, but marks of transactions
-            self._publish(origin, [tally for tally, _ in parts], after, start, stages)
+            self._publish(origin, found, after, start, stages)
         self._store.save(batch, after)
         self._latest = (batch, after)
 
@@ -106,9 +103,7 @@ class Regression:
             )
         return model
 
-    def _score(
-        self, frame: DataFrame, batch: int, model: Model
-    ) -> tuple[Origin | None, list[tuple[Tally, Statistics]], dict[str, float]]:
+    def _score(self, frame: DataFrame, batch: int, model: Model) -> tuple[Origin | None, Found, dict[str, float]]:
         """Predict and write all records, in one Spark job, and return what it found: bounded by partitions and d²."""
         settings = self._settings
         run = self._store.run()
@@ -121,17 +116,17 @@ class Regression:
             train_topic=settings.kafka_train_topic,
             weights=model.weights,
             connection=self._connection,
+            kafka=self._topics.connection,
+            gaps=settings.on_data_loss == "continue",
         )
-        cores = frame.sparkSession.sparkContext.defaultParallelism
-        tasks = frame.coalesce(TASKS_PER_CORE * cores)  # of many partitions' records; of few it does nothing
-        scored = tasks.mapInArrow(partial(score.score, task=task), from_arrow_schema(score.RESULT))
+        scored = frame.mapInArrow(partial(score.score, task=task), from_arrow_schema(score.RESULT))
         rows: list[Mapping[str, Any]] = [row.asDict() for row in scored.collect()]
-        parts = score.parts(rows)
-        if not parts:
-            return None, [], {}
+        found = score.found(rows)
+        if not rows:
+            return None, found, {}
         origin = Origin.at(rows[0]["batch_time"], run, batch, settings.index_prefix)
         seconds = np.sum([row["seconds"] for row in rows], axis=0)
-        return origin, parts, dict(zip(score.STAGES, seconds.tolist(), strict=True))
+        return origin, found, dict(zip(score.STAGES, seconds.tolist(), strict=True))
 
     def _learn(self, before: Model, parts: list[Statistics]) -> Model:
         """Return the next model; the last good one where the learner diverged."""
@@ -142,18 +137,22 @@ class Regression:
             log.error("the last good model stays: %s", error)
             return before
 
-    def _publish(
-        self, origin: Origin, tallies: list[Tally], after: Model, start: float, stages: dict[str, float]
-    ) -> None:
+    def _publish(self, origin: Origin, found: Found, after: Model, start: float, stages: dict[str, float]) -> None:
         """Write the documents of the micro-batch as a whole, log it, and delete old indices once a day."""
         seconds = time.monotonic() - start
-        lag = self._brokers.lag(self._store.end_offsets(origin.batch))
+        lag = self._topics.lag(self._store.end_offsets(origin.batch))
         fields, name = self._settings.fields, self._learner.name
-        lines = documents.metrics(origin, tallies)
+        for gap in found.gaps:
+            log.error(
+                "%d records were deleted from Kafka before they were read: %s-%d, offsets %d to %d",
+                gap.last - gap.first + 1,
+                *gap,
+            )
+        lines = documents.gaps(origin, found.gaps) + documents.metrics(origin, found.tallies)
         lines += documents.model(origin, fields, name, after, seconds=seconds, lag=lag)
         sink.write_all(self._connection, self._client, lines)
         self._refreshing = sink.refresh(self._client, origin, self._refreshing)
-        _log(origin.batch, tallies, self._settings, seconds, lag, stages)
+        _log(origin.batch, found.tallies, self._settings, seconds, lag, stages)
         today = origin.time.date()
         if self._settings.retention_days and today != self._expired_on:
             sink.expire(self._connection, self._client, origin.prefix, today, self._settings.retention_days)

@@ -8,9 +8,9 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
-from itertools import groupby
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,11 @@ from elasticsearch import Elasticsearch
 
 from streaming_regression import documents, sink
 from streaming_regression.decode import Fields, Invalid, decode
-from streaming_regression.documents import Origin, Points, Records, Tally
+from streaming_regression.documents import Gap, Origin, Points, Records, Tally
 from streaming_regression.errors import BY_NAME, StreamError
+from streaming_regression.kafka import consumer
+from streaming_regression.kafka.connection import Connection
+from streaming_regression.kafka.consumer import Range
 from streaming_regression.learners import Floats, Model, Statistics
 from streaming_regression.sink import Refusal
 
@@ -36,13 +39,14 @@ RESULT = pa.schema(
         *[(name, pa.float64()) for name in ("sum_squared_error", "sum_absolute_error", "sum_y", "sum_y_squared")],
         ("learned", pa.int64()),
         ("factor", pa.list_(pa.float64())),
+        ("gaps", pa.list_(pa.list_(pa.int64()))),  # first and last offset of records that are gone
         ("batch_time", pa.int64()),  # microseconds since 1970: Spark would make the driver's local time of it
         ("seconds", pa.list_(pa.float64())),
         ("error", pa.string()),
         ("message", pa.string()),
     ]
 )
-"""One row per topic and partition, or one with `error` and `message`: data, because an exception in Spark's executors
+"""One row per range of offsets, or one with `error` and `message`: data, because an exception in Spark's executors
 reaches the driver as text and is tried again by Spark, which the sink has done already."""
 
 
@@ -57,11 +61,13 @@ class Task:
     train_topic: str
     weights: Floats
     connection: sink.Connection
+    kafka: Connection
+    gaps: bool
 
 
 @dataclass(slots=True)
 class _Part:
-    """The statistics so far of one topic and partition; the names are those of `RESULT`."""
+    """The statistics so far of one range of offsets; the names are those of `RESULT`."""
 
     topic: str
     partition: int
@@ -75,11 +81,14 @@ class _Part:
     sum_absolute_error: float = 0.0
     sum_y: float = 0.0
     sum_y_squared: float = 0.0
+    gaps: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, records: Records, points: Points, learn: bool) -> None:
         known = ~np.isnan(points.y)
         x, y, pred = points.x[known], points.y[known], points.pred[known]
         error = y - pred
+        if not self.rows:
+            self.first_offset = int(records.offsets[0])
         self.last_offset = int(records.offsets[-1])
         self.rows += len(records.offsets)
         self.labelled += len(y)
@@ -110,10 +119,10 @@ class _Clock:
 
 
 def score(batches: Iterable[pa.RecordBatch], task: Task) -> Iterator[pa.RecordBatch]:
-    """Yield one row of `RESULT` per topic and partition, after all points and invalid records are acknowledged.
+    """Yield one row of `RESULT` per range of offsets, after all points and invalid records are acknowledged.
 
-    `batches` hold columns topic, partition, offset, timestamp, value and batch_time. Predictions are those of the model
-    before the micro-batch. A point that Elasticsearch refuses becomes an invalid record and is not learned.
+    `batches` hold ranges of offsets (`ranges.SCHEMA`), one a row, and the column batch_time. Predictions are those of
+    the model before the micro-batch. A point that Elasticsearch refuses becomes an invalid record and is not learned.
     """
     try:
         with ThreadPoolExecutor(WRITES_AHEAD) as pool:
@@ -147,27 +156,40 @@ class _Scorer:
         self._pool = pool
         self._model = Model(task.weights)
         self._clock = _Clock()
-        self._parts: dict[tuple[str, int], _Part] = {}
-        self._under_way: deque[tuple[Origin, Records, Points, Future[list[Refusal]]]] = deque()
+        self._parts: dict[Range, _Part] = {}
+        self._under_way: deque[tuple[Range, Origin, Records, Points, Future[list[Refusal]]]] = deque()
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> list[dict[str, object]]:
         batch_time: int | None = None
         for batch in batches:
-            self._clock.charge("read")
             batch_time = int(batch["batch_time"].cast(pa.int64())[0].as_py())
             origin = Origin.at(batch_time, self._task.run, self._task.batch, self._task.prefix)
-            for records in _partitions(batch):
-                self._send(origin, records)
-                if len(self._under_way) > WRITES_AHEAD:
-                    self._settle(*self._under_way.popleft())
-        self._clock.charge("read")
+            for wanted in _ranges(batch):
+                self._read(origin, wanted)
         while self._under_way:
             self._settle(*self._under_way.popleft())
         share = max(1, len(self._parts))  # the task's seconds, once in the sum over its parts
         shared = {"batch_time": batch_time, "seconds": [spent / share for spent in self._clock.seconds.values()]}
         return [{**part.row(), **shared} for part in self._parts.values()]
 
-    def _send(self, origin: Origin, records: Records) -> None:
+    def _read(self, origin: Origin, wanted: Range) -> None:
+        for found in consumer.reader(self._task.kafka).read(wanted, gaps=self._task.gaps):
+            self._clock.charge("read")
+            if isinstance(found, Gap):
+                self._part(wanted).gaps.append((found.first, found.last))
+                continue
+            self._send(wanted, origin, found)
+            if len(self._under_way) > WRITES_AHEAD:
+                self._settle(*self._under_way.popleft())
+        self._clock.charge("read")
+
+    def _part(self, wanted: Range) -> _Part:
+        if wanted not in self._parts:
+            empty = Statistics.empty(len(self._task.fields.features))
+            self._parts[wanted] = _Part(wanted.topic, wanted.partition, wanted.start, wanted.start, empty)
+        return self._parts[wanted]
+
+    def _send(self, wanted: Range, origin: Origin, records: Records) -> None:
         """Decode, predict and encode, and begin to write."""
         learn = records.topic == self._task.train_topic
         decoded = decode(records.values, self._task.fields, label_needed=learn)
@@ -178,14 +200,17 @@ class _Scorer:
         faulty = documents.invalid(origin, records, decoded.invalid)
         lines = documents.points(origin, self._task.fields, records, points)
         self._clock.charge("encode")
-        self._under_way.append((origin, records, points, self._pool.submit(self._write, origin, lines, faulty)))
+        writing = self._pool.submit(self._write, origin, lines, faulty)
+        self._under_way.append((wanted, origin, records, points, writing))
 
     def _write(self, origin: Origin, lines: list[str], faulty: list[str]) -> list[Refusal]:
         connection = self._task.connection
         sink.write_all(connection, self._client, faulty, origin.index("invalid"))
         return sink.write(connection, self._client, lines, origin.index("points"))
 
-    def _settle(self, origin: Origin, records: Records, points: Points, writing: Future[list[Refusal]]) -> None:
+    def _settle(
+        self, wanted: Range, origin: Origin, records: Records, points: Points, writing: Future[list[Refusal]]
+    ) -> None:
         """Wait until records are acknowledged, then count and learn what became a point."""
         refusals = writing.result()
         if refusals:
@@ -193,37 +218,49 @@ class _Scorer:
             self._write(origin, [], documents.invalid(origin, records, faults))
             points = points.without([one.position for one in refusals])
         self._clock.charge("write")
-        place = (records.topic, records.partition)
-        if place not in self._parts:
-            empty = Statistics.empty(len(self._task.fields.features))
-            self._parts[place] = _Part(*place, int(records.offsets[0]), int(records.offsets[-1]), empty)
-        self._parts[place].add(records, points, learn=records.topic == self._task.train_topic)
+        self._part(wanted).add(records, points, learn=records.topic == self._task.train_topic)
         self._clock.charge("statistics")
 
 
-def _partitions(batch: pa.RecordBatch) -> Iterator[Records]:
-    """Yield the records of an Arrow batch by topic and partition; Spark gives a task those of one, as a rule."""
-    start = 0
-    for place, same in groupby(zip(batch["topic"].to_pylist(), batch["partition"].to_pylist(), strict=True)):
-        part = batch.slice(start, sum(1 for _ in same))
-        start += part.num_rows
-        times = part["timestamp"].to_numpy(zero_copy_only=False).astype("datetime64[ms]")
-        yield Records(*place, part["offset"].to_numpy(), times, part["value"].to_pylist())
+def _ranges(batch: pa.RecordBatch) -> Iterator[Range]:
+    columns = [batch[name].to_pylist() for name in Range._fields]
+    return starmap(Range, zip(*columns, strict=True))
 
 
-def parts(rows: Iterable[Mapping[str, Any]]) -> list[tuple[Tally, Statistics]]:
-    """Return what `score` found, on the driver, in the order of topic and partition whatever that of the executors.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the executors found in a micro-batch, in the order of topic, partition and offset."""
+
+    tallies: list[Tally]
+    statistics: list[Statistics]
+    gaps: list[Gap]
+
+
+def found(rows: Iterable[Mapping[str, Any]]) -> Found:
+    """Return what `score` found, on the driver, in the same order whatever the executors' order.
 
     Raises
     ------
-    ConfigError, ServerUnavailable, Refused
+    StreamError
         The first that an executor ran into.
     """
-    found = []
-    for row in rows:
+    result = Found([], [], [])
+    for row in sorted(rows, key=_place):
         if row["error"]:
             raise BY_NAME[row["error"]](row["message"])
+        result.gaps.extend(Gap(row["topic"], row["partition"], *gap) for gap in row["gaps"])
+        if not row["rows"]:
+            continue
         size = math.isqrt(len(row["factor"]))
-        statistics = Statistics(row["learned"], np.array(row["factor"]).reshape(size, size))
-        found.append((Tally(**{one.name: row[one.name] for one in fields(Tally)}), statistics))
-    return sorted(found, key=lambda one: (one[0].topic, one[0].partition))
+        result.statistics.append(Statistics(row["learned"], np.array(row["factor"]).reshape(size, size)))
+        tally = Tally(**{field.name: row[field.name] for field in fields(Tally)})
+        last = result.tallies[-1] if result.tallies else None
+        if last and (last.topic, last.partition) == (tally.topic, tally.partition):
+            result.tallies[-1] = last.joined(tally)
+        else:
+            result.tallies.append(tally)
+    return result
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, int, int]:
+    return row["topic"] or "", row["partition"] or 0, row["first_offset"] or 0

@@ -99,6 +99,11 @@ class Settings(BaseSettings):
     max_offsets_per_trigger: PositiveInt = Field(
         200_000, le=2**31 - 1, description="records per micro-batch at most, all partitions together"
     )
+    on_data_loss: Literal["fail", "continue"] = Field(
+        "fail",
+        description="when Kafka has deleted records before they were read: end with exit code 4, or go on behind them, "
+        "with an ERROR line and a document of the gap",
+    )
     available_now: bool = Field(False, description="stop when all records that are there now have been processed")
     checkpoint: str = Field(
         "checkpoint",

@@ -15,7 +15,7 @@ from py4j.protocol import Py4JJavaError
 
 from streaming_regression.decode import Fields
 from streaming_regression.errors import ConfigError, Refused
-from streaming_regression.kafka import made_anew
+from streaming_regression.kafka.errors import recreated
 from streaming_regression.learners import Model, Statistics
 
 FORMAT = 1
@@ -213,7 +213,7 @@ class StateStore:
                 continue
             if key == "topic_ids":
                 anew = [name for name, old, new in zip(state["topics"], found, mine, strict=True) if old != new]
-                raise Refused(made_anew(" and ".join(anew)))
+                raise recreated(" and ".join(anew))
             raise Refused(
                 f"checkpoint {self._checkpoint} holds a model with {key} {_shown(found)}, but "
                 f"{settings[key]} is {_shown(mine)}: set it back, or start anew with another --checkpoint "

@@ -199,15 +199,23 @@ def test_large_records_that_come_together_and_times_of_any_year_stop_nothing(str
     large = [b"\0" * 1_000_000, b"x" * 1_000_000, record(z="\0" * 160_000)] * 10
     stream.produce(train=[*good, *large])
     producer = Producer({"bootstrap.servers": stream.broker.bootstrap})
-    for time_ms in (1_700_000_000_000_000, 1):  # the first: microseconds, sent as milliseconds
+    for time_ms in (
+        1_700_000_000_000_000,
+        1_700_000_000_000_000_000,
+        1,
+    ):  # micro- and nanoseconds
         producer.produce(stream.train, good[0], timestamp=time_ms)
         producer.produce(stream.train, b"?", timestamp=time_ms)
     producer.flush()
     done = stream.run()
     assert done.returncode == 0, done.stderr
     invalid = stream.documents("invalid")
-    assert len(invalid) == 22
+    assert len(invalid) == 23
     assert {len(one.get("value", "")) for one in invalid} == {0, 1_000_000, 1}
-    assert stream.count("points") == 32
-    assert sum("1700000000000000" in str(one["@timestamp"]) for one in invalid) == 1
-    assert stream.last_model()["rows_seen"] == 32
+    points = stream.documents("points")
+    assert len(points) == 33
+    batch_times = {one["batch"]: one["@timestamp"] for one in stream.documents("models")}
+    wrong = [one for one in points if one["offset"] in {50, 52}]
+    assert [one["@timestamp"] for one in wrong] == [batch_times[one["batch"]] for one in wrong]
+    assert sum(one["@timestamp"] == "1970-01-01T00:00:00.001Z" for one in [*points, *invalid]) == 2
+    assert stream.last_model()["rows_seen"] == 33

@@ -162,7 +162,7 @@ KAFKA_SECURITY: dict[str, tuple[dict[str, str], int, str]] = {
     "a CA file without a certificate": (
         {"kafka_ca_file": "garbage"},
         CONFIG,
-        "--kafka-ca-file / KAFKA_CA_FILE: No matching CERTIFICATE entries in PEM file",
+        "--kafka-ca-file / KAFKA_CA_FILE: {garbage} holds no certificate in PEM form that can be read",
     ),
     "a wrong password": (
         {"kafka_password_file": "wrong-password"},
@@ -219,7 +219,7 @@ def test_kafkas_security(
 def test_the_right_to_read_both_topics_is_all_that_kafka_asks_for(
     app: Repeated, settled: Stream, tmp_path: Path, users: Kafka, files: dict[str, str]
 ) -> None:
-    """None on consumer groups: Spark assigns partitions itself and keeps the offsets itself."""
+    """None on consumer groups: no group is joined, and Spark keeps the offsets."""
     done = start(app, settled, *kafkas_security(users, tmp_path / "checkpoint", files))
     assert done.code == 0, done.log
     assert "batch 0: 30 rows, 0 invalid" in done.log
@@ -534,7 +534,7 @@ def test_records_that_were_deleted_before_they_were_read_end_the_stream(app: Rep
     ending = start(app, stream)
     assert ending.code == REFUSED
     assert ending.sentence.startswith(
-        "records that were not yet read are gone from Kafka (deleted by retention, or the topic was made anew): "
+        "records that were not yet read are gone from Kafka (deleted by retention, or the topic was recreated): "
     )
     assert f"{stream.train}-1 holds offsets 15 to 20, but 10 is the next to read" in ending.sentence
     assert "another --checkpoint and --index-prefix, and give the topics a longer retention.ms" in ending.sentence
@@ -542,7 +542,7 @@ def test_records_that_were_deleted_before_they_were_read_end_the_stream(app: Rep
 
 
 @pytest.mark.parametrize("records", [0, 10, 600])
-def test_a_topic_that_was_made_anew_ends_the_stream(app: Repeated, stream: Stream, records: int) -> None:
+def test_a_topic_that_was_recreated_ends_the_stream(app: Repeated, stream: Stream, records: int) -> None:
     """However many records it has by now: where there are more than were read before, no offset is out of range."""
     stream.features, stream.label = ("x0", "x1", "x2"), "y"
     stream.create_topics()
@@ -557,7 +557,7 @@ def test_a_topic_that_was_made_anew_ends_the_stream(app: Repeated, stream: Strea
 
     ending = start(app, stream)
     assert ending.code == REFUSED
-    assert ending.sentence.startswith(f"topic {stream.train} was deleted and made anew since the stream began")
+    assert ending.sentence.startswith(f"topic {stream.train} was deleted and recreated since the stream began")
     assert ending.sentence.endswith("with another --checkpoint and --index-prefix")
     assert stream.count("points") == 303
 

@@ -8,68 +8,55 @@ from typing import Any
 
 import pytest
 
-from streaming_regression.app import _explain
-from streaming_regression.errors import Refused, ServerUnavailable
+from streaming_regression.app import _cause, _check_passing
+from streaming_regression.errors import ConfigError, KafkaUnavailable, Refused, StreamError, TopicMissing
 from streaming_regression.settings import load
 
 SETTINGS = load(["--server-timeout-s", "60", "--checkpoint", "/c"])
 HEAD = "[STREAM_FAILED] Query [id = 1, runId = 2] terminated with exception: "
-
-
-def explain(text: str, since_s: float = 0.0) -> None:
-    regression: Any = SimpleNamespace(last_success=time.monotonic() - since_s)
-    failure: Any = RuntimeError(HEAD + text)
-    _explain(failure, SETTINGS, regression)
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        (
-            "x\norg.apache.spark.sql.kafka010.KafkaIllegalStateException: "
-            "[KAFKA_DATA_LOSS.COULD_NOT_READ_OFFSET_RANGE] Some data may have been lost.\n\tat a.b",
-            "Some data may have been lost; going on would",
-        ),
-        (
-            "x\nCaused by: org.apache.kafka.clients.consumer.OffsetOutOfRangeException: "
-            "Fetch position 10 is out of range\n",
-            "Fetch position 10 is out of range; going on would",
-        ),
-    ],
+SOURCE = (
+    "[PYTHON_STREAMING_DATA_SOURCE_RUNTIME_ERROR] Failed when running Python streaming data source: latestOffset\n"
+    'Traceback (most recent call last):\n  File "ranges.py", line 1, in latestOffset\n'
 )
-def test_lost_offsets_are_refused_with_what_is_known(text: str, found: str) -> None:
-    with pytest.raises(Refused) as error:
-        explain(text)
-    assert str(error.value).startswith("records that were not yet read are gone from Kafka")
-    assert found in str(error.value)
+
+
+def cause(text: str) -> Exception:
+    failure: Any = RuntimeError(HEAD + text)
+    return _cause(failure, SETTINGS)
+
+
+def check_passing(error: Exception, since_s: float) -> None:
+    regression: Any = SimpleNamespace(last_success=time.monotonic() - since_s)
+    _check_passing(error, SETTINGS, regression)
+
+
+@pytest.mark.parametrize("error", [Refused, ConfigError, KafkaUnavailable, TopicMissing])
+def test_an_error_of_the_source_comes_from_its_process_as_it_was(error: type[StreamError]) -> None:
+    found = cause(f"{SOURCE}streaming_regression.errors.{error.__name__}: what is wrong: x\n\n\tat a.b\n")
+    assert type(found) is error
+    assert str(found) == "what is wrong: x"
 
 
 def test_a_checkpoint_in_use_is_refused() -> None:
-    with pytest.raises(Refused, match="another driver uses the checkpoint /c at the same time"):
-        explain("[CONCURRENT_STREAM_LOG_UPDATE] Concurrent update to the log. Multiple streaming jobs detected for 3.")
+    text = "[CONCURRENT_STREAM_LOG_UPDATE] Concurrent update to the log. Multiple streaming jobs detected for 3."
+    found = cause(text)
+    assert isinstance(found, Refused)
+    assert "another driver uses the checkpoint /c at the same time" in str(found)
 
 
-@pytest.mark.parametrize(
-    "cause",
-    [
-        "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment.",
-        "org.apache.kafka.common.errors.DisconnectException",
-        "org.apache.kafka.common.errors.UnknownTopicOrPartitionException: This server does not host it.",
-    ],
-)
-def test_a_fault_of_kafkas_that_may_pass_is_waited_for_until_the_timeout(cause: str) -> None:
-    text = f"x\n\tat a.b\nCaused by: {cause}\n"
-    explain(text, since_s=10)
-    with pytest.raises(ServerUnavailable, match=r"gave up after 6\d s \(--server-timeout-s\)"):
-        explain(text, since_s=61)
+@pytest.mark.parametrize("error", [KafkaUnavailable("away"), TopicMissing("away")])
+def test_a_fault_of_kafkas_that_may_pass_is_waited_for_until_the_timeout(error: StreamError) -> None:
+    check_passing(error, since_s=10)
+    with pytest.raises(type(error), match=r"away; gave up after 6\d s \(--server-timeout-s\)"):
+        check_passing(error, since_s=61)
 
 
-def test_rights_that_were_taken_away_are_named() -> None:
-    cause = "org.apache.kafka.common.errors.TopicAuthorizationException: Not authorized to access topics: [train]"
-    with pytest.raises(Refused, match=r"user .anonymous. read topic train,test: it needs the ACL Read on it"):
-        explain(f"x\nCaused by: {cause}\n")
+@pytest.mark.parametrize("error", [Refused("x"), ConfigError("x"), RuntimeError("x")])
+def test_a_fault_that_cannot_pass_ends_the_program_at_once(error: Exception) -> None:
+    with pytest.raises(type(error), match=r"^x$"):
+        check_passing(error, since_s=0)
 
 
 def test_anything_else_is_a_bug_and_keeps_its_stack_trace() -> None:
-    with pytest.raises(RuntimeError, match="Py4JException"):
-        explain("x\npy4j.Py4JException: An exception was raised by the Python Proxy: KeyError: 'x'")
+    found = cause("x\npy4j.Py4JException: An exception was raised by the Python Proxy: KeyError: 'x'")
+    assert isinstance(found, RuntimeError)

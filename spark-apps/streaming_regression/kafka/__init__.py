@@ -1,0 +1,1 @@
+"""Kafka: the connection, the administrator's view of the topics, the source of offset ranges, and their records."""

@@ -1,0 +1,184 @@
+"""The topics as an administrator sees them: what exists, which offsets they hold, whether this user may read them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AclOperation, AdminClient, OffsetSpec, TopicDescription  # type: ignore[attr-defined]
+
+from streaming_regression.errors import StreamError
+from streaming_regression.kafka import errors
+from streaming_regression.kafka.connection import Connection
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+ANSWER_WITHIN_S = 5.0
+PAUSE_S = 1.0
+
+URL_SAFE = str.maketrans("+/", "-_")
+"""Kafka's own form of a topic's id, in which checkpoints hold it; librdkafka writes plain base64."""
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+Position = Mapping[str, Mapping[str, int]]
+"""Topic → partition → offset of the next record, as in Spark's offset log."""
+
+
+def flat(position: Position) -> dict[Place, int]:
+    """Return a position by place, in the order of topic and partition."""
+    places = [((topic, int(number)), offset) for topic, held in position.items() for number, offset in held.items()]
+    return dict(sorted(places))
+
+
+def nested(offsets: Mapping[Place, int]) -> dict[str, dict[str, int]]:
+    """Return offsets by place in the form of Spark's offset log."""
+    position: dict[str, dict[str, int]] = {}
+    for (topic, partition), offset in offsets.items():
+        position.setdefault(topic, {})[str(partition)] = offset
+    return position
+
+
+class Topics:
+    """The train and the test topic; every call asks the brokers.
+
+    A call that gets no answer within ANSWER_WITHIN_S raises one of `errors`; `check` waits.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._names = (connection.train_topic, connection.test_topic)
+        self._client: AdminClient | None = None
+        self._reported: list[KafkaError] = []
+        self._ids: dict[str, str] = {}
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Kafka's ids of both topics, after a `check`: a topic that is deleted and recreated has another one."""
+        return tuple(self._ids.values())
+
+    def check(self, timeout_s: float) -> None:
+        """Wait until both topics can be read, up to `timeout_s` seconds for what may pass.
+
+        Raises
+        ------
+        KafkaUnavailable, ConfigError, Refused
+            After that time; for a missing topic after that time, for a wrong CA or login at once; for missing rights,
+            and for a topic that was recreated since the last check.
+        """
+        for topic in self._names:
+            description = self._patiently(partial(self._describe, topic), timeout_s)
+            identity = str(description.topic_id).translate(URL_SAFE)
+            if self._ids.setdefault(topic, identity) != identity:
+                raise errors.recreated(topic)
+            rights = description.authorized_operations  # empty where brokers do not tell
+            if rights and AclOperation.READ not in rights:
+                raise errors.no_right_to_read(self.connection, topic)
+
+    def check_held(self, position: Position, timeout_s: float, *, gaps: bool) -> None:
+        """See that Kafka still holds all records from `position` on; with `gaps` some may be gone from the front.
+
+        Raises
+        ------
+        Refused
+            When some are gone, or when there were never as many.
+        """
+        wanted = flat(position)
+        first = self._patiently(partial(self.first, wanted), timeout_s)
+        end = self._patiently(partial(self.end, wanted), timeout_s)
+        check_held(wanted, first, end, gaps=gaps)
+
+    def lag(self, position: Position) -> int | None:
+        """Return the number of records that Kafka holds beyond `position`; None without an answer."""
+        wanted = flat(position)
+        try:
+            ends = self.end(wanted)
+        except StreamError as error:
+            log.debug("no consumer lag: %s", error)
+            return None
+        return sum(ends.values()) - sum(wanted.values())
+
+    def places(self) -> list[Place]:
+        """Return all partitions of both topics."""
+        found = []
+        for topic in self._names:
+            found += [(topic, partition.id) for partition in self._describe(topic).partitions]
+        return sorted(found)
+
+    def first(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Return the first offset that each partition holds."""
+        return self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+    def end(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Return the offset behind the last record of each partition that is not part of an open transaction."""
+        return self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def _offsets(self, places: Iterable[Place], which: OffsetSpec) -> dict[Place, int]:
+        asked = {TopicPartition(*place): which for place in places}
+        if not asked:
+            return {}
+        options: dict[str, Any] = {"isolation_level": IsolationLevel.READ_COMMITTED, "request_timeout": ANSWER_WITHIN_S}
+        found = self._ask(lambda: self._admin().list_offsets(asked, **options))
+        return {(place.topic, place.partition): int(answer.offset) for place, answer in found.items()}
+
+    def _describe(self, topic: str) -> TopicDescription:
+        asked = TopicCollection([topic])
+        options: dict[str, Any] = {"include_authorized_operations": True, "request_timeout": ANSWER_WITHIN_S}
+        description: TopicDescription = self._ask(lambda: self._admin().describe_topics(asked, **options))[topic]
+        return description
+
+    def _admin(self) -> AdminClient:
+        if self._client is None:
+            self._client = self.connection.open(AdminClient, self._reported.append, {})
+        return self._client
+
+    def _ask(self, call: Callable[[], Mapping[Any, Any]]) -> dict[Any, Any]:
+        """Return the answers to a call of the administration client by what they are about."""
+        self._reported.clear()
+        topic = self._names[0]
+        try:
+            found = {}
+            for key, future in call().items():
+                topic = getattr(key, "topic", key)
+                found[key] = future.result()
+            return found
+        except KafkaException as failure:
+            self._admin().poll(0)  # serves error_cb, which knows more of broken connections
+            known = [*self._reported, failure.args[0]]
+            raise (
+                errors.permanent(known, self.connection, topic) or errors.passing(known, self.connection, topic)
+            ) from failure
+
+    def _patiently(self, call: Callable[[], Result], timeout_s: float) -> Result:
+        """Return what `call` returns, called again while the error may pass, for up to `timeout_s` seconds."""
+        start = time.monotonic()
+        logged = 0.0
+        while True:
+            try:
+                return call()
+            except StreamError as error:
+                if not errors.may_pass(error):
+                    raise
+                trouble = error
+            waited = time.monotonic() - start
+            if waited >= timeout_s:
+                raise type(trouble)(f"{trouble}; gave up after {waited:.0f} s (--server-timeout-s)")
+            if waited >= logged:
+                log.warning("%s; waiting (%.0f of %.0f s)", trouble, waited, timeout_s)
+                logged = max(2 * waited, 5.0)
+            time.sleep(PAUSE_S)
+
+
+def check_held(
+    wanted: Mapping[Place, int], first: Mapping[Place, int], end: Mapping[Place, int], *, gaps: bool
+) -> None:
+    """Raise Refused where a partition does not hold the `wanted` offset; with `gaps` it may lie before the first."""
+    for place, offset in wanted.items():
+        if offset > end[place] or (offset < first[place] and not gaps):
+            raise errors.lost(*place, first[place], end[place], offset)

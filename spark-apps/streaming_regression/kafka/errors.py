@@ -1,0 +1,90 @@
+"""What Kafka's errors mean for this program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaError
+
+from streaming_regression.errors import ConfigError, KafkaUnavailable, Refused, StreamError, TopicMissing
+from streaming_regression.kafka.connection import Connection
+
+LOGIN = frozenset(
+    [KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError.UNSUPPORTED_SASL_MECHANISM]
+)
+NO_TOPIC = frozenset([KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION])
+WRONG_TLS = ("certificate verify failed", "wrong version number", "unsupported protocol", "unknown ca", "alert")
+"""Parts of OpenSSL's messages about faults that stay; a handshake that breaks off otherwise may succeed next time."""
+
+
+def permanent(errors: Iterable[KafkaError], connection: Connection, topic: str) -> StreamError | None:
+    """Return the error that ends the program, if one of `errors` cannot pass by itself."""
+    for error in errors:
+        code, text = error.code(), error.str()
+        if code in LOGIN:
+            return ConfigError(
+                f"{connection.where} refused the login of user {connection.user}: check --kafka-user, "
+                "--kafka-password-file and --kafka-sasl-mechanism"
+            )
+        if code == KafkaError._SSL and any(reason in text for reason in WRONG_TLS):
+            return ConfigError(
+                f"{connection.where}: the TLS handshake failed: check that --kafka-ca-file "
+                f"({connection.ca_file or 'not set'}) is the CA of the broker's certificate and that the port speaks "
+                f"{connection.security_protocol} (--kafka-security-protocol)"
+            )
+        if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return no_right_to_read(connection, topic)
+    return None
+
+
+def passing(errors: Iterable[KafkaError], connection: Connection, topic: str) -> StreamError:
+    """Return the error that says what is wrong while it is waited for."""
+    if no_topic(errors):
+        flag = "train" if topic == connection.train_topic else "test"
+        return TopicMissing(
+            f"{connection.where} has no topic {topic}: create it, or correct --kafka-{flag}-topic / "
+            f"KAFKA_{flag.upper()}_TOPIC"
+        )
+    return KafkaUnavailable(
+        f"{connection.where} does not answer, or does not speak {connection.security_protocol} "
+        "(--kafka-security-protocol)"
+    )
+
+
+def no_topic(errors: Iterable[KafkaError]) -> bool:
+    """Return whether a broker says that it has no such topic."""
+    return any(error.code() in NO_TOPIC for error in errors)
+
+
+def may_pass(error: StreamError) -> bool:
+    """Return whether waiting may help: the brokers are away, or a topic is not there yet."""
+    return isinstance(error, (KafkaUnavailable, TopicMissing))
+
+
+def no_right_to_read(connection: Connection, topic: str) -> Refused:
+    """Return the error for a user that may not read `topic`."""
+    user = connection.user or "(anonymous)"
+    return Refused(f"{connection.where} does not let user {user} read topic {topic}: it needs the ACL Read on it")
+
+
+def lost(topic: str, partition: int, first: int, end: int, wanted: int) -> Refused:
+    """Return the error for records that were deleted before they were read.
+
+    first, end : the offsets that the partition holds, first <= offset < end.    wanted : the next offset to read.
+    """
+    way_out = "--on-data-loss continue goes on behind them and keeps a document of the gap"
+    if wanted > end:
+        way_out = "offsets beyond the end can be used again for other records, so the run cannot go on"
+    return Refused(
+        "records that were not yet read are gone from Kafka (deleted by retention, or the topic was recreated): "
+        f"{topic}-{partition} holds offsets {first} to {end}, but {wanted} is the next to read; {way_out}; or start "
+        "anew with another --checkpoint and --index-prefix, and give the topics a longer retention.ms"
+    )
+
+
+def recreated(topics: str) -> Refused:
+    """Return the error for topics that were deleted and created again: the same offsets mean other records now."""
+    return Refused(
+        f"topic {topics} was deleted and recreated since the stream began: its offsets mean other records now; start "
+        "anew with another --checkpoint and --index-prefix"
+    )

@@ -1,0 +1,174 @@
+"""The source of the stream: ranges of offsets, one row each; the executors fetch the records themselves.
+
+Spark keeps what it keeps for every source: the offset log, the commit log, triggers and recovery. The offsets have the
+form that Spark's own Kafka source writes, {"topic": {"partition": offset}}, so a checkpoint of that source can go on.
+Spark runs the reader in a Python process of its own beside the driver.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
+from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadLimit, ReadMaxRows, SupportsTriggerAvailableNow
+from pyspark.sql.types import StructType
+
+from streaming_regression.kafka.admin import Place, Position, Topics, check_held, flat, nested
+from streaming_regression.kafka.connection import Connection
+from streaming_regression.kafka.consumer import Range
+
+SCHEMA = "topic string, partition int, start bigint, end bigint"
+LEAST_PER_TASK = 5_000
+"""Offsets that are worth a task of their own: a task costs about 10 ms whatever it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the source needs to know; it travels as JSON in the DataFrame's options, so it holds no secret.
+
+    Attributes
+    ----------
+    most : records per micro-batch at most, all partitions together.
+    tasks : tasks per micro-batch at most.
+    gaps : go on where records are gone from the front of a partition.
+    """
+
+    connection: Connection
+    most: int
+    tasks: int
+    gaps: bool
+
+    def to_json(self) -> str:
+        """Return the options as text."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Options:
+        """Return the options that `to_json` wrote."""
+        known = json.loads(text)
+        given: dict[str, Any] = known.pop("connection")
+        files = {name: Path(given[name]) for name in ("password_file", "ca_file") if given[name]}
+        return cls(Connection(**{**given, **files}), **known)
+
+
+class Share(InputPartition):
+    """What one task reads."""
+
+    def __init__(self, ranges: list[Range]) -> None:
+        super().__init__(ranges)
+        self.ranges = ranges
+
+
+class KafkaRanges(DataSource):
+    """The streaming source `kafka-ranges`, with one option, `options`: `Options` as JSON."""
+
+    def __init__(self, options: MutableMapping[str, str]) -> None:
+        super().__init__(options)
+        self._options = Options.from_json(options["options"])
+
+    @classmethod
+    def name(cls) -> str:
+        """Return the name that `readStream.format` takes."""
+        return "kafka-ranges"
+
+    def schema(self) -> str:
+        """Return the columns: those of `Range`."""
+        return SCHEMA
+
+    def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: ARG002, N802 - Spark's signature
+        """Return the reader."""
+        return RangeReader(self._options)
+
+
+class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
+    """Plans micro-batches: which offsets come next, and which task reads which of them."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._topics = Topics(options.connection)
+        self._final: dict[Place, int] | None = None
+
+    def initialOffset(self) -> dict[str, dict[str, int]]:  # noqa: N802
+        """Return the first offset of each partition."""
+        return nested(self._topics.first(self._topics.places()))
+
+    def getDefaultReadLimit(self) -> ReadLimit:  # noqa: N802
+        """Return the limit of a micro-batch."""
+        return ReadMaxRows(self._options.most)
+
+    def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
+        """Take the offsets that are the ends now as the ends of the whole query."""
+        self._final = self._topics.end(self._topics.places())
+
+    def latestOffset(self, start: Position, limit: ReadLimit) -> dict[str, dict[str, int]]:  # noqa: N802
+        """Return the end of the micro-batch that begins at `start`.
+
+        Raises
+        ------
+        KafkaUnavailable, TopicMissing, ConfigError, Refused
+            When the brokers do not tell; Refused when records behind `start` are gone.
+        """
+        known = flat(start)
+        places = self._topics.places()
+        begins = {place: known.get(place, 0) for place in places}  # a partition that is new begins at 0
+        ends = self._topics.end(places)
+        check_held(begins, self._topics.first(places), ends, gaps=self._options.gaps)
+        if self._final is not None:
+            ends = {place: min(end, self._final.get(place, 0)) for place, end in ends.items()}
+        most = None if isinstance(limit, ReadAllAvailable) else self._options.most
+        return nested(known | limited(begins, ends, most))
+
+    def partitions(self, start: Position, end: Position) -> list[Share]:
+        """Return the shares of the tasks; the same for the same offsets, so that a replay adds up the same way."""
+        before = flat(start)
+        ranges = [
+            Range(*place, before.get(place, 0), stop)
+            for place, stop in flat(end).items()
+            if stop > before.get(place, 0)
+        ]
+        return [Share(share) for share in shares(ranges, self._options.tasks)]
+
+    def read(self, partition: InputPartition) -> Iterator[tuple[str, int, int, int]]:
+        """Yield the ranges of a task, on an executor."""
+        yield from partition.ranges  # type: ignore[attr-defined]
+
+
+def limited(begins: Mapping[Place, int], ends: Mapping[Place, int], most: int | None) -> dict[Place, int]:
+    """Return ends so that there are at most `most` offsets in all; partitions with more offsets give more."""
+    held = {place: max(end - begins[place], 0) for place, end in ends.items()}
+    total = sum(held.values())
+    if most is None or total <= most:
+        return {place: begins[place] + count for place, count in held.items()}
+    found, before = {}, 0
+    for place, count in held.items():
+        after = before + count
+        found[place] = begins[place] + after * most // total - before * most // total
+        before = after
+    return found
+
+
+def shares(ranges: Iterable[Range], tasks: int) -> list[list[Range]]:
+    """Cut ranges into at most `tasks` shares of the same number of offsets, in their order.
+
+    Large partitions are split, small ones put together, so that all cores work whatever the number of partitions.
+    """
+    waiting = list(ranges)
+    total = sum(each.end - each.start for each in waiting)
+    size = max(-(-total // tasks), LEAST_PER_TASK)
+    found: list[list[Range]] = []
+    room = 0
+    for each in waiting:
+        start = each.start
+        while start < each.end:
+            if room == 0:
+                found.append([])
+                room = size
+            end = min(each.end, start + room)
+            found[-1].append(each._replace(start=start, end=end))
+            room -= end - start
+            start = end
+    return found

@@ -1,0 +1,269 @@
+"""Reading Kafka, a real broker without Spark: a micro-batch's offsets, and the records of a range of offsets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
+from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadMaxRows
+
+from embedded import Kafka
+from streaming_regression.documents import Gap, Records
+from streaming_regression.errors import KafkaUnavailable, Refused
+from streaming_regression.kafka import consumer
+from streaming_regression.kafka.connection import Connection
+from streaming_regression.kafka.consumer import Range, Reader
+from streaming_regression.kafka.ranges import KafkaRanges, Options, RangeReader
+from tests.waiting import wait_until
+
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+
+
+class Topic:
+    """A topic of one test, with a twin that stays empty, because the source reads two."""
+
+    def __init__(self, name: str, broker: Kafka, partitions: int = 1, config: dict[str, str] | None = None) -> None:
+        self.name = name
+        self.admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+        wanted = [NewTopic(name, partitions, 1, config=config or {}), NewTopic(f"{name}-test", 1, 1)]
+        for created in self.admin.create_topics(wanted).values():
+            created.result()
+        self.connection = Connection(broker.bootstrap, name, f"{name}-test")
+
+    def send(self, values: Sequence[bytes | None], partition: int = 0, options: dict[str, Any] | None = None) -> None:
+        producer = Producer(
+            {"bootstrap.servers": self.connection.bootstrap, "log_level": 0, "linger.ms": 5, **(options or {})}
+        )
+        for number, value in enumerate(values):
+            producer.produce(self.name, value, key=b"%d" % number, partition=partition)
+        assert producer.flush(60) == 0
+
+    def transactional(self) -> Producer:
+        options = {"bootstrap.servers": self.connection.bootstrap, "transactional.id": self.name, "log_level": 0}
+        return Producer(options)
+
+    def transaction(self, values: Sequence[bytes], *, commit: bool) -> None:
+        producer = self.transactional()
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        for value in values:
+            producer.produce(self.name, value, partition=0)
+        producer.flush(30)
+        (producer.commit_transaction if commit else producer.abort_transaction)(30)
+
+    def delete_before(self, offset: int, partition: int = 0) -> None:
+        (deleted,) = self.admin.delete_records([TopicPartition(self.name, partition, offset)]).values()
+        deleted.result()
+
+    def source(self, *, gaps: bool = False, most: int = 100, tasks: int = 2) -> RangeReader:
+        options = Options(self.connection, most, tasks, gaps)
+        reader = KafkaRanges({"options": options.to_json()}).streamReader(None)  # type: ignore[arg-type]
+        assert isinstance(reader, RangeReader)
+        return reader
+
+    def read(self, start: int, end: int, *, gaps: bool = False) -> tuple[dict[int, bytes | None], list[Gap]]:
+        values: dict[int, bytes | None] = {}
+        missing: list[Gap] = []
+        for found in Reader(self.connection).read(Range(self.name, 0, start, end), gaps=gaps):
+            if isinstance(found, Records):
+                assert not values.keys() & set(found.offsets.tolist())
+                values.update(zip(found.offsets.tolist(), found.values, strict=True))
+            else:
+                missing.append(found)
+        return values, missing
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    return re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+
+
+@pytest.fixture
+def topic(name: str, broker: Kafka) -> Topic:
+    return Topic(name, broker)
+
+
+def test_a_range_gives_its_records_and_no_other(topic: Topic) -> None:
+    values = [b"%d" % number for number in range(100)]
+    topic.send(values)
+    for start, end in ((0, 100), (0, 1), (99, 100), (30, 70)):
+        assert topic.read(start, end) == ({offset: values[offset] for offset in range(start, end)}, [])
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_codec_null_values_and_a_timestamp_of_the_broker_are_read(name: str, broker: Kafka, codec: str) -> None:
+    topic = Topic(name, broker, config={"message.timestamp.type": "LogAppendTime"})
+    values = [b"x" * 1000, None, b"", b"y"]
+    topic.send(values, options={"compression.type": codec})
+    assert topic.read(0, 4) == (dict(enumerate(values)), [])
+    (records,) = Reader(topic.connection).read(Range(name, 0, 0, 4), gaps=False)
+    assert isinstance(records, Records)
+    assert (records.times > 1_600_000_000_000).all()
+
+
+def test_large_records_are_read_whole(name: str, broker: Kafka) -> None:
+    """Records of 9 MB, together more than the client fetches ahead."""
+    topic = Topic(name, broker, config={"max.message.bytes": "10000000"})
+    values = [bytes([65 + number]) * 9_000_000 for number in range(6)]
+    topic.send(values, options={"message.max.bytes": 10_000_000})
+    assert topic.read(0, 6) == (dict(enumerate(values)), [])
+
+
+def test_records_of_an_aborted_transaction_and_marks_of_transactions_are_passed_over(topic: Topic) -> None:
+    topic.transaction([b"a", b"b"], commit=True)  # and a mark at 2
+    topic.transaction([b"lost"] * 3, commit=False)  # 3, 4, 5 and a mark at 6
+    topic.send([b"c"])  # 7
+    topic.transaction([b"d"], commit=True)  # 8 and a mark at 9
+    assert topic.source().latestOffset({topic.name: {"0": 0}}, ReadAllAvailable())[topic.name] == {"0": 10}
+    assert topic.read(0, 10) == ({0: b"a", 1: b"b", 7: b"c", 8: b"d"}, [])
+    assert topic.read(2, 7) == ({}, [])
+    assert topic.read(9, 10) == ({}, [])
+
+
+def test_records_of_an_open_transaction_wait_for_its_end(topic: Topic) -> None:
+    topic.send([b"a"])
+    producer = topic.transactional()
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(topic.name, b"b", partition=0)
+    producer.flush(30)
+    source = topic.source()
+    assert source.latestOffset({topic.name: {"0": 0}}, ReadAllAvailable())[topic.name] == {"0": 1}
+    producer.commit_transaction(30)
+    start = {topic.name: {"0": 1}}
+    wait_until(lambda: "" if source.latestOffset(start, ReadAllAvailable())[topic.name] == {"0": 3} else "no mark", 30)
+    assert topic.read(1, 3) == ({1: b"b"}, [])
+
+
+def test_compacted_records_are_passed_over(name: str, broker: Kafka) -> None:
+    eager = {"cleanup.policy": "compact", "segment.bytes": "1048576", "min.cleanable.dirty.ratio": "0.001"}
+    topic = Topic(name, broker, config={**eager, "segment.ms": "100", "max.compaction.lag.ms": "100"})
+    for _ in range(3):
+        topic.send([b"x" * 200_000] * 4)  # the same four keys again, in segments of their own
+
+    def compacted() -> str:
+        topic.send([b"end"])
+        values, _ = topic.read(0, topic.source().latestOffset({name: {"0": 0}}, ReadAllAvailable())[name]["0"])
+        return "" if sum(value == b"x" * 200_000 for value in values.values()) < 12 else "nothing is compacted yet"
+
+    wait_until(compacted, 120, poll_s=1)
+
+
+def test_deleted_records_end_the_run_or_make_a_gap(topic: Topic) -> None:
+    topic.send([b"%d" % number for number in range(20)])
+    topic.delete_before(15)
+    start = {topic.name: {"0": 10}}
+    expected = f"{topic.name}-0 holds offsets 15 to 20, but 10 is the next to read"
+    with pytest.raises(Refused, match=expected):
+        topic.source().latestOffset(start, ReadAllAvailable())
+    with pytest.raises(Refused, match=expected):
+        topic.read(10, 20)
+    assert topic.source(gaps=True).latestOffset(start, ReadAllAvailable())[topic.name] == {"0": 20}
+    kept = {offset: b"%d" % offset for offset in range(15, 20)}
+    assert topic.read(10, 20, gaps=True) == (kept, [Gap(topic.name, 0, 10, 14)])
+    assert topic.read(5, 12, gaps=True) == ({}, [Gap(topic.name, 0, 5, 11)])
+    topic.delete_before(20)
+    assert topic.read(10, 20, gaps=True) == ({}, [Gap(topic.name, 0, 10, 19)])
+
+
+def test_records_that_are_deleted_while_a_range_is_read_make_a_gap(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "RECORDS", 10)
+    values = [bytes([number]) * 100_000 for number in range(250)]  # more than the client fetches ahead in one request
+    topic.send(values, options={"batch.size": 200_000})
+    found = Reader(topic.connection).read(Range(topic.name, 0, 0, 250), gaps=True)
+    first = next(found)
+    assert isinstance(first, Records)
+    topic.delete_before(240)
+    rest = list(found)
+    read = [*first.offsets, *(offset for part in rest if isinstance(part, Records) for offset in part.offsets)]
+    gone = [offset for part in rest if isinstance(part, Gap) for offset in range(part.first, part.last + 1)]
+    assert sorted([*read, *gone]) == list(range(250))
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_an_offset_beyond_the_end_ends_the_run(topic: Topic, gaps: bool) -> None:
+    topic.send([b"a"])
+    for attempt in (
+        lambda: topic.source(gaps=gaps).latestOffset({topic.name: {"0": 5}}, ReadAllAvailable()),
+        lambda: topic.read(5, 9, gaps=gaps),
+    ):
+        with pytest.raises(Refused, match=f"{topic.name}-0 holds offsets 0 to 1, but 5 is the next to read"):
+            attempt()
+
+
+def test_micro_batches_hold_at_most_their_limit_and_all_records_once(name: str, broker: Kafka) -> None:
+    topic = Topic(name, broker, partitions=3)
+    counts = {0: 250, 1: 7, 2: 0}
+    for partition, count in counts.items():
+        topic.send([b"x"] * count, partition)
+    source = topic.source(most=100)
+    begin = position = source.initialOffset()
+    assert begin == {name: {"0": 0, "1": 0, "2": 0}, f"{name}-test": {"0": 0}}
+    sizes = []
+    while True:
+        until = source.latestOffset(position, ReadMaxRows(100))
+        shares = source.partitions(position, until)
+        sizes.append(sum(end - start for share in shares for *_, start, end in source.read(share)))
+        if until == position:
+            break
+        position = until
+    assert sizes == [100, 100, 57, 0]
+    assert position[name] == {str(partition): count for partition, count in counts.items()}
+
+
+def test_a_partition_that_is_added_is_read_from_its_beginning(topic: Topic) -> None:
+    topic.send([b"a"] * 5)
+    source = topic.source()
+    position = source.latestOffset(source.initialOffset(), ReadAllAvailable())
+    (added,) = topic.admin.create_partitions([NewPartitions(topic.name, 2)]).values()
+    added.result()
+    topic.send([b"b"] * 3, partition=1)
+
+    def unseen() -> str:
+        return "" if source.latestOffset(position, ReadAllAvailable())[topic.name] == {"0": 5, "1": 3} else "not seen"
+
+    wait_until(unseen, 30)
+    end = source.latestOffset(position, ReadAllAvailable())
+    (share,) = source.partitions(position, end)
+    assert list(source.read(share)) == [(topic.name, 1, 0, 3)]
+
+
+def test_available_now_ends_at_the_ends_seen_at_its_start(topic: Topic) -> None:
+    topic.send([b"a"] * 5)
+    source = topic.source()
+    start = source.initialOffset()
+    source.prepareForTriggerAvailableNow()
+    topic.send([b"b"] * 5)
+    assert source.latestOffset(start, ReadMaxRows(100))[topic.name] == {"0": 5}
+
+
+def test_chunks_are_cut_by_the_records_alone_however_they_arrive(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a replay would add up the statistics in another order, and end with other weights in the last bits."""
+    monkeypatch.setattr(consumer, "RECORDS", 40)
+    monkeypatch.setattr(consumer, "BYTES", 3_000)
+    topic.send([b"x" * (number % 300) for number in range(500)])
+
+    def sizes() -> list[int]:
+        found = Reader(topic.connection).read(Range(topic.name, 0, 0, 500), gaps=False)
+        return [len(records.values) for records in found if isinstance(records, Records)]
+
+    expected = sizes()
+    assert max(expected) == 40
+    assert min(expected[:-1]) < 40
+    whole = Reader._consume
+    for most in (1, 7):
+        monkeypatch.setattr(Reader, "_consume", lambda self, room, most=most: whole(self, min(room, most)))
+        assert sizes() == expected
+
+
+def test_brokers_that_are_away_are_given_up_soon_so_that_the_driver_can_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "AWAY_S", 1.0)
+    nobody = Connection("127.0.0.1:9", "train", "test")
+    with pytest.raises(KafkaUnavailable, match="does not answer"):
+        list(Reader(nobody).read(Range("train", 0, 0, 1), gaps=False))
