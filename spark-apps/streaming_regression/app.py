@@ -23,10 +23,9 @@ from pyspark.sql.functions import current_timestamp
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming_regression import logs, sink
-from streaming_regression.errors import BY_NAME, ConfigError, Refused, ServerUnavailable, StreamError
+from streaming_regression.errors import BY_NAME, ConfigError, Refused, ServerUnavailable, StreamError, WorkerLate
 from streaming_regression.kafka.admin import Topics
 from streaming_regression.kafka.connection import Connection
-from streaming_regression.kafka.errors import may_pass
 from streaming_regression.kafka.ranges import KafkaRanges, Options
 from streaming_regression.learners import GradientDescent, Learner, RecursiveLeastSquares
 from streaming_regression.regression import Regression
@@ -145,17 +144,19 @@ def _cause(error: StreamingQueryException, settings: Settings) -> Exception:
         return Refused(in_use(settings.checkpoint))
     if raised := RAISED.search(text):
         return BY_NAME[raised[1]](raised[2])
+    if "Python worker failed to connect back" in text:
+        return WorkerLate("Spark's Python worker did not start within 10 s: the machine is too busy")
     return error
 
 
 def _check_passing(cause: Exception, settings: Settings, regression: Regression) -> None:
-    """Raise `cause`, unless it is a fault of Kafka's that may pass and has not lasted too long."""
-    if not isinstance(cause, StreamError) or not may_pass(cause):
+    """Raise `cause`, unless it may pass and has not lasted too long."""
+    if not isinstance(cause, StreamError) or not cause.may_pass:
         raise cause
     away = time.monotonic() - regression.last_success
     if away > settings.server_timeout_s:
         raise type(cause)(f"{cause}; gave up after {away:.0f} s (--server-timeout-s)") from cause
-    log.warning("%s; going on as soon as it does", cause)
+    log.warning("%s; trying again", cause)
 
 
 @contextmanager

@@ -2,9 +2,16 @@
 
 
 class StreamError(Exception):
-    """What went wrong and what to do about it, in one sentence; `exit_code` is the program's."""
+    """What went wrong and what to do about it, in one sentence.
+
+    Attributes
+    ----------
+    exit_code : the program's.
+    may_pass : whether the query is started again, up to `server_timeout_s` seconds after the last success.
+    """
 
     exit_code = 1
+    may_pass = False
 
 
 class ConfigError(StreamError):
@@ -20,11 +27,21 @@ class ServerUnavailable(StreamError):
 
 
 class KafkaUnavailable(ServerUnavailable):
-    """Kafka is absent; the query is started again when it is back."""
+    """Kafka is absent or too busy."""
+
+    may_pass = True
+
+
+class WorkerLate(ServerUnavailable):
+    """A Python worker of Spark's did not start in time, because the machine is too busy."""
+
+    may_pass = True
 
 
 class TopicMissing(ConfigError):
     """A topic does not exist, or not yet."""
+
+    may_pass = True
 
 
 class Refused(StreamError):

@@ -521,7 +521,9 @@ def test_replace_run_deletes_the_other_runs_documents_first(app: Repeated, strea
 # Lost offsets
 
 
-def test_records_that_were_deleted_before_they_were_read_end_the_stream(app: Repeated, stream: Stream) -> None:
+def test_records_that_were_deleted_before_they_were_read_end_the_stream_or_leave_a_document(
+    app: Repeated, stream: Stream
+) -> None:
     stream.features, stream.label = ("x0", "x1", "x2"), "y"
     stream.create_topics()
     stream.produce(train=synthetic(30, seed=1))
@@ -538,7 +540,23 @@ def test_records_that_were_deleted_before_they_were_read_end_the_stream(app: Rep
     )
     assert f"{stream.train}-1 holds offsets 15 to 20, but 10 is the next to read" in ending.sentence
     assert "another --checkpoint and --index-prefix, and give the topics a longer retention.ms" in ending.sentence
+    assert "--on-data-loss continue goes on behind them" in ending.sentence
     assert stream.count("points") == 30
+    assert stream.documents("invalid") == []
+
+    done = start(app, stream, "--on-data-loss", "continue")
+    assert done.code == 0, done.log
+    assert (
+        f" ERROR 5 records were deleted from Kafka before they were read: {stream.train}-1, offsets 10 to 14"
+        in done.log
+    )
+    assert stream.count("points") == 55
+    assert stream.last_model()["rows_seen"] == 55
+    (gap,) = stream.documents("invalid")
+    place = {"topic": stream.train, "partition": 1, "offset": 10, "last_offset": 14, "lost": 5}
+    assert {key: gap[key] for key in place} == place
+    assert gap["run"] == stream.last_model()["run"]
+    assert sum(one["rows"] for one in stream.documents("metrics")) == 55
 
 
 @pytest.mark.parametrize("records", [0, 10, 600])

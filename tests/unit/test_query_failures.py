@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streaming_regression.app import _cause, _check_passing
-from streaming_regression.errors import ConfigError, KafkaUnavailable, Refused, StreamError, TopicMissing
+from streaming_regression.errors import ConfigError, KafkaUnavailable, Refused, StreamError, TopicMissing, WorkerLate
 from streaming_regression.settings import load
 
 SETTINGS = load(["--server-timeout-s", "60", "--checkpoint", "/c"])
@@ -42,6 +42,12 @@ def test_a_checkpoint_in_use_is_refused() -> None:
     found = cause(text)
     assert isinstance(found, Refused)
     assert "another driver uses the checkpoint /c at the same time" in str(found)
+
+
+def test_a_worker_that_starts_late_on_a_busy_machine_is_started_again() -> None:
+    found = cause("Python worker failed to connect back. SQLSTATE: XXKST")
+    assert isinstance(found, WorkerLate)
+    check_passing(found, since_s=10)
 
 
 @pytest.mark.parametrize("error", [KafkaUnavailable("away"), TopicMissing("away")])

@@ -163,7 +163,7 @@ class Topics:
             try:
                 return call()
             except StreamError as error:
-                if not errors.may_pass(error):
+                if not error.may_pass:
                     raise
                 trouble = error
             waited = time.monotonic() - start

@@ -56,11 +56,6 @@ def no_topic(errors: Iterable[KafkaError]) -> bool:
     return any(error.code() in NO_TOPIC for error in errors)
 
 
-def may_pass(error: StreamError) -> bool:
-    """Return whether waiting may help: the brokers are away, or a topic is not there yet."""
-    return isinstance(error, (KafkaUnavailable, TopicMissing))
-
-
 def no_right_to_read(connection: Connection, topic: str) -> Refused:
     """Return the error for a user that may not read `topic`."""
     user = connection.user or "(anonymous)"

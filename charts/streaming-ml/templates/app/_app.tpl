@@ -19,6 +19,7 @@
 - {name: SGD_INTERCEPT, value: {{ .Values.sgd.intercept | quote }}}
 - {name: TRIGGER_INTERVAL_S, value: {{ .Values.triggerIntervalS | quote }}}
 - {name: MAX_OFFSETS_PER_TRIGGER, value: {{ int64 .Values.maxOffsetsPerTrigger | quote }}}
+- {name: ON_DATA_LOSS, value: {{ .Values.onDataLoss }}}
 - {name: CHECKPOINT, value: /checkpoint/{{ .Values.indexPrefix }}}
 - {name: INDEX_PREFIX, value: {{ .Values.indexPrefix | quote }}}
 - {name: REPLACE_RUN, value: {{ .Values.replaceRun | quote }}}
