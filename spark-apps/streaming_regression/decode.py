@@ -48,7 +48,7 @@ class Invalid:
 class Decoded:
     """Records apart: `positions` (ascending) of the m valid ones with their `x`, shape (m, d), and `y`, shape (m,).
 
-    A label that a test record does not have is NaN. Each other record stands in `invalid`, ascending.
+    The label of a test record that has none, or null, is NaN. Each other record stands in `invalid`, ascending.
     """
 
     positions: list[int]
@@ -67,8 +67,9 @@ class _InvalidRecord(ValueError):
 def decode(values: Sequence[bytes | None], fields: Fields, *, label_needed: bool) -> Decoded:
     """Decode records: JSON objects in UTF-8 whose features, and label if it is needed or there, are finite numbers.
 
-    Of a repeated name the last counts; other names are ignored. Numbers above `LIMIT` in magnitude count as not finite,
-    because their squares would not be. Any bytes whatever give a point or an `Invalid`, never an exception.
+    Where the label is not needed, null counts as absent. Of a repeated name the last counts; other names are ignored.
+    Numbers above `LIMIT` in magnitude count as not finite, because their squares would not be. Any bytes give a point
+    or an `Invalid`, never an exception.
     """
     names = (*fields.features, fields.label)
     pick = itemgetter(*names)
@@ -107,7 +108,7 @@ def _row(value: bytes | None, fields: Fields, label_needed: bool) -> tuple[float
     constants: list[str] = []  # NaN, Infinity, -Infinity: Python's and JavaScript's writers know them, JSON does not
     record = _parse(value, constants)
     row = [_number(record, name) for name in fields.features]
-    unlabelled = not label_needed and fields.label not in record
+    unlabelled = not label_needed and record.get(fields.label) is None  # many writers put null for "not known"
     row.append(np.nan if unlabelled else _number(record, fields.label))
     if constants:
         raise _InvalidRecord(None, f"not JSON: {constants[0]}")

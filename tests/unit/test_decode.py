@@ -6,6 +6,7 @@ import json
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,7 +39,7 @@ def is_point(value: bytes | None, label_needed: bool) -> bool:
         return False
     if not isinstance(record, dict) or constants:
         return False
-    needed = ["a", "b", "y"] if label_needed or "y" in record else ["a", "b"]
+    needed = ["a", "b", "y"] if label_needed or record.get("y") is not None else ["a", "b"]
     try:
         return all(type(record[name]) in {int, float} and abs(float(record[name])) <= LIMIT for name in needed)
     except (KeyError, OverflowError):
@@ -67,10 +68,26 @@ def test_decode_inverts_encode(rows: list[tuple[float, float, float]]) -> None:
     np.testing.assert_array_equal(np.column_stack([decoded.x, decoded.y]), table)
 
 
-def test_a_missing_label_is_fine_in_test_only() -> None:
-    values: list[bytes | None] = [b'{"a":1,"b":2}']
-    assert np.isnan(decode(values, FIELDS, label_needed=False).y).all()
-    assert [(one.field, one.reason) for one in decode(values, FIELDS, label_needed=True).invalid] == [("y", "missing")]
+def test_a_missing_or_null_label_is_fine_in_test_only() -> None:
+    values: list[bytes | None] = [b'{"a":1,"b":2}', b'{"a":1,"b":2,"y":null}', b'{"a":1,"b":2,"y":3,"y":null}']
+    decoded = decode(values, FIELDS, label_needed=False)
+    assert decoded.positions == [0, 1, 2]
+    assert np.isnan(decoded.y).all()
+    invalid = decode(values, FIELDS, label_needed=True).invalid
+    assert [(one.field, one.reason) for one in invalid] == [("y", "missing"), ("y", "null"), ("y", "null")]
+
+
+@pytest.mark.parametrize("label", ["NaN", '""', '"2"', '"null"', "false", "[]", "{}", "1e400", "-Infinity"])
+def test_a_label_that_is_there_and_no_number_is_invalid_in_both_topics(label: str) -> None:
+    for label_needed in (True, False):
+        (invalid,) = decode([b'{"a":1,"b":2,"y":%s}' % label.encode()], FIELDS, label_needed=label_needed).invalid
+        assert invalid.field == "y"
+
+
+def test_a_null_feature_is_invalid_in_both_topics() -> None:
+    for label_needed in (True, False):
+        (invalid,) = decode([b'{"a":1,"b":null,"y":3}'], FIELDS, label_needed=label_needed).invalid
+        assert (invalid.field, invalid.reason) == ("b", "null")
 
 
 def test_each_bad_kind_has_its_field_and_reason_and_each_unusual_one_its_numbers() -> None:
