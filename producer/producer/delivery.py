@@ -3,17 +3,19 @@
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producer.errors import Interrupted, Refused, ServerUnavailable, StreamError
 from producer.kafka import Watch, client, connect, topic_failure
 from producer.pacing import Pacer
-from producer.resume import Headers, stamp
+from producer.progress import LINE_EVERY_S, every
+from producer.resume import Headers, Mark, Written, digest_with, stamp
 from producer.settings import Settings, setting
 from producer.sources import MAX_RECORD_BYTES, Source
 from producer.summary import Summary
@@ -28,46 +30,41 @@ _SAYS_LITTLE = {KafkaError._FATAL, KafkaError._PURGE_QUEUE, KafkaError._PURGE_IN
 log = logging.getLogger(__name__)
 
 
+class Record(NamedTuple):
+    """A record of the source, with the digest of all values up to its own."""
+
+    seq: int
+    value: bytes
+    digest: bytes
+
+
 def deliver(settings: Settings, source: Source, topics: Topics, delivery: "Delivery") -> None:
     """Send what the run has not written yet, up to its `count`, and wait until all is acknowledged.
 
-    A signal, a source that has changed or a record that the broker refuses ends it early, with what is in flight
-    delivered first if that is possible.
+    The source is read from its beginning, and compared with what the run has written before anything is sent. A signal,
+    a source that has changed or a record that the broker refuses ends it early, with what is in flight delivered first
+    if that is possible.
     """
     limit = settings.count or sys.maxsize
     written = topics.written
-    seq = written.start
-    if seq >= limit:
-        delivery.summary.skipped = limit
-        return
-    rows = source.rows(seq)
+    rows = source.rows(0)
     first = next(rows, None)  # the source may take its time to load: that time counts for `settle`
     topics.settle()
+    records = _numbered(chain([first], rows), delivery)
+    missing = _missing(records, written, limit, delivery)
+    delivery.summary.skipped = min(written.end, limit) - len(missing)
     headers = stamp(written.run, written.layout)
     names = (settings.kafka_train_topic, settings.kafka_test_topic)
     pacer = Pacer(settings.rate) if settings.rate else None
-    log.info("sending from record %s on", f"{seq:,}")
+    if written.start < limit:
+        log.info("sending from record %s on", f"{written.start:,}")
     begun = time.monotonic()
     try:
-        for value in chain([first], rows):
-            if value is None:
-                delivery.serve()
-                continue
+        for seq, value, digest in chain(missing, islice(records, max(0, limit - written.end))):
             place = written.layout.locate(seq)[0]
-            mark = written.last.get(place)
-            if mark is None or seq > mark.seq:
-                if pacer:
-                    delivery.wait_for(pacer)
-                delivery.send(seq, names[place.test], place.partition, value, headers(seq))
-            elif seq == mark.seq and value != mark.value:
-                raise Refused(f"{_another(written.run)}: its record {seq} is not the one of the source")
-            seq += 1
-            if seq == limit:
-                break
-        else:
-            if beyond := [mark.seq for mark in written.last.values() if mark.seq >= seq]:
-                what = f"it has a record {max(beyond)}, the source has none of that number"
-                raise Refused(f"{_another(written.run)}: {what}")
+            if pacer:
+                delivery.wait_for(pacer)
+            delivery.send(seq, names[place.test], place.partition, value, headers(seq, digest))
         delivery.flush()
     except ServerUnavailable:
         raise
@@ -75,8 +72,68 @@ def deliver(settings: Settings, source: Source, topics: Topics, delivery: "Deliv
         delivery.drain()
         raise
     finally:
-        delivery.summary.skipped = seq - delivery.summary.sent
         delivery.summary.seconds = time.monotonic() - begun
+
+
+def _numbered(rows: Iterable[bytes | None], delivery: "Delivery") -> Iterator[Record]:
+    digest = b""
+    seq = 0
+    for value in rows:
+        if value is None:
+            delivery.serve()
+            continue
+        digest = digest_with(digest, value)
+        yield Record(seq, value, digest)
+        seq += 1
+
+
+def _missing(records: Iterator[Record], written: Written, limit: int, delivery: "Delivery") -> list[Record]:
+    """Read the source as far as the run is written; return the records below `limit` that the topics lack.
+
+    After a crash the partitions are at different points. What a partition lacks was in flight, so it is little, and
+    can be kept: standard input cannot be read again.
+
+    Raises
+    ------
+    Refused
+        If the run was begun with other records.
+    """
+    if not written.end:
+        return []
+    marks = {mark.seq: mark for mark in written.last.values()}
+    start = written.start
+    tell = every(LINE_EVERY_S, lambda count: log.info("compared %s records of the source with the run", f"{count:,}"))
+    missing = []
+    for record in records:
+        if mark := marks.get(record.seq):
+            _compare(record, mark)
+        if record.seq >= start and record.seq < limit:
+            last = written.last.get(written.layout.locate(record.seq)[0])
+            if last is None or record.seq > last.seq:
+                missing.append(record)
+        if not record.seq % _SERVE_EVERY:
+            delivery.serve()
+            tell(record.seq)
+        if record.seq == written.end - 1:
+            if marks[record.seq].digest is None:
+                log.warning(
+                    "an older version of this program began run %r: only its last records could be compared with the "
+                    "source, not those before them",
+                    written.run,
+                )
+            return missing
+    what = f"it has a record {written.end - 1}, the source has none of that number"
+    raise Refused(f"{_another(written.run)}: {what}; nothing was sent")
+
+
+def _compare(record: Record, mark: Mark) -> None:
+    if record.value != mark.value:
+        what = f"its record {mark.seq} is not the one of the source"
+    elif mark.digest is not None and record.digest != mark.digest:
+        what = f"its record {mark.seq} is the same, but records before it were changed, added or removed in the source"
+    else:
+        return
+    raise Refused(f"{_another(mark.run)}: {what}; nothing was sent")
 
 
 def _another(run: str) -> str:

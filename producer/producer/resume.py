@@ -6,8 +6,12 @@ tells all. After a crash the partitions are at different points, so each is gone
 A partition is read backwards from its end. Where the records of another run stand there, two of them tell whether all
 between them are of that run, too: their numbers differ by as much as their offsets. So a new run on a topic that holds
 many others reads a few records of each. Only records from elsewhere, without our headers, are read one by one.
+
+Each record carries a digest of its run's values from the first to its own. A restart computes it again from its source,
+so it finds any change in what it would skip, not only one in the last record.
 """
 
+import hashlib
 from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,6 +22,7 @@ from producer.layout import Layout, Place
 from producer.settings import setting
 
 FIRST_CHUNK = 100
+DIGEST_BYTES = 8  # two different inputs have the same digest once in 2**64 cases
 
 _GROWTH = 4
 
@@ -35,6 +40,7 @@ class Mark:
     seq: int
     layout: Layout
     value: bytes
+    digest: bytes | None = None  # None: written by a version of this program that had no digests
 
     @property
     def fits(self) -> bool:
@@ -54,10 +60,18 @@ class Chunk(NamedTuple):
     own: Mark | None
 
 
-def stamp(run: str, layout: Layout) -> Callable[[int], Headers]:
-    """Return what makes the headers of record `seq`, which `read_mark` reads."""
+def stamp(run: str, layout: Layout) -> Callable[[int, bytes], Headers]:
+    """Return what makes the headers of a record from its `seq` and digest; `read_mark` reads them."""
     first, last = ("run", run.encode()), ("layout", str(layout).encode())
-    return lambda seq: [first, ("seq", b"%d" % seq), last]
+    return lambda seq, digest: [first, ("seq", b"%d" % seq), last, ("digest", digest)]
+
+
+def digest_with(before: bytes, value: bytes) -> bytes:
+    """Return the digest of a run's values up to `value`; `before` is that of the values before, b"" if there are none.
+
+    The digest before has a fixed length, so it also tells where one value ends and the next begins.
+    """
+    return hashlib.blake2b(before + value, digest_size=DIGEST_BYTES).digest()
 
 
 def read_mark(place: Place, offset: int, headers: Headers, value: bytes) -> Mark | None:
@@ -65,7 +79,7 @@ def read_mark(place: Place, offset: int, headers: Headers, value: bytes) -> Mark
     fields = {name: header for name, header in dict(headers).items() if isinstance(header, bytes)}
     try:
         run, seq, layout = (fields[name].decode() for name in ("run", "seq", "layout"))
-        return Mark(place, offset, run, int(seq), Layout.parse(layout), value)
+        return Mark(place, offset, run, int(seq), Layout.parse(layout), value, fields.get("digest"))
     except (KeyError, ValueError):
         return None
 
@@ -123,6 +137,11 @@ class Written:
         return min(
             self.last[place].seq if place in self.last else self.layout.seq(place, 0) for place in self.layout.places()
         )
+
+    @property
+    def end(self) -> int:
+        """One more than the number of the last record that is written; 0 for a new run."""
+        return max((mark.seq + 1 for mark in self.last.values()), default=0)
 
     @property
     def count(self) -> int:

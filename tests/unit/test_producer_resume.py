@@ -33,7 +33,7 @@ class Partition:
             self.append(run, seq)
 
     def append(self, run, seq):
-        self.put(run and (stamp(run, LAYOUT)(seq), b""))
+        self.put(run and (stamp(run, LAYOUT)(seq, b""), b""))
 
     def put(self, record):
         self.records[len(self.records)] = record
@@ -118,16 +118,16 @@ def test_search_reads_all_records_from_elsewhere():
     assert partition.find("own").offset == 0
 
 
-@given(st.dictionaries(st.sampled_from(["run", "seq", "layout", "x"]), st.none() | st.text() | st.binary()))
+@given(st.dictionaries(st.sampled_from(["run", "seq", "layout", "digest", "x"]), st.none() | st.text() | st.binary()))
 def test_any_headers_are_a_mark_or_none(headers):
     mark = read_mark(PLACE, 0, headers, b"")
     assert mark is None or isinstance(mark.fits, bool)
 
 
-@given(st.text(min_size=1), st.integers(0, 10**15))
-def test_read_mark_inverts_stamp(run, seq):
-    mark = read_mark(PLACE, 5, stamp(run, LAYOUT)(seq), b"v")
-    assert mark == Mark(PLACE, 5, run, seq, LAYOUT, b"v")
+@given(st.text(min_size=1), st.integers(0, 10**15), st.binary())
+def test_read_mark_inverts_stamp(run, seq, digest):
+    mark = read_mark(PLACE, 5, stamp(run, LAYOUT)(seq, digest), b"v")
+    assert mark == Mark(PLACE, 5, run, seq, LAYOUT, b"v", digest)
 
 
 class Killed(Exception):
@@ -240,9 +240,103 @@ def test_another_source_under_the_same_name_is_refused():
     topics.program(rows)
     with pytest.raises(Refused, match=r"run 'own' of another source.*--run / RUN\): its record 9\d is not"):
         topics.program([b"x" + row for row in rows])
-    with pytest.raises(Refused, match="it has a record 99, the source has none of that number"):
+    with pytest.raises(Refused, match="it has a record 99, the source has none of that number; nothing was sent"):
         topics.program(rows[:50])
     assert topics.missing_and_repeated(rows) == []
+
+
+@st.composite
+def changed(draw, rows):
+    """Rows of which one was changed, left out, doubled, split, joined with the next, or moved; the last is the same."""
+    at = draw(st.integers(0, len(rows) - 2))
+    one, after = rows[at], rows[at + 1 :]
+    parts = draw(
+        st.sampled_from(
+            [
+                [one + b"x"],
+                [one[:-1]],
+                [],
+                [one, one],
+                [b"", one],
+                [one[:1], one[1:]],
+                [one + after[0]] if len(after) > 1 else [b"?"],
+                [after[0], one] if len(after) > 1 else [b"?"],
+            ]
+        )
+    )
+    swallowed = len(after) > 1 and parts in ([one + after[0]], [after[0], one])
+    return [*rows[:at], *parts, *after[swallowed:]]
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_change_anywhere_in_what_is_skipped_is_found_before_anything_is_sent(data):
+    """Whatever the partitions hold after a crash, whatever --count says, and also where the last records are alike."""
+    rows = [b"row %d" % number for number in range(data.draw(st.integers(2, 120)))]
+    more = [b"more %d" % number for number in range(data.draw(st.sampled_from([0, 1, 50])))]
+    topics = Topics()
+    try:
+        topics.program(rows, kill_at=data.draw(st.integers(1, 150)))
+    except Killed:
+        topics.crash({place: data.draw(st.integers(0, 40)) for place in topics.partitions})
+    topics.look("own")
+    end = topics.written.end
+    other = [*data.draw(changed(rows)), *more]
+    size = sum(len(partition.records) for partition in topics.partitions.values())
+    count = data.draw(st.sampled_from([None, 1, 60]))
+    if other[:end] == rows[:end]:  # the change is behind all that is written
+        topics.program(other, count=count)
+        return
+    with pytest.raises(Refused, match=r"give this one another name \(--run / RUN\): .*; nothing was sent"):
+        topics.program(other, count=count)
+    assert sum(len(partition.records) for partition in topics.partitions.values()) == size
+    assert topics.under_way == []
+    assert topics.summary.sent == 0
+
+
+def test_first_lines_that_changed_are_told_apart_from_a_last_record_that_is_another():
+    rows = [b"%d" % number for number in range(100)]
+    topics = Topics()
+    topics.program(rows)
+    message = "its record 94 is the same, but records before it were changed, added or removed in the source"
+    with pytest.raises(Refused, match=message):
+        topics.program([b"-1", b"-2", *rows[2:], *rows])
+
+
+def test_a_run_of_a_version_without_digests_goes_on_with_a_warning_and_gets_them(caplog):
+    rows = [b"%d" % number for number in range(300)]
+    topics = Topics()
+    topics.program(rows, count=100)
+    for partition in topics.partitions.values():
+        for offset, (headers, value) in partition.records.items():
+            partition.records[offset] = ([one for one in headers if one[0] != "digest"], value)
+    assert topics.program([b"-1", *rows[1:]], count=100).sent == 0
+    assert "an older version of this program began run 'own'" in caplog.text
+    with pytest.raises(Refused, match="its record 94 is not the one of the source"):
+        topics.program([b"x" + row for row in rows])
+    assert topics.program(rows, count=200).sent == 100
+    caplog.clear()
+    assert topics.program(rows).sent == 100
+    assert caplog.text == ""
+    assert topics.missing_and_repeated(rows) == []
+    with pytest.raises(Refused, match="records before it were changed"):
+        topics.program([b"-1", *rows[1:]])
+
+
+def test_the_source_is_not_read_behind_the_count():
+    """Standard input may stay open after the last record that is wanted."""
+    rows = [b"%d" % number for number in range(100)]
+
+    def source(start):
+        yield from rows[start:40]
+        raise AssertionError
+
+    topics = Topics()
+    for _ in range(2):
+        topics.look("own")
+        topics.kill_at, topics.summary = None, Summary("own", {"train": 0, "test": 0})
+        deliver(load(["--source", "flights", "--count", "40"]), SimpleNamespace(rows=source), topics, topics)
+    assert topics.missing_and_repeated(rows[:40]) == []
 
 
 def test_a_signal_delivers_what_is_under_way():
