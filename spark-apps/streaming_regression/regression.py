@@ -23,6 +23,7 @@ from streaming_regression.learners import DivergedError, Learner, Model, Statist
 from streaming_regression.score import Found
 from streaming_regression.settings import Settings
 from streaming_regression.state import StateStore
+from streaming_regression.streaks import IN_A_ROW, Streaks
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class Regression:
         self._store = store
         self._topics = topics
         self._latest: tuple[int, Model] = (-1, Model(np.array(settings.initial)))
+        # A run over what is there now may have no three micro-batches.
+        self._streaks = Streaks(settings.index_prefix, 1 if settings.available_now else IN_A_ROW)
         self._expired_on: date | None = None
         self._refreshing: threading.Thread | None = None
         self.busy = threading.Lock()
@@ -153,6 +156,7 @@ class Regression:
         sink.write_all(self._connection, self._client, lines)
         self._refreshing = sink.refresh(self._client, origin, self._refreshing)
         _log(origin.batch, found.tallies, self._settings, seconds, lag, stages)
+        self._streaks.note(origin.batch, found.tallies, found.reasons)
         today = origin.time.date()
         if self._settings.retention_days and today != self._expired_on:
             sink.expire(self._connection, self._client, origin.prefix, today, self._settings.retention_days)

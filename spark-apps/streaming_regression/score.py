@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from elasticsearch import Elasticsearch
 
-from streaming_regression import documents, sink
+from streaming_regression import documents, sink, streaks
 from streaming_regression.decode import Fields, Invalid, decode
 from streaming_regression.documents import Gap, Origin, Points, Records, Tally
 from streaming_regression.errors import BY_NAME, StreamError
@@ -40,6 +40,10 @@ RESULT = pa.schema(
         ("learned", pa.int64()),
         ("factor", pa.list_(pa.float64())),
         ("gaps", pa.list_(pa.list_(pa.int64()))),  # first and last offset of records that are gone
+        (
+            "reasons",  # of invalid records, the most frequent ones
+            pa.list_(pa.struct([("field", pa.string()), ("reason", pa.string()), ("count", pa.int64())])),
+        ),
         ("batch_time", pa.int64()),  # microseconds since 1970: Spark would make the driver's local time of it
         ("seconds", pa.list_(pa.float64())),
         ("error", pa.string()),
@@ -82,6 +86,7 @@ class _Part:
     sum_y: float = 0.0
     sum_y_squared: float = 0.0
     gaps: list[tuple[int, int]] = field(default_factory=list)
+    reasons: Counter[streaks.Reason] = field(default_factory=Counter)
 
     def add(self, records: Records, points: Points, learn: bool) -> None:
         known = ~np.isnan(points.y)
@@ -102,6 +107,7 @@ class _Part:
 
     def row(self) -> dict[str, object]:
         numbers = {name.name: getattr(self, name.name) for name in fields(self) if name.name != "statistics"}
+        numbers["reasons"] = streaks.commonest(self.reasons)
         return {**numbers, "learned": self.statistics.rows, "factor": self.statistics.factor.ravel().tolist()}
 
 
@@ -193,6 +199,7 @@ class _Scorer:
         """Decode, predict and encode, and begin to write."""
         learn = records.topic == self._task.train_topic
         decoded = decode(records.values, self._task.fields, label_needed=learn)
+        self._part(wanted).reasons += streaks.count(decoded.invalid)
         self._clock.charge("decode")
         pred = self._model.predict(decoded.x)
         points = Points(np.array(decoded.positions, np.int64), decoded.x, decoded.y, pred)
@@ -217,6 +224,7 @@ class _Scorer:
             faults = [Invalid(int(points.positions[one.position]), None, one.reason) for one in refusals]
             self._write(origin, [], documents.invalid(origin, records, faults))
             points = points.without([one.position for one in refusals])
+            self._part(wanted).reasons += streaks.count(faults)
         self._clock.charge("write")
         self._part(wanted).add(records, points, learn=records.topic == self._task.train_topic)
         self._clock.charge("statistics")
@@ -229,11 +237,12 @@ def _ranges(batch: pa.RecordBatch) -> Iterator[Range]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the executors found in a micro-batch, in the order of topic, partition and offset."""
+    """What the executors found in a micro-batch, in the order of topic, partition and offset; `reasons` by topic."""
 
     tallies: list[Tally]
     statistics: list[Statistics]
     gaps: list[Gap]
+    reasons: dict[str, Counter[streaks.Reason]] = field(default_factory=dict)
 
 
 def found(rows: Iterable[Mapping[str, Any]]) -> Found:
@@ -253,6 +262,7 @@ def found(rows: Iterable[Mapping[str, Any]]) -> Found:
             continue
         size = math.isqrt(len(row["factor"]))
         result.statistics.append(Statistics(row["learned"], np.array(row["factor"]).reshape(size, size)))
+        result.reasons.setdefault(row["topic"], Counter()).update(streaks.summed(row["reasons"]))
         tally = Tally(**{field.name: row[field.name] for field in fields(Tally)})
         last = result.tallies[-1] if result.tallies else None
         if last and (last.topic, last.partition) == (tally.topic, tally.partition):

@@ -1,0 +1,89 @@
+"""A topic that has invalid records alone is told of, with the most frequent reason, and not in each micro-batch."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+
+from streaming_regression.decode import Fields, Invalid, decode
+from streaming_regression.documents import Tally
+from streaming_regression.streaks import KEPT, Reason, Streaks, commonest, count, summed
+
+MISSING, NULL = Reason("y", "missing"), Reason("x", "null")
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def tally(rows: int, invalid: int, topic: str = "train", partition: int = 0) -> Tally:
+    return Tally(topic, partition, 0, 9, rows, rows - invalid, invalid, 0.0, 0.0, 0.0, 0.0)
+
+
+def told(log: pytest.LogCaptureFixture, streaks: Streaks, tallies: Iterable[Tally]) -> list[tuple[int, str]]:
+    """Note micro-batches of one tally each; return number and level of those that were told of."""
+    found = []
+    for batch, one in enumerate(tallies):
+        log.clear()
+        streaks.note(batch, [one], {one.topic: Counter({MISSING: one.invalid})})
+        found += [(batch, record.levelname) for record in log.records]
+    return found
+
+
+def test_the_third_in_a_row_is_told_of_and_then_at_growing_intervals(log: pytest.LogCaptureFixture) -> None:
+    at = [2, 5, 11, 23, 47, 95]
+    assert told(log, Streaks("spark"), [tally(10, 10)] * 100) == [(batch, "WARNING") for batch in at]
+
+
+def test_with_the_first_good_record_it_is_over_and_said_so_once(log: pytest.LogCaptureFixture) -> None:
+    bad, good = [tally(10, 10)], [tally(10, 9)]
+    streaks = [*bad * 2, *good, *bad * 2, *good, *bad * 4, *good * 2, *bad * 3]
+    assert told(log, Streaks("spark"), streaks) == [(8, "WARNING"), (10, "INFO"), (14, "WARNING")]
+
+
+def test_micro_batches_without_records_do_not_count(log: pytest.LogCaptureFixture) -> None:
+    bad, none = [tally(10, 10)], [tally(0, 0)]
+    assert told(log, Streaks("spark"), [*bad * 2, *none * 5, *bad]) == [(7, "WARNING")]
+    assert told(log, Streaks("spark", first=1), bad) == [(0, "WARNING")]
+
+
+def test_each_topic_counts_for_itself_over_its_partitions(log: pytest.LogCaptureFixture) -> None:
+    """A train topic without labels is nothing that good test records may hide."""
+    streaks = Streaks("wear")
+    reasons = {"train": Counter({MISSING: 5, NULL: 2}), "test": Counter({NULL: 3})}
+    for batch in range(3):
+        streaks.note(batch, [tally(3, 3), tally(4, 4, partition=1), tally(9, 3, "test")], reasons)
+    (record,) = log.records
+    assert record.getMessage() == (
+        "batch 2: all records of topic train are invalid, 21 of them in 3 micro-batches in a row; the most frequent "
+        "reason, 15 times: y: missing. Do --features and --label name what the records hold? wear-invalid-* has them "
+        "all"
+    )
+
+
+def test_counts_are_summed_and_few_are_sent() -> None:
+    values: list[bytes | None] = [b"{}", b'{"x":1}', b'{"x":null}', b"?", None, b'{"x":1}']
+    counts = count(decode(values, Fields(("x",), "y"), label_needed=True).invalid)
+    assert counts == {
+        Reason("x", "missing"): 1,
+        Reason("y", "missing"): 2,
+        NULL: 1,
+        Reason(None, "not JSON: unexpected character, expected a JSON value"): 1,
+        Reason(None, "tombstone: no value"): 1,
+    }
+    assert summed([*commonest(counts), *commonest(counts)]) == counts + counts
+    many = count(Invalid(number, f"x{number}", "null") for number in range(1000))
+    assert len(commonest(many)) == KEPT
+
+
+def test_of_elasticsearchs_words_only_the_type_is_kept() -> None:
+    """They may hold some of the record."""
+    reason = "refused by Elasticsearch: document_parsing_exception: failed to parse field [x.a], value 'hunter2': 3"
+    assert count([Invalid(0, None, reason)] * 2) == {
+        Reason(None, "refused by Elasticsearch: document_parsing_exception"): 2
+    }
