@@ -25,6 +25,7 @@ from types import FrameType
 from embedded import jars
 from embedded.elasticsearch import Elasticsearch
 from embedded.errors import ConfigError, EmbeddedError, ServerUnavailable
+from embedded.flags import check_once
 from embedded.kafka import PARTITIONS, TOPICS, Kafka
 from embedded.server import Server, start_together
 
@@ -41,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     logging.getLogger().addHandler(logging.NullHandler())  # else Py4J, when a JVM ends under it, prints tracebacks
     own, command = _split(list(sys.argv[1:] if argv is None else argv))
-    options = _parser().parse_args(own, argparse.Namespace(command=command))
+    parser = _parser()
+    check_once(parser, own)
+    options = parser.parse_args(own, argparse.Namespace(command=command))
     try:
         with _on_signal(_raise):
             return int(options.action(options))
@@ -196,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     run = actions.add_parser(
         "run",
         parents=[servers],
+        allow_abbrev=False,
         usage="%(prog)s [options] -- CMD …",
         help="run a command beside both servers",
         description="Start both servers, run CMD, stop both. The exit code is CMD's, 128 + N if signal N ended it.",
@@ -204,6 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     up = actions.add_parser(
         "up",
         parents=[servers],
+        allow_abbrev=False,
         help="keep both servers up until Ctrl-C",
         description="Start both servers, print KAFKA_BOOTSTRAP=… and ELASTICSEARCH_URL=…, stop both at Ctrl-C.",
     )

@@ -23,11 +23,13 @@ from rich.live import Live
 from embedded import jars
 from embedded.elasticsearch import Elasticsearch
 from embedded.errors import EmbeddedError, ServerUnavailable
+from embedded.flags import check_once
 from embedded.kafka import TOPICS, Kafka
 from embedded.server import HOST, free_port, is_free, start_together
 from embedded.watching import Progress, Watcher, shown
 
 FLIGHTS = 336_776
+MAX_RATE = 1e9  # the producer's
 REFRESH_S = 1.0
 STOP_WITHIN_S = 40.0
 PAGE_WITHIN_S = 20.0
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; return its exit code: 0 also after Ctrl-C, 1 when records are missing or doubled at the end."""
     logging.getLogger().addHandler(logging.NullHandler())  # else Py4J, when a JVM ends under it, prints tracebacks
     parser = _parser()
+    check_once(parser, sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(argv)
     if options.summary and not options.exit:
         parser.error("--summary is for --exit: a demo without end has none")
@@ -196,6 +199,7 @@ def _ignore_signals() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="make demo ARGS=…",
+        allow_abbrev=False,
         description="Real Kafka, Elasticsearch and Spark on this machine: a linear model learns the arrival delay of "
         "flights from departure delay, distance and air time, and you watch its error fall. Ctrl-C ends everything.",
     )
@@ -222,7 +226,7 @@ def flights(text: str) -> int:
 
 def rate(text: str) -> float:
     """Parse a rate; the name shows in argparse's message."""
-    if not float(text) >= 0:
+    if not 0 <= float(text) <= MAX_RATE:  # nor nan
         raise ValueError
     return float(text)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import (
     Field,
@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
+from dashboards import rules
 from dashboards.errors import ConfigError
 from dashboards.panels import Names
 
@@ -27,11 +28,13 @@ SECRETS = frozenset(
 )
 CONFIG = SettingsConfigDict(
     frozen=True,
+    allow_inf_nan=False,
     env_ignore_empty=True,
     extra="ignore",
     cli_kebab_case=True,
     cli_implicit_flags=True,
     cli_hide_none_type=True,
+    cli_parse_none_str="<none>",  # "None", the library's own, may be a name
     cli_avoid_json=True,
     cli_show_env_vars=True,
     cli_exit_on_error=False,
@@ -52,37 +55,39 @@ class WithNames(BaseSettings):
     @property
     def names(self) -> Names:
         """What the panels need to know."""
-        features = tuple(name.strip() for name in self.features.split(","))
-        return Names(features, self.label, self.index_prefix, self.kafka_train_topic, self.kafka_test_topic)
+        return Names(
+            tuple(self.features.split(",")),
+            self.label,
+            self.index_prefix,
+            self.kafka_train_topic,
+            self.kafka_test_topic,
+        )
 
-    @field_validator("features", "label")
+    @field_validator("*", mode="before")
     @classmethod
-    def _names(cls, value: str, info: ValidationInfo) -> str:
-        found = [name.strip() for name in value.split(",")] if info.field_name == "features" else [value]
-        for name in found:
-            if not name or re.search(r'[,:*"\\<>{}\x00-\x1f]|^\.|\.$|\.\.', name):
-                raise ValueError(
-                    f'{name!r} is no usable field name (empty, or with one of , : * " \\ < > {{ }} or a stray dot)'
-                )
-        if len({*found}) < len(found):
-            raise ValueError("a name stands there twice")
-        return value
+    def _plain(cls, value: object, info: ValidationInfo) -> object:
+        name = str(info.field_name)
+        return rules.setting(value, name, cls.model_fields[name].default)
+
+    @field_validator("features")
+    @classmethod
+    def _names(cls, value: str) -> str:
+        return ",".join(map(rules.field_name, rules.once(rules.parts(value))))
+
+    @field_validator("label")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return rules.field_name(value)
 
     @field_validator("kafka_train_topic", "kafka_test_topic")
     @classmethod
     def _topic(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
-            raise ValueError(f"{value!r} is no topic name: letters, digits, '.', '_' and '-' only")
-        return value
+        return rules.topic(value)
 
     @field_validator("index_prefix")
     @classmethod
     def _prefix(cls, value: str) -> str:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,199}", value):
-            raise ValueError(
-                f"{value!r} is none: lower-case letters, digits, '.', '_', '-', the first a letter or digit"
-            )
-        return value
+        return rules.prefix(value)
 
     @model_validator(mode="after")
     def _differ(self) -> WithNames:
@@ -113,9 +118,7 @@ class WithElasticsearch(WithNames):
     @field_validator("elasticsearch_url")
     @classmethod
     def _nodes(cls, value: str) -> str:
-        for url in value.split(","):
-            _check_url(url.strip(), "elasticsearch")
-        return value
+        return rules.urls(value, "elasticsearch")
 
     @model_validator(mode="after")
     def _login(self) -> WithElasticsearch:
@@ -138,14 +141,17 @@ class Load(WithElasticsearch):
         None, description="NDJSON file to import instead of the built-in dashboards"
     )
     dry_run: bool = Field(False, description="say what would be installed, install nothing")
-    server_timeout_s: NonNegativeFloat = Field(300.0, description="seconds to wait for a server that is not ready")
-    request_timeout_s: PositiveFloat = Field(60.0, description="seconds to wait for one answer")
+    server_timeout_s: NonNegativeFloat = Field(
+        300.0, le=rules.LONGEST_WAIT_S, description="seconds to wait for a server that is not ready"
+    )
+    request_timeout_s: PositiveFloat = Field(60.0, le=86_400.0, description="seconds to wait for one answer")
 
     @field_validator("kibana_url")
     @classmethod
     def _kibana(cls, value: str) -> str:
-        _check_url(value, "kibana")
-        return value.rstrip("/")
+        if "," in value:
+            raise ValueError("is one address: Kibana is asked at one place")
+        return rules.urls(value, "kibana").rstrip("/")
 
     @field_validator("kibana_space")
     @classmethod
@@ -170,6 +176,13 @@ class Serve(WithElasticsearch):
     page_host: str = Field("127.0.0.1", description="address to listen on; others than this machine's: no login!")
     page_port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0: a free one")
 
+    @field_validator("page_host")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", value):
+            raise ValueError(f"{value!r} is no host or address, such as localhost, 127.0.0.1 or ::1")
+        return value
+
 
 AnySettings = TypeVar("AnySettings", bound=WithNames)
 
@@ -182,42 +195,22 @@ def load(settings: type[AnySettings], argv: Sequence[str]) -> AnySettings:
     ConfigError
         One line for each setting that is wrong, with its flag and its variable.
     """
-    for flag, value in zip(argv, [*argv[1:], None]):  # noqa: B905
-        if value == "" or flag.endswith("="):
-            raise ConfigError(f"{flag.removesuffix('=')}: nothing is given; leave the flag out for its default")
+    words = rules.checked_flags(argv, rules.switches(settings.model_fields))
     try:
-        return CliApp.run(settings, cli_args=list(argv))
+        return CliApp.run(settings, cli_args=words)
     except ValidationError as error:
-        raise ConfigError("\n".join(_line({**one}) for one in error.errors(include_url=False))) from error
+        lines = [rules.line({**one}, SECRETS) for one in error.errors(include_url=False)]
+        raise ConfigError("\n".join(lines)) from error
     except SettingsError as error:
-        raise ConfigError(f"{error} (see --help)") from error
-
-
-def _check_url(url: str, server: str) -> None:
-    if "@" in url:
-        raise ValueError(f"no password in a URL: use --{server}-user and --{server}-password-file")
-    match = re.fullmatch(r"https?://[^/\s]+:(\d{1,5})(/[^\s?#]*)?", url)
-    if not match or not 0 < int(match[1]) < 65536:
-        raise ValueError(f"{url!r} is no http://host:port or https://host:port")
+        raise ConfigError(rules.unknown(str(error))) from error
 
 
 def _check_login(settings: WithNames, server: str) -> None:
     user, password, key = (getattr(settings, f"{server}_{name}") for name in ("user", "password_file", "api_key_file"))
+    urls = getattr(settings, f"{server}_url").split(",")
+    if getattr(settings, f"{server}_ca_file") and not all(url.startswith("https:") for url in urls):
+        raise ValueError(f"--{server}-ca-file is for https: make --{server}-url so, or leave it out")
     if bool(user) != bool(password):
         raise ValueError(f"--{server}-user and --{server}-password-file go together: one is missing")
     if key and user:
         raise ValueError(f"--{server}-api-key-file and --{server}-user exclude each other")
-
-
-def _line(error: Mapping[str, Any]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not error["loc"]:
-        return message
-    name = str(error["loc"][0])
-    setting = f"--{name.replace('_', '-')} / {name.upper()}"
-    if error["type"] == "path_not_file":
-        if name in SECRETS:  # what stands there may be the secret itself
-            return f"{setting}: there is no such file: name the file that holds the secret"
-        return f"{setting}: there is no file {error['input']}"
-    shown = "" if message != str(error["msg"]) else f" (found {error['input']!r})"
-    return f"{setting}: {message}{shown}"

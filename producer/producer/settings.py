@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -16,10 +16,13 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
+from producer import rules
 from producer.errors import ConfigError
 
 
@@ -29,39 +32,50 @@ def setting(field: str) -> str:
 
 
 def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+    return rules.parts(value) if isinstance(value, str) else value
+
+
+def _names(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(rules.field_name, rules.once(value)))
 
 
 def _fraction(value: object) -> object:
     if isinstance(value, str):
+        # Fraction() alone takes 1e999999999, too, and computes for minutes.
+        if not re.fullmatch(
+            r"[0-9]{1,12}(/[0-9]{1,12})?|[0-9]{0,12}\.[0-9]{1,12}|[0-9](\.[0-9]{0,12})?[eE]-?[0-9]", value
+        ):
+            raise ValueError(f"{value!r} is no number from 0 to 1, such as 0.2 or 1/5")
         try:
             value = Fraction(value)
-        except (ValueError, ZeroDivisionError) as error:
-            raise ValueError("should be a number from 0 to 1, such as 0.2 or 1/5") from error
+        except ZeroDivisionError as error:
+            raise ValueError(f"{value!r} is no number from 0 to 1, such as 0.2 or 1/5") from error
         if value.denominator > MAX_DENOMINATOR:
             raise ValueError("should have at most 9 digits")
     return value
 
 
-def _brokers(value: str) -> str:
-    if not all(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/,\[\]]+):\d{1,5}", part) for part in value.split(",")):
-        raise ValueError("should be host:port or host:port,host:port")
-    return value
-
-
-def _topic(value: str) -> str:
-    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", value):
-        raise ValueError("should be a topic's name: letters, digits, '.', '_' and '-'")
+def _rate(value: float) -> float:
+    if 0 < value < MIN_RATE:
+        raise ValueError(f"should be 0, or {MIN_RATE:g} or more (found {value:g})")
     return value
 
 
 STDIN = Path("-")
 MAX_DENOMINATOR = 10**9
+FRACTION = r"[0-9]{1,12}(/[0-9]{1,12})?|[0-9]{0,12}\.[0-9]{1,12}|[0-9](\.[0-9]{0,12})?[eE]-?[0-9]"
 
-Numbers = Annotated[tuple[FiniteFloat, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+MIN_RATE = 1e-6
+MAX_RATE = 1e9
+SECRETS = frozenset(["kafka_password_file"])
+
+# The streaming regression takes no larger ones. Beyond 1.8e308 a label would be infinite, which JSON cannot hold.
+Number = Annotated[FiniteFloat, Field(ge=-1e70, le=1e70)]
+Numbers = Annotated[tuple[Number, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_names)]
+Index = Annotated[NonNegativeInt, Field(le=2**63 - 1)]
 Share = Annotated[Fraction, BeforeValidator(_fraction), Field(ge=0, le=1)]
-Topic = Annotated[str, AfterValidator(_topic)]
+Topic = Annotated[str, AfterValidator(rules.topic)]
 
 
 class Settings(BaseSettings):
@@ -77,7 +91,7 @@ class Settings(BaseSettings):
         cli_prog_name="producer",
         cli_kebab_case=True,
         cli_hide_none_type=True,
-        cli_parse_none_str="none",
+        cli_parse_none_str="<none>",  # what can be no name
         cli_exit_on_error=False,
     )
 
@@ -92,24 +106,30 @@ class Settings(BaseSettings):
         description="name under which records are counted and a restart goes on; by default flights, "
         "synthetic-HASH of its parameters, ndjson-FILENAME; for standard input a new name each time",
     )
-    count: PositiveInt | None = Field(None, description="length of the run, records; by default all the source has")
-    rate: Annotated[FiniteFloat, Field(ge=0)] = Field(0, description="records per second; 0: as fast as possible")
+    count: Annotated[PositiveInt, Field(le=2**63 - 1)] | None = Field(
+        None, description="length of the run, records; by default all the source has"
+    )
+    rate: Annotated[FiniteFloat, Field(ge=0, le=MAX_RATE), AfterValidator(_rate)] = Field(
+        0, description="records per second; 0: as fast as possible"
+    )
     test_fraction: Share = Field(
         Fraction(1, 5), description="share of the records that goes to the test topic; 0.2 or 1/5: every 5th record"
     )
 
     features: Names = Field(("x1", "x2", "x3"), description="synthetic: names of the features, each standard normal")
-    label: str = Field("y", description="synthetic: name of the label")
+    label: Annotated[str, AfterValidator(rules.field_name)] = Field("y", description="synthetic: name of the label")
     weights: Numbers = Field(
         (1.5, -2.0, 0.5), description="synthetic: one weight a feature (write --weights=-1,2 if the first is negative)"
     )
-    intercept: FiniteFloat = Field(3.0, description="synthetic: label of a point at 0")
-    noise: Annotated[FiniteFloat, Field(ge=0)] = Field(1.0, description="synthetic: standard deviation of the noise")
-    seed: NonNegativeInt = Field(0, description="synthetic: the same seed gives the same records")
-    drift_row: NonNegativeInt | None = Field(None, description="synthetic: from this row on --drift-weights hold")
+    intercept: Number = Field(3.0, description="synthetic: label of a point at 0")
+    noise: Annotated[FiniteFloat, Field(ge=0, le=1e70)] = Field(
+        1.0, description="synthetic: standard deviation of the noise"
+    )
+    seed: Index = Field(0, description="synthetic: the same seed gives the same records")
+    drift_row: Index | None = Field(None, description="synthetic: from this row on --drift-weights hold")
     drift_weights: Numbers | None = Field(None, description="synthetic: the weights after --drift-row")
 
-    kafka_bootstrap: Annotated[str, AfterValidator(_brokers)] = Field(
+    kafka_bootstrap: Annotated[str, AfterValidator(rules.brokers)] = Field(
         "localhost:9092", description="brokers to ask first, host:port[,host:port]"
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -125,10 +145,18 @@ class Settings(BaseSettings):
     )
     kafka_train_topic: Topic = Field("train", description="topic to learn from")
     kafka_test_topic: Topic = Field("test", description="topic to test with")
-    server_timeout_s: PositiveFloat = Field(600, description="how long to wait for brokers that do not answer, seconds")
+    server_timeout_s: Annotated[PositiveFloat, Field(le=rules.LONGEST_WAIT_S)] = Field(
+        600, description="how long to wait for brokers that do not answer, seconds"
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="form of the log lines and of the summary")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: object, info: ValidationInfo) -> object:
+        name = str(info.field_name)
+        return rules.setting(value, name, cls.model_fields[name].default)
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
@@ -177,29 +205,10 @@ class Settings(BaseSettings):
 
 def load(argv: Sequence[str]) -> Settings:
     """Return the settings; ConfigError has one line for each that is wrong."""
+    words = rules.checked_flags(argv, rules.switches(Settings.model_fields))
     try:
-        return CliApp.run(Settings, cli_args=list(argv))
+        return CliApp.run(Settings, cli_args=words)
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(dict(found)) for found in error.errors())) from error
+        raise ConfigError("\n".join(rules.line({**one}, SECRETS) for one in error.errors())) from error
     except SettingsError as error:
-        raise ConfigError(f"{_without_values(str(error))}; --help explains every setting") from error
-
-
-_SHOULD = {
-    "path_not_file": "should be a file that exists",
-    "float_parsing": "should be a number",
-    "int_parsing": "should be a whole number",
-}
-
-
-def _line(found: dict[str, Any]) -> str:
-    if not found["loc"]:
-        return str(found["ctx"]["error"])
-    text = _SHOULD.get(found["type"]) or found["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{setting(str(found['loc'][0]))}: found {found['input']!r}: {text}"
-
-
-def _without_values(text: str) -> str:
-    """Leave out what was given for an unknown flag: it may be a password."""
-    head, unknown, words = text.partition("unrecognized arguments: ")
-    return head + unknown + " ".join(word.partition("=")[0] for word in words.split() if word.startswith("-"))
+        raise ConfigError(rules.unknown(str(error))) from error

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _log_format(argv: Sequence[str]) -> str:
     """Return the format asked for, for what there is to say before all settings are known to be right."""
     flags = re.findall(r"--log-format[= ](\w+)", " ".join(argv))
-    return flags[-1] if flags else os.environ.get("LOG_FORMAT", "text")
+    return flags[-1] if flags else os.environ.get("LOG_FORMAT", "text").strip()
 
 
 if __name__ == "__main__":

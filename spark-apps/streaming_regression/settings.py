@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import (
     Field,
@@ -20,6 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
+from streaming_regression import rules
 from streaming_regression.decode import Fields
 from streaming_regression.errors import ConfigError
 from streaming_regression.learners import LIMIT
@@ -48,6 +48,7 @@ class Settings(BaseSettings):
         cli_kebab_case=True,
         cli_implicit_flags=True,
         cli_hide_none_type=True,
+        cli_parse_none_str="<none>",  # "None", the library's own, may be a name
         cli_avoid_json=True,
         cli_show_env_vars=True,
         cli_exit_on_error=False,
@@ -55,7 +56,7 @@ class Settings(BaseSettings):
 
     kafka_bootstrap: str = Field("localhost:9092", description="brokers, host:port[,host:port]")
     kafka_train_topic: str = Field("train", description="topic to learn from")
-    kafka_test_topic: str = Field("test", description="topic to predict only; its records may lack the label")
+    kafka_test_topic: str = Field("test", description="topic to predict only; its records may have no label, or null")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="how to talk to the brokers"
     )
@@ -87,7 +88,7 @@ class Settings(BaseSettings):
     )
     rls_ridge: NonNegativeFloat = Field(0.0, description="pull of the weights towards the initial ones")
     sgd_step_size: PositiveFloat = Field(0.1, description="size of the first step; step i is 1/√i of it")
-    sgd_iterations: PositiveInt = Field(50, description="steps per micro-batch at most")
+    sgd_iterations: PositiveInt = Field(50, le=1_000_000, description="steps per micro-batch at most")
     sgd_convergence_tolerance: float = Field(
         0.001, ge=0, le=1, description="stop when a step moves the weights by less, relative to their norm"
     )
@@ -118,6 +119,7 @@ class Settings(BaseSettings):
     )
     server_timeout_s: NonNegativeFloat = Field(
         600.0,
+        le=rules.LONGEST_WAIT_S,
         description="seconds to wait for Kafka or Elasticsearch while away or busy, before ending with exit code 3",
     )
 
@@ -136,52 +138,46 @@ class Settings(BaseSettings):
             return (self.initial_intercept, *[0.0] * len(self.fields.features))
         return (self.initial_intercept, *map(float, split(self.initial_weights)))
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: object, info: ValidationInfo) -> object:
+        name = str(info.field_name)
+        return rules.setting(value, name, cls.model_fields[name].default)
+
     @field_validator("kafka_bootstrap")
     @classmethod
     def _brokers(cls, value: str) -> str:
-        for broker in split(value):
-            match = re.fullmatch(r"[^\s/@]+:(\d{1,5})", broker)
-            if not match or not 0 < int(match[1]) < 65536:
-                raise ValueError(f"{broker!r} is no host:port")
-        return value
+        return rules.brokers(value)
 
     @field_validator("elasticsearch_url")
     @classmethod
     def _nodes(cls, value: str) -> str:
-        for url in split(value):
-            if "@" in url:
-                raise ValueError("no password in a URL: use --elasticsearch-user and --elasticsearch-password-file")
-            match = re.fullmatch(r"https?://[^/\s]+:(\d{1,5})(/[^\s?#]*)?", url)
-            if not match or not 0 < int(match[1]) < 65536:
-                raise ValueError(f"{url!r} is no http://host:port or https://host:port")
-        return value
+        return rules.urls(value, "elasticsearch")
 
     @field_validator("kafka_train_topic", "kafka_test_topic")
     @classmethod
     def _topic(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
-            raise ValueError(f"{value!r} is no topic name: letters, digits, '.', '_' and '-' only")
-        return value
+        return rules.topic(value)
 
-    @field_validator("features", "label")
+    @field_validator("features")
     @classmethod
-    def _names(cls, value: str, info: ValidationInfo) -> str:
-        names = split(value) if info.field_name == "features" else (value,)
-        for name in names:
-            if ":" in name:
-                raise ValueError(f"{name!r} looks like a name with a type: all are JSON numbers, give the name alone")
-            if not name or re.search(r'[,*"\\<>{}\x00-\x1f]|^\.|\.$|\.\.', name):
-                raise ValueError(
-                    f'{name!r} is no usable field name (empty, or with one of , * " \\ < > {{ }} or a stray dot)'
-                )
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{', '.join(repeated)} stands there twice")
-        return value
+    def _names(cls, value: str) -> str:
+        return ",".join(map(rules.field_name, rules.once(rules.parts(value))))
+
+    @field_validator("label")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return rules.field_name(value)
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _checkpoint(cls, value: str) -> str:
+        return rules.checkpoint(value)
 
     @field_validator("initial_weights", "initial_intercept")
     @classmethod
     def _finite(cls, value: str | float | None) -> str | float | None:
-        for number in () if value is None else split(str(value)):
+        for number in () if value is None else rules.parts(str(value)):
             try:
                 good = abs(float(number)) <= LIMIT
             except ValueError:
@@ -193,11 +189,7 @@ class Settings(BaseSettings):
     @field_validator("index_prefix")
     @classmethod
     def _prefix(cls, value: str) -> str:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,199}", value):
-            raise ValueError(
-                f"{value!r} is none: lower-case letters, digits, '.', '_', '-', the first a letter or digit"
-            )
-        return value
+        return rules.prefix(value)
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
@@ -228,26 +220,11 @@ def load(argv: Sequence[str]) -> Settings:
     ConfigError
         One line for each setting that is wrong, with its flag and its variable.
     """
-    for flag, value in zip(argv, [*argv[1:], None]):  # noqa: B905
-        if value == "" or flag.endswith("="):
-            raise ConfigError(f"{flag.removesuffix('=')}: nothing is given; leave the flag out for its default")
+    words = rules.checked_flags(argv, rules.switches(Settings.model_fields))
     try:
-        return CliApp.run(Settings, cli_args=list(argv))
+        return CliApp.run(Settings, cli_args=words)
     except ValidationError as error:
-        raise ConfigError("\n".join(_line({**one}) for one in error.errors(include_url=False))) from error
+        lines = [rules.line({**one}, SECRETS) for one in error.errors(include_url=False)]
+        raise ConfigError("\n".join(lines)) from error
     except SettingsError as error:
-        raise ConfigError(f"{error} (see --help)") from error
-
-
-def _line(error: Mapping[str, Any]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not error["loc"]:
-        return message
-    name = str(error["loc"][0])
-    setting = f"--{name.replace('_', '-')} / {name.upper()}"
-    if error["type"] == "path_not_file":
-        if name in SECRETS:  # what stands there may be the secret itself
-            return f"{setting}: there is no such file: name the file that holds the secret"
-        return f"{setting}: there is no file {error['input']}"
-    shown = "" if message != str(error["msg"]) else f" (found {error['input']!r})"
-    return f"{setting}: {message}{shown}"
+        raise ConfigError(rules.unknown(str(error))) from error

@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from embedded import Kafka
 from producer.layout import Layout
 from producer.sources import Synthetic
+from tests.flags import last_of_each
 from tests.waiting import wait_until
 
 Records = dict[str, dict[int, list[tuple[str, int, bytes]]]]
@@ -110,8 +111,9 @@ class Topics:
         """Start a producer; flags that come later beat those that come earlier."""
         folder = self.folder / str(len(self.started))
         folder.mkdir()
-        command = [sys.executable, "-m", "producer", "--log-format", "json", "--kafka-bootstrap", self.broker.bootstrap]
-        command += ["--kafka-train-topic", self.train, "--kafka-test-topic", self.test, *self.options, *flags]
+        given = ["--log-format", "json", "--kafka-bootstrap", self.broker.bootstrap]
+        given += ["--kafka-train-topic", self.train, "--kafka-test-topic", self.test, *self.options, *flags]
+        command = [sys.executable, "-m", "producer", *last_of_each(given)]
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
             process = subprocess.Popen(command, stdin=stdin, stdout=out, stderr=err, env=os.environ, cwd=folder)
         self.started.append(process)

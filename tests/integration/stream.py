@@ -24,6 +24,7 @@ from elasticsearch.helpers import scan
 from numpy.typing import NDArray
 
 from embedded import Elasticsearch, Kafka
+from tests.flags import last_of_each
 from tests.reference import lstsq
 from tests.waiting import wait_until
 
@@ -132,7 +133,7 @@ class Stream:
         """The app as a process; what still runs at the end is killed."""
         log = self.folder / "app.log"
         start = log.stat().st_size if log.exists() else 0
-        command = [sys.executable, *program, *self.flags, *flags]
+        command = [sys.executable, *program, *last_of_each([*self.flags, *flags])]
         with log.open("ab") as file:
             process = subprocess.Popen(
                 command,

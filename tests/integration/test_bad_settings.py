@@ -22,6 +22,7 @@ from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr
 from elasticsearch import Elasticsearch as Client
 
 from embedded import Elasticsearch, Kafka, free_port
+from tests.flags import last_of_each
 from tests.integration.repeated import Ending, Repeated, repeated
 from tests.integration.secure_kafka import add_user, allow
 from tests.integration.secure_search import Accounts, SecureSearch, anything
@@ -106,7 +107,7 @@ def users(secure_broker: Kafka, search: Elasticsearch, tmp_path_factory: pytest.
 
 
 def start(app: Repeated, stream: Stream, *flags: str) -> Ending:
-    return app.start([*stream.flags, "--available-now", "--server-timeout-s", "1", *flags])
+    return app.start(last_of_each([*stream.flags, "--available-now", "--server-timeout-s", "1", *flags]))
 
 
 def test_a_wrong_setting_ends_the_program_at_once_with_a_line_for_each() -> None:
@@ -442,7 +443,8 @@ def test_a_checkpoint_that_cannot_be_written_is_named(
 ) -> None:
     (tmp_path / "file").touch()
     checkpoint = place.format(file=tmp_path / "file")
-    done = app.start([*settled.flags, "--available-now", "--index-prefix", "unwritten", "--checkpoint", checkpoint])
+    flags = [*settled.flags, "--available-now", "--index-prefix", "unwritten", "--checkpoint", checkpoint]
+    done = app.start(last_of_each(flags))
     assert done.code == CONFIG
     assert done.sentence.startswith(f"--checkpoint / CHECKPOINT: {checkpoint} cannot be used: ")
     assert done.sentence.endswith("; name a folder or URI that can be written")

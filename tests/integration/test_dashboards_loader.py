@@ -17,6 +17,7 @@ from dashboards.panels import Names
 from dashboards.saved_objects import saved_objects
 from dashboards.templates import templates
 from embedded import free_port
+from tests.flags import last_of_each
 from tests.integration.kibana_double import Kibana, kibana_double
 
 OBJECTS = len(saved_objects(Names()))
@@ -34,7 +35,7 @@ def load(search, prefix):
         if "--elasticsearch-url" not in flags:
             given += ["--elasticsearch-url", search.url]
         return subprocess.run(
-            [sys.executable, "-m", "dashboards", "load", *given, *flags],
+            [sys.executable, "-m", "dashboards", "load", *last_of_each([*given, *flags])],
             capture_output=True,
             text=True,
             timeout=60,

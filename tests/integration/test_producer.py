@@ -225,6 +225,38 @@ def test_ndjson_arrives_byte_for_byte(topics, tmp_path):
     assert topics.wrong("ndjson-lines.ndjson", [*lines, b"more"]) == []
 
 
+def test_another_file_of_the_same_name_and_end_is_refused_and_nothing_is_sent(topics, tmp_path):
+    """Lines changed, left out or moved before the last that was sent; also with standard input under the same name."""
+    path = tmp_path / "s.ndjson"
+    lines = [b"%d" % number for number in range(100)]
+
+    def send(other, *more):
+        path.write_bytes(b"".join(line + b"\n" for line in other))
+        return topics.run("--source", "ndjson", "--input-file", str(path), *more)
+
+    assert send(lines).code == 0
+    for other, more in (
+        ([b"-1", b"-2", *lines[2:], *lines], []),
+        ([*lines[:50], b"-1", *lines[51:]], ["--count", "60"]),
+        ([*lines[:50], b"5051", *lines[52:], b"99"], []),
+        (lines[:60], []),
+    ):
+        ended = send(other, *more)
+        assert (ended.code, ended.summary["sent"]) == (4, 0)
+        (message,) = ended.errors
+        assert "give this one another name (--run / RUN)" in message
+        assert message.endswith("nothing was sent")
+    assert topics.size() == 100
+    with path.open("rb") as stdin:
+        running = topics.start(
+            "--source", "ndjson", "--input-file", "-", "--run", "ndjson-s.ndjson", stdin=stdin.fileno()
+        )
+        assert running.end().code == 4
+    ended = send([*lines, b"more"])
+    assert (ended.code, ended.summary["sent"], ended.summary["skipped"]) == (0, 1, 100)
+    assert topics.wrong("ndjson-s.ndjson", [*lines, b"more"]) == []
+
+
 def test_standard_input_is_a_new_run_each_time(topics):
     runs = []
     for _ in range(2):
@@ -271,7 +303,8 @@ def test_terminal_shows_a_bar_and_the_summary_is_a_table(topics, tmp_path):
     with (tmp_path / "out").open("wb") as out:
         running = topics.start("--log-format", "text", "--count", "5000", "--rate", "5000", "--run", "r")
         running.end()
-        process = subprocess.Popen([*running.process.args, "--run", "s"], stdout=out, stderr=end)
+        command = [word if word != "r" else "s" for word in running.process.args]
+        process = subprocess.Popen(command, stdout=out, stderr=end)
     os.close(end)
     shown = b""
     while block := _read(terminal):

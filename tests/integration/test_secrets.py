@@ -16,6 +16,7 @@ import pytest
 import trustme
 
 from embedded import Elasticsearch, Kafka, free_port
+from tests.flags import last_of_each
 from tests.integration.repeated import repeated
 from tests.integration.secure_kafka import add_user, allow
 from tests.integration.secure_search import Accounts, SecureSearch, anything
@@ -144,7 +145,7 @@ def test_no_secret_shows_when_servers_refuse_it_though_debugging_shows_the_stack
     settings = [*secured.flags, *with_passwords(secured, secure_search), "--log-level", "DEBUG", "--available-now"]
     with repeated(tmp_path / "repeated.log") as app:
         for flag, culprit in (("--kafka-password-file", "Kafka"), ("--elasticsearch-password-file", "Elasticsearch")):
-            ending = app.start([*settings, flag, wrong])
+            ending = app.start(last_of_each([*settings, flag, wrong]))
             assert ending.code == 2
             assert f"{culprit} at " in ending.log
             assert "refused the login" in ending.log

@@ -47,31 +47,33 @@ def test_lists_are_separated_by_commas(monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (["--count", "x"], "--count / COUNT: found 'x': should be a whole number"),
-        (["--count", "0"], "--count / COUNT: found '0': should be greater than 0"),
-        (["--rate", "-1"], "--rate / RATE: found '-1': should be greater than or equal to 0"),
-        (["--rate", "nan"], "--rate / RATE: found 'nan': should be a finite number"),
-        (["--source", "x"], "--source / SOURCE: found 'x': should be 'synthetic', 'flights' or 'ndjson'"),
-        (["--weights", "1,x,3"], "--weights / WEIGHTS: found 'x': should be a number"),
+        (["--count", "x"], "--count / COUNT: should be a whole number (found 'x')"),
+        (["--count", "0"], "--count / COUNT: should be greater than 0 (found '0')"),
+        (["--rate", "-1"], "--rate / RATE: should be greater than or equal to 0 (found '-1')"),
+        (["--rate", "nan"], "--rate / RATE: should be a finite number (found 'nan')"),
+        (["--source", "x"], "--source / SOURCE: should be 'synthetic', 'flights' or 'ndjson' (found 'x')"),
+        (["--weights", "1,x,3"], "--weights / WEIGHTS: should be a number (found 'x')"),
         (["--weights", "1,2"], "--weights / WEIGHTS: found 2 numbers: should be 3, one a feature"),
         (["--features", "a,b,y"], "--features / FEATURES: found a,b,y and the label y: should be different names"),
         (
             ["--drift-row", "3"],
             "--drift-weights / DRIFT_WEIGHTS: found nothing: --drift-row and --drift-weights belong together",
         ),
-        (["--test-fraction", "1.5"], "--test-fraction / TEST_FRACTION: found '1.5': should be less than or equal to 1"),
+        (
+            ["--test-fraction", "1.5"],
+            "--test-fraction / TEST_FRACTION: should be less than or equal to 1 (found '1.5')",
+        ),
         (
             ["--test-fraction", "1/0"],
-            "--test-fraction / TEST_FRACTION: found '1/0': should be a number from 0 to 1, such as 0.2 or 1/5",
+            "--test-fraction / TEST_FRACTION: '1/0' is no number from 0 to 1, such as 0.2 or 1/5",
         ),
         (
             ["--kafka-bootstrap", "here"],
-            "--kafka-bootstrap / KAFKA_BOOTSTRAP: found 'here': should be host:port or host:port,host:port",
+            "--kafka-bootstrap / KAFKA_BOOTSTRAP: 'here' is no host:port (a port is 1 to 65535)",
         ),
         (
             ["--kafka-train-topic", "a b"],
-            "--kafka-train-topic / KAFKA_TRAIN_TOPIC: found 'a b': should be a topic's name: letters, digits, '.', '_' "
-            "and '-'",
+            "--kafka-train-topic / KAFKA_TRAIN_TOPIC: 'a b' is no topic name: letters, digits, '.', '_' and '-' only",
         ),
         (
             ["--kafka-test-topic", "train"],
@@ -79,7 +81,7 @@ def test_lists_are_separated_by_commas(monkeypatch):
         ),
         (
             ["--kafka-ca-file", "/not/there"],
-            "--kafka-ca-file / KAFKA_CA_FILE: found '/not/there': should be a file that exists",
+            "--kafka-ca-file / KAFKA_CA_FILE: there is no file /not/there",
         ),
         (
             ["--source", "ndjson"],
@@ -121,7 +123,7 @@ def test_wrong_setting_ends_the_program_with_2_and_one_line(capfd):
     assert main(["--count", "x"]) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.endswith("ERROR   --count / COUNT: found 'x': should be a whole number\n")
+    assert err.endswith("ERROR   --count / COUNT: should be a whole number (found 'x')\n")
     assert len(err.splitlines()) == 1
 
 

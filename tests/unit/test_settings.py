@@ -94,7 +94,8 @@ def test_help_explains_every_setting_with_its_default_and_variable(help_text: st
     assert setting.description
     (entry,) = (entry for entry in re.split(r"\n  (?=-)", help_text) if re.match(rf"{flag(name)}[ ,\n]", entry))
     shown = " ".join(entry.split())
-    assert shown.endswith(f"{setting.description} (default: {setting.default}) [env: {name.upper()}]")
+    default = "<none>" if setting.default is None else setting.default
+    assert shown.endswith(f"{setting.description} (default: {default}) [env: {name.upper()}]")
 
 
 def test_help_and_wrong_settings_need_neither_spark_nor_elasticsearch() -> None:
@@ -162,7 +163,7 @@ def test_lists_are_split_at_commas_without_the_spaces_around() -> None:
 
 WRONG = [
     ("kafka_bootstrap", "localhost", "'localhost' is no host:port"),
-    ("kafka_bootstrap", "a:1,", "'' is no host:port"),
+    ("kafka_bootstrap", "a:1,", "'a:1,' has an empty part"),
     ("kafka_bootstrap", "a:99999", "'a:99999' is no host:port"),
     ("kafka_bootstrap", "kafka://a:1", "'kafka://a:1' is no host:port"),
     ("kafka_train_topic", "no spaces", "letters, digits"),
@@ -172,20 +173,20 @@ WRONG = [
     ("elasticsearch_url", "localhost:9200", "'localhost:9200' is no http://host:port"),
     ("elasticsearch_url", "http://a:0", "is no http://host:port"),
     ("features", "a:int", "looks like a name with a type"),
-    ("features", "a,,b", "'' is no usable field name"),
+    ("features", "a,,b", "'a,,b' has an empty part"),
     ("features", "a,b,a,c,c", "a, c stands there twice"),
     ("features", "a..b", "stray dot"),
     ("label", "a,b", "'a,b' is no usable field name"),
     ("learner", "ols", "'rls' or 'sgd' (found 'ols')"),
     ("initial_weights", "1,2,x", "'x' is no number within ±1e+70"),
     ("initial_weights", "1,2,nan", "'nan' is no number"),
-    ("initial_weights", "1,2,", "'' is no number"),
+    ("initial_weights", "1,2,", "'1,2,' has an empty part"),
     ("initial_intercept", "inf", "finite number (found 'inf')"),
     ("initial_intercept", "1e71", "'1e+71' is no number within ±1e+70"),
     ("rls_half_life", "0", "greater than 0 (found '0')"),
     ("rls_ridge", "-1", "greater than or equal to 0 (found '-1')"),
     ("sgd_step_size", "nan", "(found 'nan')"),
-    ("sgd_iterations", "1.5", "integer"),
+    ("sgd_iterations", "1.5", "a whole number (found '1.5')"),
     ("sgd_convergence_tolerance", "2", "less than or equal to 1 (found '2')"),
     ("trigger_interval_s", "inf", "finite number (found 'inf')"),
     ("trigger_interval_s", "1e9", "less than or equal to 86400 (found '1e9')"),

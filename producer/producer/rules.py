@@ -1,0 +1,177 @@
+"""One rule for all settings of the same sort. The other programs have the same rules, in the same words."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from ipaddress import IPv6Address
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from producer.errors import ConfigError
+
+LONGEST_WAIT_S = 365 * 86_400.0
+SHOULD = {
+    "float_parsing": "should be a number",
+    "int_parsing": "should be a whole number",
+    "int_parsing_size": "should be a smaller number",
+    "int_from_float": "should be a whole number",
+}
+
+
+def checked_flags(argv: Sequence[str], switches: Collection[str]) -> list[str]:
+    """Return the arguments without blanks around values; refuse a flag that is given twice, or with nothing.
+
+    Of two, the one that counts would be a guess. A line break in `--flag=value` would hide from pydantic-settings what
+    comes after it.
+
+    Parameters
+    ----------
+    argv : Sequence[str]
+        The program's arguments.
+    switches : Collection[str]
+        The flags without a value, without their `--`: each can be `--no-…`, too.
+
+    Raises
+    ------
+    ConfigError
+        For the first such flag.
+    """
+    words: list[str] = []
+    seen: set[str] = set()
+    for word, following in zip_longest(argv, argv[1:]):
+        flag, equals, value = word.partition("=")
+        words.append(f"{flag}={value.strip()}" if equals else word.strip())
+        if not flag.startswith("--"):
+            continue
+        given = value if equals else following
+        if given is not None and not given.strip():
+            raise ConfigError(f"{flag}: nothing is given; leave the flag out for its default")
+        name = flag[2:]
+        name = name[3:] if name.startswith("no-") and name[3:] in switches else name
+        if name in seen:
+            raise ConfigError(f"--{name} is given twice: give it once")
+        seen.add(name)
+        try:
+            plain(value)
+        except ValueError as error:
+            raise ConfigError(f"--{name} / {name.replace('-', '_').upper()}: {error}") from None
+    return words
+
+
+def plain(value: object) -> object:
+    """Return a value as given, without blanks around it; ValueError for a text that no setting can hold."""
+    if not isinstance(value, str):
+        return value
+    value = value.strip()
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is no text in UTF-8") from None
+    if control := re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", value):
+        raise ValueError(f"holds a line break or another control character, {control[0]!a}: leave it out")
+    return value
+
+
+def setting(value: object, name: str, default: object) -> object:
+    """Return the value of setting `name` as `plain` does, its default for a blank one; ValueError for a bad file."""
+    value = plain(value)
+    if value == "":
+        return default
+    if name.endswith("_file") and isinstance(value, str):
+        try:
+            Path(value).is_file()
+        except OSError as error:  # a name that is too long, a folder that this user may not enter
+            raise ValueError(f"this file cannot be used: {error.strerror}") from error
+    return value
+
+
+def parts(value: str) -> tuple[str, ...]:
+    """Return the parts of a list `a,b,c`, without the blanks around them; ValueError where one is empty."""
+    found = tuple(part.strip() for part in value.split(","))
+    if "" in found:
+        raise ValueError(f"{value!r} has an empty part: a comma is between two parts")
+    return found
+
+
+def once(found: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parts of a list; ValueError where one stands there twice."""
+    if repeated := sorted(part for part, times in Counter(found).items() if times > 1):
+        raise ValueError(f"{', '.join(repeated)} stands there twice")
+    return found
+
+
+def field_name(name: str) -> str:
+    """Return a JSON field's name; ValueError for one that cannot be used in Elasticsearch or in a list."""
+    if ":" in name:
+        raise ValueError(f"{name!r} looks like a name with a type: all are JSON numbers, give the name alone")
+    if not name or re.search(r'[,*"\\<>{}\x00-\x1f]|^\.|\.$|\.\.', name):
+        raise ValueError(f'{name!r} is no usable field name (empty, or with one of , * " \\ < > {{ }} or a stray dot)')
+    return name
+
+
+def topic(name: str) -> str:
+    """Return a topic's name; ValueError for one that Kafka cannot have."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or name in {".", ".."}:
+        raise ValueError(f"{name!r} is no topic name: letters, digits, '.', '_' and '-' only")
+    return name
+
+
+def _is_address(address: str) -> bool:
+    """Tell whether it is host:port; ValueError for an IPv6 address without brackets."""
+    host, _, port = address.rpartition(":")
+    if ":" in host and re.fullmatch(r"[0-9A-Fa-f:.%]+", address):
+        raise ValueError(f"{address!r}: an IPv6 address stands in brackets, such as [::1]:9092")
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", port) or int(port) > 65535:
+        return False
+    if not host.startswith("["):
+        return bool(re.fullmatch(r"[A-Za-z0-9._-]+", host))
+    try:
+        return host.endswith("]") and "%" not in host and bool(IPv6Address(host[1:-1]))
+    except ValueError:
+        return False
+
+
+def brokers(value: str) -> str:
+    """Return a list of brokers as Kafka's clients take it; ValueError for what is none."""
+    if "@" in value:
+        raise ValueError("no password in an address: use --kafka-user and --kafka-password-file")
+    found = once(parts(value))
+    for broker in found:
+        if not _is_address(broker):
+            raise ValueError(f"{broker!r} is no host:port (a port is 1 to 65535)")
+    return ",".join(found)
+
+
+def line(error: Mapping[str, Any], secrets: Collection[str]) -> str:
+    """Return what to say of one of pydantic's errors; `secrets` are the settings whose value must not show."""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    name = str(error["loc"][0])
+    setting = f"--{name.replace('_', '-')} / {name.upper()}"
+    if name in secrets:  # what stands there may be the secret itself
+        return f"{setting}: there is no such file: name the file that holds the secret"
+    if error["type"] == "path_not_file":
+        return f"{setting}: there is no file {error['input']}"
+    if error["type"] == "value_error":
+        return f"{setting}: {message}"
+    text = SHOULD.get(error["type"]) or message.removeprefix("Input ")
+    return f"{setting}: {text} (found {error['input']!r})"
+
+
+def unknown(text: str) -> str:
+    """Return what argparse says, without what follows an unknown flag: it may be a password."""
+    head, found, words = text.partition("unrecognized arguments: ")
+    kept: list[str] = []
+    for before, word in zip(["", *words.split()], words.split(), strict=False):
+        if word.startswith("-") or not before.startswith("-"):
+            kept.append(word.partition("=")[0])
+    return f"{head}{found}{' '.join(kept)} (see --help)"
+
+
+def switches(fields: Mapping[str, Any]) -> list[str]:
+    """Return the flags without a value among a settings class's fields."""
+    return [name.replace("_", "-") for name, field in fields.items() if field.annotation is bool]

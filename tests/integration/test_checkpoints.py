@@ -1,0 +1,57 @@
+"""What the setting --checkpoint takes and refuses is what Hadoop's Path can and cannot take: asked of the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from py4j.java_gateway import JavaGateway
+from py4j.protocol import Py4JJavaError
+from pyspark.java_gateway import launch_gateway
+
+from tests.unit.test_setting_rules import GOOD_CHECKPOINTS, WRONG_CHECKPOINTS
+
+REFUSED_BY_PATH = "is neither a folder nor a URI"
+
+
+@pytest.fixture(scope="module")
+def jvm() -> Iterator[JavaGateway]:
+    gateway = launch_gateway()
+    yield gateway
+    gateway.shutdown()
+    with gateway.proc as process:
+        process.kill()
+
+
+def folders(jvm: JavaGateway, checkpoint: str) -> str:
+    """What the app makes of it."""
+    path = jvm.jvm.org.apache.hadoop.fs.Path
+    return str(path(path(path(checkpoint), "model"), "0.json").toString())
+
+
+def is_taken(jvm: JavaGateway, checkpoint: str) -> bool:
+    try:
+        folders(jvm, checkpoint)
+    except Py4JJavaError:
+        return False
+    return True
+
+
+def test_what_the_setting_takes_hadoop_takes(jvm: JavaGateway, tmp_path: Path) -> None:
+    for number, checkpoint in enumerate(GOOD_CHECKPOINTS):
+        assert folders(jvm, checkpoint).endswith("/model/0.json")
+        if ":/" in checkpoint:
+            continue
+        own = f"{tmp_path}/{number}/{checkpoint}"
+        path = jvm.jvm.org.apache.hadoop.fs.Path(own)
+        files = path.getFileSystem(jvm.jvm.org.apache.hadoop.conf.Configuration())
+        assert files.mkdirs(path)
+        assert Path(own).resolve().is_dir()  # Path leaves out what .. takes back
+
+
+def test_what_the_setting_refuses_as_no_folder_hadoop_refuses(jvm: JavaGateway) -> None:
+    """What else is refused Path takes, but it would fail later, or be a folder named ~ or a host named data."""
+    asked = [value for value, text in WRONG_CHECKPOINTS if REFUSED_BY_PATH in text] + ["C:\\data", "a:b"]
+    assert len(asked) >= 8
+    assert [one for one in asked if is_taken(jvm, one)] == []

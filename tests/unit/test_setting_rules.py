@@ -1,0 +1,425 @@
+"""One rule for settings of the same sort, in all programs, in the same words."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from pydantic_settings import BaseSettings
+
+import dashboards.rules
+import dashboards.settings
+import embedded.__main__
+import embedded.demo
+import producer.rules
+import producer.settings
+import streaming_regression.rules
+import streaming_regression.settings
+from dashboards.errors import ConfigError as DashboardsConfigError
+from producer.errors import ConfigError as ProducerConfigError
+from streaming_regression.errors import ConfigError as StreamConfigError
+
+CONFIG_ERRORS = (StreamConfigError, ProducerConfigError, DashboardsConfigError)
+RULES = (streaming_regression.rules, producer.rules, dashboards.rules)
+PROGRAMS: dict[str, tuple[type[BaseSettings], Callable[[Sequence[str]], Any]]] = {
+    "app": (streaming_regression.settings.Settings, streaming_regression.settings.load),
+    "producer": (producer.settings.Settings, producer.settings.load),
+    **{
+        kind.__name__.lower(): (kind, partial(dashboards.settings.load, kind))
+        for kind in (dashboards.settings.Load, dashboards.settings.Serve, dashboards.settings.Build)
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without settings."""
+    for kind, _ in PROGRAMS.values():
+        for name in kind.model_fields:
+            monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+def having(*names: str) -> list[str]:
+    """The programs that have all these settings."""
+    return [program for program, (kind, _) in PROGRAMS.items() if {*names} <= kind.model_fields.keys()]
+
+
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def read(program: str, *argv: str) -> Any:
+    return PROGRAMS[program][1](argv)
+
+
+def fault(program: str, *argv: str) -> str:
+    with pytest.raises(CONFIG_ERRORS) as error:
+        read(program, *argv)
+    assert error.value.exit_code == 2
+    return str(error.value)
+
+
+def functions(module: ModuleType) -> dict[str, str]:
+    found = inspect.getmembers(module, inspect.isfunction)
+    return {name: inspect.getsource(one) for name, one in found if one.__module__ == module.__name__}
+
+
+def test_the_programs_share_no_code_but_have_the_same_rules() -> None:
+    """What two of them have under one name is the same, to the letter."""
+    first, second, third = map(functions, RULES)
+    for one, other in ((first, second), (first, third), (second, third)):
+        shared = one.keys() & other.keys()
+        assert {name: one[name] for name in shared} == {name: other[name] for name in shared}
+        assert {"checked_flags", "setting", "parts", "field_name", "topic", "line", "unknown"} <= shared
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--features", "a", "--features", "b"],
+        ["--features=a", "--features", "b"],
+        ["--features", "a", "--label", "z", "--features=a"],
+        ["--features", "a,b,c", "--log-level", "INFO", "--features", "a,b,c"],
+    ],
+)
+def test_a_flag_given_twice_is_refused(program: str, argv: list[str]) -> None:
+    assert fault(program, *argv) == "--features is given twice: give it once"
+
+
+@pytest.mark.parametrize(("program", "name"), [("app", "available-now"), ("app", "replace-run"), ("load", "dry-run")])
+def test_a_switch_given_twice_is_refused_also_with_its_opposite(program: str, name: str) -> None:
+    for first in (f"--{name}", f"--no-{name}"):
+        for second in (f"--{name}", f"--no-{name}", f"--{name}=true"):
+            assert fault(program, first, second) == f"--{name} is given twice: give it once"
+
+
+@pytest.mark.parametrize(
+    ("main", "argv"),
+    [
+        (embedded.__main__.main, ["run", "--partitions", "1", "--partitions=2", "--", "true"]),
+        (embedded.__main__.main, ["up", "--kafka-port", "1", "--kafka-port", "2"]),
+        (embedded.demo.main, ["--rows", "5", "--rows=6"]),
+        (embedded.demo.main, ["--exit", "--exit"]),
+        (embedded.demo.main, ["--row", "5"]),
+        (embedded.__main__.main, ["up", "--kafka-po", "1"]),
+        (embedded.demo.main, ["--rate", "inf"]),
+        (embedded.demo.main, ["--rate", "nan"]),
+    ],
+)
+def test_the_embedded_programs_take_a_flag_once_and_whole(main: Callable[[list[str]], int], argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(argv)
+    assert end.value.code == 2
+
+
+def test_what_follows_the_command_is_not_looked_at() -> None:
+    own, command = embedded.__main__._split(["run", "--data", "d", "--", "ls", "--data", "--data"])
+    assert (own, command) == (["run", "--data", "d"], ["ls", "--data", "--data"])
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("argv", [["--features="], ["--features", ""], ["--features", "  "], ["--features=\t"]])
+def test_a_flag_with_nothing_is_refused(program: str, argv: list[str]) -> None:
+    assert fault(program, *argv) == "--features: nothing is given; leave the flag out for its default"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("blank", [" ", "\t", "\n", " \r\n", "\u00a0"])
+def test_blanks_around_a_value_do_not_count_however_it_was_given(
+    environment: pytest.MonkeyPatch, program: str, blank: str
+) -> None:
+    kind, _ = PROGRAMS[program]
+    values = {
+        "features": "a,b,c",
+        "label": "z",
+        "kafka_train_topic": "learn",
+        "index_prefix": "p",
+        "kafka_bootstrap": "a:1,b:2",
+        "kafka_user": "me",
+        "log_level": "DEBUG",
+        "server_timeout_s": "7",
+        "checkpoint": "/folder",
+        "run": "r",
+        "source": "flights",
+        "page_host": "localhost",
+        "kibana_space": "team",
+    }
+    values = {name: value for name, value in values.items() if name in kind.model_fields}
+    plain = read(program, *(f"{flag(name)}={value}" for name, value in values.items()))
+    assert read(program, *(f"{flag(name)}={blank}{value}{blank}" for name, value in values.items())) == plain
+    for name, value in values.items():
+        environment.setenv(name.upper(), f"{blank}{value}{blank}")
+    assert read(program) == plain
+    for name in values:
+        environment.setenv(name.upper(), blank)
+    assert read(program) == kind()
+
+
+@pytest.mark.parametrize("program", having("features", "label"))
+def test_names_are_trimmed_alike_and_a_label_is_no_feature_whatever_blanks_are_around(program: str) -> None:
+    settings = read(
+        program, *(["--weights", "1,2"] if program == "producer" else []), "--features", " a , b", "--label=y "
+    )
+    features = settings.features if isinstance(settings.features, tuple) else tuple(settings.features.split(","))
+    assert (features, settings.label) == (("a", "b"), "y")
+    for label in ("a ", " b"):
+        fault(program, *(["--weights", "1,2"] if program == "producer" else []), "--features", "a,b", "--label", label)
+
+
+NAMES = [
+    ("a,,b", "'a,,b' has an empty part"),
+    (",a", "',a' has an empty part"),
+    ("a, ", "'a,' has an empty part"),
+    ("a,b, a", "a stands there twice"),
+    ("a:int", "'a:int' looks like a name with a type"),
+    ("a..b", "'a..b' is no usable field name"),
+    ("a*", "'a*' is no usable field name"),
+    ("a,\nb", r"holds a line break or another control character, '\n': leave it out"),
+    ("a\x7f", r"holds a line break or another control character, '\x7f': leave it out"),
+    ("a\udcff", "is no text in UTF-8"),
+]
+
+
+@pytest.mark.parametrize("program", having("features"))
+@pytest.mark.parametrize(("value", "text"), NAMES)
+def test_wrong_names_are_refused_in_the_same_words(program: str, value: str, text: str) -> None:
+    assert fault(program, f"--features={value}").startswith(f"--features / FEATURES: {text}")
+
+
+GOOD_ADDRESSES = {
+    "a:1": "a:1",
+    "a:1, b:2": "a:1,b:2",
+    " a:1 ,b:65535 ": "a:1,b:65535",
+    "[::1]:9092": "[::1]:9092",
+    "[2001:db8::7]:9092, kafka-0.kafka.svc:9092": "[2001:db8::7]:9092,kafka-0.kafka.svc:9092",
+    "127.0.0.1:9092": "127.0.0.1:9092",
+    "my_host.:9": "my_host.:9",
+}
+WRONG_ADDRESSES = [
+    ("::1:9092", "'::1:9092': an IPv6 address stands in brackets, such as [::1]:9092"),
+    ("2001:db8::7:9092", "'2001:db8::7:9092': an IPv6 address stands in brackets"),
+    ("::1", "'::1': an IPv6"),
+    ("[::1]", "'[::1]' is no"),
+    ("[::1:9092", "'[::1:9092' is no"),
+    ("[12345::1]:1", "'[12345::1]:1' is no"),
+    ("[a]:1", "'[a]:1' is no"),
+    ("a", "'a' is no"),
+    ("a:", "'a:' is no"),
+    (":1", "':1' is no"),
+    ("a:0", "'a:0' is no"),
+    ("a:65536", "'a:65536' is no"),
+    ("a:01", "'a:01' is no"),
+    ("a:+1", "'a:+1' is no"),
+    ("a:1_0", "'a:1_0' is no"),
+    ("a:\u0661", "'a:\u0661' is no"),
+    ("a b:1", "'a b:1' is no"),
+    ("a:1 b:2", "'a:1 b:2' is no"),
+    ("a:1;b:2", "'a:1;b:2' is no"),
+    ("m\u00fcnchen:1", "'m\u00fcnchen:1' is no"),
+    ("a:1,", "'a:1,' has an empty part"),
+    ("a:1,,b:2", "'a:1,,b:2' has an empty part"),
+    ("a:1, a:1", "a:1 stands there twice"),
+]
+
+
+@pytest.mark.parametrize("program", having("kafka_bootstrap"))
+@pytest.mark.parametrize(("value", "read_as"), GOOD_ADDRESSES.items())
+def test_addresses_of_brokers_are_read_alike(program: str, value: str, read_as: str) -> None:
+    assert read(program, "--kafka-bootstrap", value).kafka_bootstrap == read_as
+
+
+@pytest.mark.parametrize("program", having("kafka_bootstrap"))
+@pytest.mark.parametrize(
+    ("value", "text"), [*WRONG_ADDRESSES, ("kafka://a:1", "'kafka://a:1' is no host:port"), ("PLAINTEXT://a:1", "'PL")]
+)
+def test_wrong_addresses_of_brokers_are_refused_in_the_same_words(program: str, value: str, text: str) -> None:
+    assert fault(program, f"--kafka-bootstrap={value}").startswith(f"--kafka-bootstrap / KAFKA_BOOTSTRAP: {text}")
+
+
+def _as_urls(value: str) -> str:
+    return ",".join(f"{part[: len(part) - len(part.lstrip())]}http://{part.strip()}" for part in value.split(","))
+
+
+@pytest.mark.parametrize("program", having("elasticsearch_url"))
+@pytest.mark.parametrize(("value", "read_as"), GOOD_ADDRESSES.items())
+def test_addresses_of_nodes_are_read_as_those_of_brokers(program: str, value: str, read_as: str) -> None:
+    assert read(program, "--elasticsearch-url", _as_urls(value)).elasticsearch_url == _as_urls(read_as)
+
+
+@pytest.mark.parametrize("program", having("elasticsearch_url"))
+@pytest.mark.parametrize("value", [value for value, text in WRONG_ADDRESSES if "part" not in text])
+def test_wrong_addresses_of_nodes_are_refused_as_those_of_brokers(program: str, value: str) -> None:
+    fault(program, f"--elasticsearch-url={_as_urls(value)}")
+    if program == "load":
+        fault(program, f"--kibana-url={_as_urls(value)}")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_an_address_with_a_password_and_what_follows_an_unknown_flag_are_not_repeated(program: str) -> None:
+    for name, value in (
+        ("kafka_bootstrap", "me:hunter2@a:1"),
+        ("elasticsearch_url", "http://me:hunter2@a:1"),
+        ("kibana_url", "http://me:hunter2@a:1"),
+        ("checkpoint", "s3a://me:hunter2@bucket/folder"),
+        ("kafka_password_file", "hunter2"),
+        ("kafka_password_file", "hunter2" * 1000),
+        ("kafka_password_file", "hunter2\nhunter2"),
+        ("elasticsearch_api_key_file", "hunter2" * 1000),
+    ):
+        if name in PROGRAMS[program][0].model_fields:
+            line = fault(program, f"{flag(name)}={value}")
+            assert line.startswith(f"{flag(name)} / {name.upper()}: ")
+            assert "hunter2" not in line
+    assert fault(program, "--password", "hunter2").endswith("unrecognized arguments: --password (see --help)")
+    assert "hunter2" not in fault(program, "--password=hunter2")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_word_of_json_or_of_python_is_a_name_like_any_other(environment: pytest.MonkeyPatch, program: str) -> None:
+    for word in ("None", "none", "null", "nan", "true", "1e3"):
+        assert read(program, "--label", word).label == word
+        environment.setenv("LABEL", word)
+        assert read(program).label == word
+
+
+ODD = [
+    "nan",
+    "-inf",
+    "1e400",
+    "1" * 5000,
+    "1e999999999",
+    "1_0",
+    "0x10",
+    "-1",
+    "\u0661",
+    "[]",
+    '{"a":1}',
+    "x" * 5000,
+    "/a" * 3000,
+]
+ODD += ["\udcff", "a\x00b", "a\nb", "%s", "{0}", "-", "@", ",", "~", "1/0", "1/3", "a b"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("value", ODD, ids=[json.dumps(value[:12]) for value in ODD])
+def test_an_odd_value_is_taken_or_refused_with_a_line_never_a_trace(program: str, value: str) -> None:
+    for name in PROGRAMS[program][0].model_fields:
+        try:
+            read(program, f"{flag(name)}={value}")
+        except CONFIG_ERRORS as error:
+            said = str(error)
+        else:
+            continue
+        assert flag("") in said
+        assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("program", "name", "value"),
+    [
+        *[
+            (program, "server_timeout_s", value)
+            for program in having("server_timeout_s")
+            for value in ("inf", "1e9", "-1")
+        ],
+        ("load", "request_timeout_s", "inf"),
+        ("load", "request_timeout_s", "1e300"),
+        ("app", "sgd_iterations", "1" * 30),
+        ("producer", "count", str(2**63)),
+        ("producer", "seed", str(2**64)),
+        ("producer", "rate", "1e-320"),
+        ("producer", "rate", "1e308"),
+        ("producer", "weights", "1,2,1e308"),
+        ("producer", "noise", "1e308"),
+        ("producer", "intercept", "-1e308"),
+        ("producer", "test_fraction", "1e999999999"),
+        ("producer", "test_fraction", "nan"),
+        ("serve", "page_host", "a b"),
+        ("serve", "page_port", "65536"),
+        ("app", "kafka_ca_file", "x" * 5000),
+        ("producer", "input_file", "x" * 5000),
+    ],
+)
+def test_a_value_that_a_library_below_would_stumble_over_is_refused_at_once(
+    program: str, name: str, value: str
+) -> None:
+    assert fault(program, f"{flag(name)}={value}").startswith(f"{flag(name)} / {name.upper()}: ")
+
+
+GOOD_CHECKPOINTS = [
+    "checkpoint",
+    "./run:1",
+    "a/b:c",
+    "/data/run:1",
+    "/data/2026-11-28T21:00",
+    "file:/data",
+    "file:///data/x y",
+    "hdfs://namenode:8020/models",
+    "hdfs:///models",
+    "s3a://bucket/folder",
+    "s3a://bucket",
+    "abfss://container@account.dfs.core.windows.net/folder",
+    "viewfs://cluster/x",
+    "/a b/\u00e9/%20/#?*[{",
+    "../x",
+    "./~",
+]
+WRONG_CHECKPOINTS = [
+    ("run:1", "'run:1' is neither a folder nor a URI such as s3a://bucket/folder"),
+    ("C:\\data", "looks like a Windows path"),
+    ("c:/data", "looks like a Windows path"),
+    ("a:b", "looks like a Windows path"),
+    (":x", "is neither a folder nor a URI"),
+    ("s3a:x", "is neither a folder nor a URI"),
+    ("file:rel", "is neither a folder nor a URI"),
+    ("1a:/x", "is neither a folder nor a URI"),
+    ("s3 a:/x", "is neither a folder nor a URI"),
+    ("s3a:", "is neither a folder nor a URI"),
+    ("s3a:///x", "names no folder: write s3a://bucket/folder"),
+    ("s3a:/x", "names no folder: write s3a://bucket/folder"),
+    ("s3a://", "names no folder: write s3a://bucket/folder"),
+    ("hdfs://", "names no folder: write hdfs://host/folder"),
+    ("file://", "names no folder: write file:///folder"),
+    ("file://data/x", "a file: URI names no host"),
+    ("http://host/x", "a checkpoint cannot be written over http"),
+    ("hdfs://host:port/x", "'host:port' is no host"),
+    ("hdfs://a b/x", "'a b' is no host"),
+    ("//x/y", "begins with two slashes"),
+    ("~", "only a shell knows what ~ stands for"),
+    ("~/x", "only a shell knows what ~ stands for"),
+    ("~me/x", "only a shell knows what ~ stands for"),
+    ("s3a://key:secret@bucket/x", "no password in a URI"),
+]
+
+
+@pytest.mark.parametrize("value", GOOD_CHECKPOINTS)
+def test_a_folder_or_uri_is_taken_for_the_checkpoint_without_the_blanks_around(value: str) -> None:
+    assert read("app", "--checkpoint", f" {value} ").checkpoint == value
+
+
+@pytest.mark.parametrize(("value", "text"), WRONG_CHECKPOINTS)
+def test_a_checkpoint_that_hadoop_could_not_take_is_refused_at_once(
+    environment: pytest.MonkeyPatch, value: str, text: str
+) -> None:
+    line = fault("app", "--checkpoint", value)
+    assert line.startswith("--checkpoint / CHECKPOINT: ")
+    assert text in line
+    assert "\n" not in line
+    environment.setenv("CHECKPOINT", f"  {value}\n")
+    assert fault("app") == line
+
+
+def test_a_ca_file_without_https_is_refused_by_all_that_have_one(tmp_path: Path) -> None:
+    file = tmp_path / "ca"
+    file.touch()
+    for program in having("elasticsearch_ca_file"):
+        assert "--elasticsearch-ca-file is for https" in fault(program, "--elasticsearch-ca-file", str(file))
+    assert "--kibana-ca-file is for https" in fault("load", "--kibana-ca-file", str(file))
