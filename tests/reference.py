@@ -1,6 +1,8 @@
-"""What a model must equal."""
+"""What a model must equal: least squares, solved in other ways than the learners solve it."""
 
 from __future__ import annotations
+
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +10,67 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def lstsq(rows: Floats, ridge: float = 0.0) -> Floats:
-    """Return numpy's solution, intercept first, for rows of the features and, last, the label; shape (n, d + 1).
+def lstsq(rows: Floats, ridge: float = 0.0, counts: Floats | None = None) -> Floats:
+    """Return least squares, intercept first, for rows of the features and, last, the label; shape (n, d + 1).
 
-    `ridge` pulls the weights, not the intercept, to 0.
+    Solved on columns that are centred, in extended precision, and divided by their lengths: on raw columns the rank
+    limit of numpy's lstsq drops small ones beside large ones. Where rows leave weights open, the solution is the
+    smallest in these units. `ridge` pulls the weights, not the intercept, to 0; row i counts `counts[i]` times.
     """
-    d = rows.shape[1] - 1
-    x = np.vstack([np.column_stack([np.ones(len(rows)), rows[:, :-1]]), np.sqrt(ridge) * np.eye(d, d + 1, k=1)])
-    solution, *_ = np.linalg.lstsq(x, np.concatenate([rows[:, -1], np.zeros(d)]), rcond=None)
-    return np.asarray(solution, np.float64)
+    wide = rows.astype(np.longdouble) - rows[0]  # exact for the values of one column that are near to each other
+    count = np.ones(len(rows)) if counts is None else counts
+    mean = (count[:, None] * wide).sum(axis=0) / count.sum()
+    centred = (wide - mean) * np.sqrt(count)[:, None]
+    largest = np.abs(centred).max(axis=0)
+    largest[largest == 0] = 1
+    scale = largest * np.sqrt(np.square(centred / largest).sum(axis=0))
+    scale[scale == 0] = 1
+    x, y = (centred[:, :-1] / scale[:-1]).astype(float), (centred[:, -1] / scale[-1]).astype(float)
+    pull = np.diag((np.sqrt(ridge) / scale[:-1]).astype(float))
+    solution = np.linalg.lstsq(np.vstack([x, pull]), np.concatenate([y, np.zeros(len(pull))]), rcond=1e-10)[0]
+    weights = solution / scale[:-1] * scale[-1]
+    mean = mean + rows[0]
+    return np.asarray([mean[-1] - mean[:-1] @ weights, *weights], np.float64)
+
+
+def exact(x: Floats, y: Floats, counts: Floats) -> tuple[list[Fraction], int]:
+    """Return what least squares predicts for its own rows `x`, shape (n, d), in exact arithmetic: without any rounding.
+
+    These predictions are unique, also where the weights are not. Row i counts `counts[i]` times. The second result is
+    the rank of the centred columns of x.
+    """
+    columns = [_integers(column) for column in (np.ones(len(y)), *x.T, y)]
+    times, _ = _integers(counts)
+    # Normal equations [A | b] of the columns as integers; they lose no digit, as nothing is rounded.
+    table = [
+        [Fraction(sum(n * p * q for n, p, q in zip(times, one, other, strict=True))) for other, _ in columns]
+        for one, _ in columns[:-1]
+    ]
+    used = []  # pivots; a column without one depends on those before, and gets the weight 0
+    for i, row in enumerate(table):
+        if row[i]:
+            used.append(i)
+            for other in table:
+                if other is not row and other[i]:
+                    factor = other[i] / row[i]
+                    other[:] = [a - factor * b for a, b in zip(other, row, strict=True)]
+    weights = {i: table[i][-1] / table[i][i] for i in used}
+    unit = columns[-1][1]
+    predictions = [sum((w * columns[i][0][n] for i, w in weights.items()), Fraction(0)) / unit for n in range(len(y))]
+    return predictions, len(used) - 1
+
+
+def conditions(x: Floats, counts: Floats) -> Floats:
+    """Return the singular values, largest first, of the columns of x, centred and divided by their lengths."""
+    wide = x.astype(np.longdouble) - x[0]
+    centred = (wide - (counts[:, None] * wide).sum(axis=0) / counts.sum()) * np.sqrt(counts)[:, None]
+    largest = np.abs(centred).max(axis=0)
+    part = (centred / np.where(largest, largest, 1)).astype(float)
+    return np.linalg.svd(part / np.maximum(np.linalg.norm(part, axis=0), 1e-300), compute_uv=False)
+
+
+def _integers(column: Floats) -> tuple[list[int], int]:
+    """Return a column as integers, exactly, and what it was multiplied by for that: a power of two."""
+    ratios = [value.as_integer_ratio() for value in column.tolist()]
+    unit = max(denominator for _, denominator in ratios)
+    return [numerator * (unit // denominator) for numerator, denominator in ratios], unit

@@ -25,6 +25,41 @@ def regressions(draw: st.DrawFn, max_features: int = 5) -> tuple[Floats, Floats]
     return x, x @ rng.normal(size=features) + rng.normal() + rng.normal(size=rows)
 
 
+KINDS = ("usual", "counter", "id", "constant", "copy", "sentinel", "largest float32", "two values")
+
+
+@st.composite
+def unscaled(draw: st.DrawFn, max_features: int = 5) -> tuple[Floats, Floats]:
+    """Rows x, shape (n, d), and labels y as other people have them: each column in its own unit, far from 0 or not.
+
+    Magnitudes go from 1e-30 to 1e30, offsets to 1e9 times the spread; some columns are constant, or others in another
+    unit, or hold a few values that stand for "none".
+    """
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows = draw(st.integers(1, 250))
+    magnitudes, offsets = st.integers(-30, 30), st.sampled_from([0.0, 1.0, -1e3, 1e6, -1e9, 1e9])
+    columns: list[Floats] = []
+    y = rng.normal(size=rows)
+    for kind in draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=max_features)):
+        z = rng.normal(size=rows)
+        if kind == "counter":
+            z = np.arange(rows) / rows
+        elif kind == "id":
+            z = rng.integers(0, 3, size=rows) + 8.9e15
+        elif kind == "constant":
+            z = np.full(rows, rng.normal())
+        elif kind == "two values":
+            z = (z > 1).astype(float)
+        y += rng.normal() * (z - z.mean())
+        x = z if kind == "id" else (z + draw(offsets)) * 10.0 ** draw(magnitudes)
+        if kind == "copy" and columns:
+            x = columns[-1] * 2.0 ** draw(st.integers(-60, 60))  # no rounding: it is exactly the same column
+        elif kind in {"sentinel", "largest float32"}:
+            x[rng.random(rows) < draw(st.sampled_from([0.01, 0.3]))] = -9999.0 if kind == "sentinel" else 3.4e38
+        columns.append(x)
+    return np.column_stack(columns), (y + draw(offsets)) * 10.0 ** draw(magnitudes)
+
+
 @st.composite
 def cuts(draw: st.DrawFn, rows: int, most: int = 6) -> list[slice]:
     """A split of `rows` rows into up to `most` parts, empty ones too."""

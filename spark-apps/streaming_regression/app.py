@@ -244,10 +244,15 @@ def _store(spark: SparkSession, settings: Settings, kafka_topics: Topics) -> Sta
 
 
 def _learner(settings: Settings) -> Learner:
+    features = settings.fields.features
     if settings.learner == "rls":
-        return RecursiveLeastSquares(np.array(settings.initial), settings.rls_half_life, settings.rls_ridge)
+        return RecursiveLeastSquares(np.array(settings.initial), settings.rls_half_life, settings.rls_ridge, features)
     return GradientDescent(
-        settings.sgd_step_size, settings.sgd_iterations, settings.sgd_convergence_tolerance, settings.sgd_intercept
+        settings.sgd_step_size,
+        settings.sgd_iterations,
+        settings.sgd_convergence_tolerance,
+        settings.sgd_intercept,
+        features,
     )
 
 

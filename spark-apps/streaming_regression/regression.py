@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from typing import Any
@@ -117,7 +118,7 @@ class Regression:
             prefix=settings.index_prefix,
             fields=settings.fields,
             train_topic=settings.kafka_train_topic,
-            weights=model.weights,
+            model=replace(model, memory=None),
             connection=self._connection,
             kafka=self._topics.connection,
             gaps=settings.on_data_loss == "continue",
@@ -132,13 +133,17 @@ class Regression:
         return origin, found, dict(zip(score.STAGES, seconds.tolist(), strict=True))
 
     def _learn(self, before: Model, parts: list[Statistics]) -> Model:
-        """Return the next model; the last good one where the learner diverged."""
+        """Return the next model; where the learner diverged, the last good one. Log what it cannot learn, once."""
         total = Statistics.total(parts, len(self._settings.fields.features))
         try:
-            return self._learner.update(before, total)
+            after = self._learner.update(before, total)
         except DivergedError as error:
             log.error("the last good model stays: %s", error)
             return before
+        doubts = self._learner.doubts(after, total)
+        for text in dict.fromkeys(text for feature, text in doubts.items() if feature not in before.warned):
+            log.warning("%s", text)
+        return replace(after, warned=before.warned | doubts.keys())
 
     def _publish(self, origin: Origin, found: Found, after: Model, start: float, stages: dict[str, float]) -> None:
         """Write the documents of the micro-batch as a whole, log it, and delete old indices once a day."""

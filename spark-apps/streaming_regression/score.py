@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +23,7 @@ from streaming_regression.errors import BY_NAME, StreamError
 from streaming_regression.kafka import consumer
 from streaming_regression.kafka.connection import Connection
 from streaming_regression.kafka.consumer import Range
-from streaming_regression.learners import Floats, Model, Statistics
+from streaming_regression.learners import Model, Statistics
 from streaming_regression.sink import Refusal
 
 STAGES = ("read", "decode", "predict", "encode", "write", "statistics")
@@ -39,6 +38,7 @@ RESULT = pa.schema(
         *[(name, pa.float64()) for name in ("sum_squared_error", "sum_absolute_error", "sum_y", "sum_y_squared")],
         ("learned", pa.int64()),
         ("factor", pa.list_(pa.float64())),
+        ("shift", pa.list_(pa.float64())),
         ("gaps", pa.list_(pa.list_(pa.int64()))),  # first and last offset of records that are gone
         (
             "reasons",  # of invalid records, the most frequent ones
@@ -63,7 +63,7 @@ class Task:
     prefix: str
     fields: Fields
     train_topic: str
-    weights: Floats
+    model: Model  # without its memory, which executors do not need
     connection: sink.Connection
     kafka: Connection
     gaps: bool
@@ -108,7 +108,9 @@ class _Part:
     def row(self) -> dict[str, object]:
         numbers = {name.name: getattr(self, name.name) for name in fields(self) if name.name != "statistics"}
         numbers["reasons"] = streaks.commonest(self.reasons)
-        return {**numbers, "learned": self.statistics.rows, "factor": self.statistics.factor.ravel().tolist()}
+        learned = self.statistics
+        lists = {"factor": learned.factor.ravel().tolist(), "shift": learned.shift.tolist()}
+        return {**numbers, "learned": learned.rows, **lists}
 
 
 class _Clock:
@@ -160,7 +162,7 @@ class _Scorer:
         self._task = task
         self._client = client
         self._pool = pool
-        self._model = Model(task.weights)
+        self._model = task.model
         self._clock = _Clock()
         self._parts: dict[Range, _Part] = {}
         self._under_way: deque[tuple[Range, Origin, Records, Points, Future[list[Refusal]]]] = deque()
@@ -260,8 +262,9 @@ def found(rows: Iterable[Mapping[str, Any]]) -> Found:
         result.gaps.extend(Gap(row["topic"], row["partition"], *gap) for gap in row["gaps"])
         if not row["rows"]:
             continue
-        size = math.isqrt(len(row["factor"]))
-        result.statistics.append(Statistics(row["learned"], np.array(row["factor"]).reshape(size, size)))
+        size = len(row["shift"]) + 1
+        factor = np.array(row["factor"]).reshape(size, size)
+        result.statistics.append(Statistics(row["learned"], factor, np.array(row["shift"])))
         result.reasons.setdefault(row["topic"], Counter()).update(streaks.summed(row["reasons"]))
         tally = Tally(**{field.name: row[field.name] for field in fields(Tally)})
         last = result.tallies[-1] if result.tallies else None

@@ -18,7 +18,7 @@ from streaming_regression.errors import ConfigError, Refused
 from streaming_regression.kafka.errors import recreated
 from streaming_regression.learners import Model, Statistics
 
-FORMAT = 1
+FORMAT = 2
 REMEDY = "restore the folder from a backup, or start anew with another --checkpoint and --index-prefix"
 
 
@@ -117,23 +117,31 @@ class StateStore:
             return None
         size = len(self._identity.fields.features) + 1
         with _whole(self._file(batch)):
-            state = dict(json.loads(text))
+            state = _converted(dict(json.loads(text)), size)
             self._check(state)
             weights = np.array(state["weights"], np.float64).reshape(size)
-            memory = state["memory"]
+            memory, centre = state["memory"], state["centre"]
             if memory:
                 factor = np.array(memory["factor"], np.float64).reshape(size + 1, size + 1)
-                memory = Statistics(memory["rows"], factor)
-            return Model(weights, int(state["rows_seen"]), memory)
+                memory = Statistics(memory["rows"], factor, np.array(memory["shift"], np.float64).reshape(size))
+            if centre is not None:
+                centre = np.array(centre, np.float64).reshape(size - 1)
+            warned = frozenset(map(int, state["warned"]))
+            return Model(weights, int(state["rows_seen"]), memory, centre, float(state["level"]), warned)
 
     def save(self, batch: int, model: Model) -> None:
         """Write the model after micro-batch `batch`: a reader sees all of it or none."""
+        memory = model.memory
         state = {
             **self._described(),
             "batch": batch,
             "rows_seen": model.rows_seen,
             "weights": model.weights.tolist(),
-            "memory": model.memory and {"rows": model.memory.rows, "factor": model.memory.factor.tolist()},
+            "centre": None if model.centre is None else model.centre.tolist(),
+            "level": model.level,
+            "warned": sorted(model.warned),
+            "memory": memory
+            and {"rows": memory.rows, "factor": memory.factor.tolist(), "shift": memory.shift.tolist()},
         }
         aside = self._path(self._folder, f".{batch}.json.tmp")
         try:
@@ -219,6 +227,14 @@ class StateStore:
                 f"{settings[key]} is {_shown(mine)}: set it back, or start anew with another --checkpoint "
                 "and --index-prefix"
             )
+
+
+def _converted(state: dict[str, Any], size: int) -> dict[str, Any]:
+    """Return a state of format 1 in the present one: its statistics are shifted by 0, its model has no centre."""
+    if state["format"] != 1:
+        return state
+    memory = state["memory"] and {**state["memory"], "shift": [0.0] * size}
+    return {**state, "format": FORMAT, "memory": memory, "centre": None, "level": 0.0, "warned": []}
 
 
 @contextmanager

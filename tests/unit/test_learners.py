@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from streaming_regression.learners import (
@@ -20,16 +21,17 @@ from streaming_regression.learners import (
     RecursiveLeastSquares,
     Statistics,
 )
-from tests.strategies import cuts, regressions
+from tests.reference import conditions, exact, lstsq
+from tests.strategies import cuts, regressions, unscaled
 
 
 def statistics(x: Floats, y: Floats) -> Statistics:
     return Statistics.empty(x.shape[1]).with_rows(x, y)
 
 
-def lstsq(x: Floats, y: Floats) -> Floats:
-    """numpy's own solution over all rows, intercept first."""
-    return np.linalg.lstsq(np.column_stack([np.ones(len(y)), x]), y, rcond=None)[0]
+def solved(x: Floats, y: Floats, counts: Floats | None = None) -> Floats:
+    """Least squares over all rows, intercept first."""
+    return lstsq(np.column_stack([x, y]), counts=counts)
 
 
 def learned(learner: Learner, x: Floats, y: Floats, batches: list[slice], model: Model | None = None) -> Model:
@@ -57,12 +59,91 @@ LEARNERS = [
 
 
 @given(data=st.data(), regression=regressions())
-def test_rls_equals_lstsq_for_any_split_into_batches(data: st.DataObject, regression: tuple[Floats, Floats]) -> None:
+def test_rls_equals_least_squares_for_any_split_into_batches(
+    data: st.DataObject, regression: tuple[Floats, Floats]
+) -> None:
     x, y = regression
     model = learned(RecursiveLeastSquares(np.zeros(x.shape[1] + 1)), x, y, data.draw(cuts(len(y))))
     assert model.rows_seen == len(y)
     if len(y):  # few rows leave the weights open: then both take the smallest
-        np.testing.assert_allclose(model.weights, lstsq(x, y), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(model.weights, solved(x, y), rtol=1e-9, atol=1e-9)
+
+
+@given(data=st.data(), regression=unscaled(), half_life=st.sampled_from([None, 20.0, 200.0]))
+def test_rls_predicts_as_exact_arithmetic_does_whatever_the_columns_magnitudes_and_offsets(
+    data: st.DataObject, regression: tuple[Floats, Floats], half_life: float | None
+) -> None:
+    """Reference: normal equations in rational numbers. 1e-9 of the label's standard deviation, and its own rounding."""
+    x, y = regression
+    d = x.shape[1]
+    learner, model = RecursiveLeastSquares(np.zeros(d + 1), half_life), Model(np.zeros(d + 1))
+    batches = data.draw(cuts(len(y)))
+    for batch in batches:
+        partitions = data.draw(cuts(batch.stop - batch.start, most=3))
+        parts = [statistics(x[batch][partition], y[batch][partition]) for partition in partitions]
+        model = learner.update(model, Statistics.total(parts, d))
+    later = np.concatenate([np.full(batch.stop - batch.start, len(y) - batch.stop) for batch in batches])
+    counts = 0.5 ** (later / half_life) if half_life else np.ones(len(y))
+    want, rank = exact(x, y, counts)
+    values = conditions(x, counts)
+    assume(not rank or values[rank - 1] >= 1e-6 * values[0])
+    error = [abs(float(Fraction(one) - right)) for one, right in zip(model.predict(x).tolist(), want, strict=True)]
+    assert max(error) <= 1e-9 * y.std() + 4 * np.spacing(np.abs(y).max())
+
+
+SECONDS = np.arange(5000) * 2.16
+SENTINEL = np.random.default_rng(8).normal(size=5000)
+SENTINEL[100] = 3.4e38
+
+
+@pytest.mark.parametrize(
+    ("other", "weight"),
+    [
+        pytest.param(1.7e9 + SECONDS, 0.001, id="epoch seconds"),
+        pytest.param(1.7e12 + SECONDS * 5, 0.001, id="epoch milliseconds over a minute"),
+        pytest.param(1.7e18 + SECONDS * 5e6, 1e-9, id="epoch nanoseconds over a minute"),
+        pytest.param(1e15 + np.arange(5000.0), 0.001, id="a counter, 2e11 times its spread from 0"),
+        pytest.param(8.9e15 + np.arange(5000) % 2, 0.0, id="an id"),
+        pytest.param(SENTINEL, 0.0, id="one value of 3.4e38"),
+        pytest.param(np.where(np.arange(5000) % 50, SECONDS, -9999.0), 0.0, id="a sentinel"),
+    ],
+)
+@pytest.mark.parametrize("half_life", [None, 700.0])
+def test_rls_learns_the_weights_beside_a_column_that_is_far_from_the_others(
+    other: Floats, weight: float, half_life: float | None
+) -> None:
+    """A temperature's weight is 2 whatever stands beside it; the label has the noise 0.1."""
+    rng = np.random.default_rng(9)
+    temperature = rng.normal(15, 5, size=5000)
+    y = 20 + 2 * temperature + weight * (other - other[0]) + rng.normal(size=5000) * 0.1
+    x = np.column_stack([other, temperature])
+    learner = RecursiveLeastSquares(np.zeros(3), half_life)
+    model = learned(learner, x, y, [slice(start, start + 500) for start in range(0, 5000, 500)])
+    assert abs(model.weights[2] - 2) < 0.01
+    np.testing.assert_allclose(model.weights[1] * other.std(), weight * other.std(), atol=0.03)
+    assert np.mean((model.predict(x[-500:]) - y[-500:]) ** 2) < 0.02
+    counts = np.repeat(0.5 ** (np.arange(4500, -1, -500) / (half_life or np.inf)), 500)
+    np.testing.assert_allclose(model.weights[1:], solved(x, y, counts)[1:], rtol=1e-7)
+
+
+@given(
+    units=st.lists(st.integers(-90, 90), min_size=3, max_size=3),
+    offsets=st.lists(st.integers(-(2**40), 2**40), min_size=3, max_size=3),
+    half_life=st.sampled_from([None, 100.0]),
+)
+def test_rls_weights_do_not_depend_on_a_features_unit_or_offset(
+    units: list[int], offsets: list[int], half_life: float | None
+) -> None:
+    rng = np.random.default_rng(10)
+    x, unit = rng.integers(-1000, 1000, size=(300, 3)).astype(float), 2.0 ** np.array(units)
+    y = x @ [0.1, -0.02, 3.0] + rng.normal(size=300)
+    batches = [slice(0, 120), slice(120, 121), slice(121, 300)]
+    start = np.array([1.0, 2.0, 0.0, 1.0])
+    plain = learned(RecursiveLeastSquares(start, half_life), x, y, batches)
+    moved = (x + offsets) * unit  # all without rounding
+    other = learned(RecursiveLeastSquares(start / [1, *unit], half_life), moved, y, batches)
+    np.testing.assert_allclose(other.weights[1:] * unit, plain.weights[1:], rtol=1e-9)
+    np.testing.assert_allclose(other.predict(moved), plain.predict(x), rtol=1e-9, atol=1e-9)
 
 
 @given(data=st.data(), regression=regressions())
@@ -79,23 +160,115 @@ def test_statistics_add_up_however_the_rows_are_cut_into_partitions(
 
 @pytest.mark.parametrize(("condition", "tolerance"), [(1e3, 1e-9), (1e6, 1e-6)])
 @pytest.mark.parametrize("batches", [1, 7, 500])
-def test_rls_equals_lstsq_on_ill_conditioned_rows(condition: float, tolerance: float, batches: int) -> None:
+def test_rls_equals_least_squares_on_ill_conditioned_rows(condition: float, tolerance: float, batches: int) -> None:
     x, y = conditioned(condition, 20_000, seed=7)
     edges = np.linspace(0, len(y), batches + 1).astype(int)
     split = [slice(start, end) for start, end in pairwise(edges)]
     model = learned(RecursiveLeastSquares(np.zeros(4)), x, y, split)
-    want = lstsq(x, y)
+    want = solved(x, y)
     assert np.linalg.norm(model.weights - want) <= tolerance * np.linalg.norm(want)
 
 
-def test_rls_takes_the_smallest_weights_where_rows_leave_them_open() -> None:
-    """A feature that never changes, and one that is another twice over: lstsq's answer is the one of least norm."""
+def test_rls_takes_the_solution_closest_to_the_initial_weights_where_rows_leave_them_open() -> None:
+    """A constant feature keeps its weight; two that are the same but for their unit share what is left to explain."""
     rng = np.random.default_rng(3)
-    a = rng.normal(size=500)
-    x = np.column_stack([a, 2 * a, np.full(500, 4.0)])
+    a = np.round(rng.normal(size=500), 3)
+    x = np.column_stack([a, 1024 * a + 7, np.full(500, 4.1)])
     y = 3 * a + 1 + rng.normal(size=500) * 0.1
-    model = learned(RecursiveLeastSquares(np.zeros(4)), x, y, [slice(0, 2), slice(2, 100), slice(100, 500)])
-    np.testing.assert_allclose(model.weights, lstsq(x, y), rtol=1e-9, atol=1e-9)
+    slope = solved(x[:, :1], y)[1]
+    batches = [slice(0, 2), slice(2, 100), slice(100, 500)]
+    from_zero = learned(RecursiveLeastSquares(np.zeros(4)), x, y, batches)
+    np.testing.assert_allclose(from_zero.weights[1:], [slope / 2, slope / 2048, 0], rtol=1e-9)
+    np.testing.assert_allclose(from_zero.weights, solved(x, y), rtol=1e-9)
+    initial = np.array([5.0, 2.0, 1 / 1024, -1.0])
+    near = learned(RecursiveLeastSquares(initial), x, y, batches)
+    change = (slope - 3) / 2  # the initial weights' slope is 2 + 1
+    np.testing.assert_allclose(near.weights[1:], initial[1:] + np.array([change, change / 1024, 0]), rtol=1e-9)
+    np.testing.assert_allclose(near.predict(x), from_zero.predict(x), rtol=1e-9)
+
+
+def test_one_row_moves_the_intercept_alone() -> None:
+    model = learned(RecursiveLeastSquares(np.array([1.0, 2.0])), np.array([[3.0]]), np.array([10.0]), [slice(0, 1)])
+    np.testing.assert_allclose(model.weights, [4.0, 2.0])
+
+
+def test_rls_with_a_half_life_gets_over_values_that_stand_for_none() -> None:
+    """3.4e38 fades by 2 ** -0.5 a half-life; once its rest is small beside the spread, both weights are right again."""
+    rng = np.random.default_rng(12)
+    x = rng.normal(size=(40_000, 2))
+    y = x @ [1.0, 2.0] + rng.normal(size=40_000) * 0.01
+    x[0, 0] = 3.4e38
+    batches = [slice(start, start + 100) for start in range(0, 40_000, 100)]
+    model = learned(RecursiveLeastSquares(np.zeros(3), half_life=100.0), x, y, batches)
+    np.testing.assert_allclose(model.weights, [0, 1, 2], atol=0.01)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.7e18])
+def test_rls_with_a_half_life_stays_good_while_a_feature_is_constant_for_long(value: float) -> None:
+    """What the memory knows of its weight fades to nothing: not to rounding errors divided by nothing."""
+    rng = np.random.default_rng(13)
+    x = rng.normal(size=(60_000, 2))
+    x[:, 0] = value + np.where(np.arange(60_000) < 500, np.round(x[:, 0] * 4096), 0.0)
+    y = x[:, 1] + (x[:, 0] - value) * 0.01 + rng.normal(size=60_000) * 0.01
+    learner, model = RecursiveLeastSquares(np.zeros(3), half_life=100.0), Model(np.zeros(3))
+    for start in range(0, 60_000, 100):
+        batch = slice(start, start + 100)
+        model = learner.update(model, statistics(x[batch], y[batch]))
+        assert abs(model.weights[1]) < 0.05
+        assert start == 0 or np.abs(model.predict(x[batch]) - y[batch]).max() < 0.1
+    assert model.weights[1] == 0
+    assert "constant" in learner.doubts(model, model.memory or Statistics.empty(2))[0]
+
+
+def test_a_shift_alters_the_first_row_of_the_factor_only_and_follows_the_data() -> None:
+    rng = np.random.default_rng(14)
+    x, y = rng.normal(size=(50, 2)) + np.array([1e12, 5.0]), rng.normal(size=50)
+    one = statistics(x, y)
+    other = one.shifted(np.array([1e12 + 3, -5.0, 1.0]))
+    np.testing.assert_array_equal(other.centred, one.centred)
+    np.testing.assert_allclose(other.shift + other.mean, one.shift + one.mean, rtol=1e-15)
+    later = statistics(x + np.array([1e15, 0]), y)
+    followed = Statistics.total([one.decayed(1e-30), later], 2)
+    np.testing.assert_allclose(followed.shift, later.shift + later.mean, rtol=1e-15, atol=1e-12)
+    assert (np.abs(followed.mean) <= np.spacing(np.abs(followed.shift)) + 1e-15).all(), "the mean, but for rounding"
+
+
+def test_sums_keep_a_constant_column_constant() -> None:
+    x = np.column_stack([np.full(3000, 0.1), np.arange(3000.0)])
+    parts = [statistics(x[part], x[part, 1]) for part in (slice(0, 7), slice(7, 2500), slice(2500, 3000))]
+    total = Statistics.total([Statistics.total(parts, 2).decayed(0.3), *parts], 2)
+    assert total.shift[0] == 0.1
+    assert not total.factor[:, 1].any()
+
+
+@pytest.mark.parametrize("magnitude", [1e-200, 1e-70, 1.0, LIMIT])
+def test_a_column_of_any_magnitude_leaves_the_others_alone(magnitude: float) -> None:
+    rng = np.random.default_rng(15)
+    x = rng.uniform(-1, 1, size=(200, 2)) * [magnitude, 1]
+    y = 2 * x[:, 1] + rng.normal(size=200) * 0.01
+    model = learned(RecursiveLeastSquares(np.zeros(3)), x, y, [slice(0, 90), slice(90, 200)])
+    assert abs(model.weights[2] - 2) < 0.01
+    assert np.isfinite(model.weights).all()
+
+
+def test_rls_says_which_weights_the_rows_leave_open() -> None:
+    rng = np.random.default_rng(16)
+    a, b = rng.normal(size=(2, 200))
+    x = np.column_stack([a, np.full(200, 8.9e15), b, 1000 * a + 3, rng.normal(size=200), a - b])
+    learner = RecursiveLeastSquares(np.zeros(7), features=("a", "id", "b", "a2", "fine", "minus"))
+    found = learner.doubts(learned(learner, x, a, [slice(0, 200)]), statistics(x, a))
+    together = (
+        "features a, b, a2, minus depend linearly on one another in the rows so far, so their weights are not "
+        "determined (those closest to the initial ones are taken): leave one out"
+    )
+    assert found == {
+        1: "feature id is constant in the rows so far: its weight stays 0",
+        **dict.fromkeys([0, 2, 3, 5], together),
+    }
+    few = learned(learner, x, a, [slice(0, 6)])
+    assert learner.doubts(few, statistics(x[:6], a[:6])) == {}, "too early to say"
+    fine = RecursiveLeastSquares(np.zeros(4))
+    assert fine.doubts(learned(fine, x[:, [0, 2, 4]], a, [slice(0, 200)]), statistics(x[:, [0, 2, 4]], a)) == {}
 
 
 def test_rls_forgets_by_the_half_life() -> None:
@@ -106,9 +279,7 @@ def test_rls_forgets_by_the_half_life() -> None:
     batches = [slice(0, 100), slice(100, 250), slice(250, 300)]
     model = learned(RecursiveLeastSquares(np.zeros(3), half_life=half_life), x, y, batches)
     weight = np.repeat(0.5 ** (np.array([200, 50, 0]) / half_life), [100, 150, 50])
-    root = np.sqrt(weight)[:, None]
-    want = np.linalg.lstsq(root * np.column_stack([np.ones(300), x]), root[:, 0] * y, rcond=None)[0]
-    np.testing.assert_allclose(model.weights, want, rtol=1e-9)
+    np.testing.assert_allclose(model.weights, solved(x, y, weight), rtol=1e-9)
 
 
 def test_rls_with_a_half_life_follows_a_drift_and_recovers() -> None:
@@ -182,6 +353,33 @@ def test_a_diverging_sgd_says_which_setting_to_change() -> None:
         GradientDescent().update(Model(np.zeros(2)), statistics(x, x[:, 0]))
 
 
+def test_sgd_names_the_features_whose_size_does_not_fit() -> None:
+    rng = np.random.default_rng(17)
+    x = rng.normal(size=(50, 3)) * [1e4, 1.0, 1e-3] + [0, 0, 1e-3]
+    y = x[:, 1]
+    learner = GradientDescent(features=("large", "fine", "small"))
+    with pytest.raises(DivergedError, match=r"scale large \(root mean square 9.82e\+03\) to about 1, or use"):
+        learner.update(Model(np.zeros(4)), statistics(x, y))
+    slow = replace(learner, step_size=1e-9)
+    found = slow.doubts(slow.update(Model(np.zeros(4)), statistics(x, y)), statistics(x, y))
+    assert found.keys() == {1, 2}
+    assert "hardly moves the weights of fine (root mean square" in found[1]
+    assert learner.doubts(Model(np.zeros(4)), statistics(x, y)).keys() == {2}
+    assert learner.doubts(Model(np.zeros(4)), Statistics.empty(3)) == {}
+
+
+def test_sgd_sees_the_columns_without_the_shift() -> None:
+    """MLlib knows no shift: its gradient is that of the raw columns."""
+    rng = np.random.default_rng(18)
+    x = rng.normal(size=(3000, 2)) * 1e-3 + [1.0, -0.5]
+    y = x @ [1.0, 2.0] + 7
+    assert statistics(x, y).shift.all()
+    rows = np.column_stack([np.ones(3000), x, y])
+    np.testing.assert_allclose(statistics(x, y).gram, rows.T @ rows, rtol=1e-12)
+    want = mllib(x, y, np.zeros(2), 0.1, 50, 0.001)
+    np.testing.assert_allclose(learned(GradientDescent(), x, y, [slice(0, 3000)]).weights[1:], want, rtol=1e-9)
+
+
 @pytest.mark.parametrize("learner", LEARNERS, ids=lambda learner: learner.name)
 def test_an_empty_batch_changes_nothing_and_arguments_stay_unchanged(learner: Learner) -> None:
     rng = np.random.default_rng(0)
@@ -206,5 +404,6 @@ def test_features_may_be_permuted(learner: Learner) -> None:
 
 def test_predictions_and_sums_stay_finite_up_to_the_limit() -> None:
     x = np.full((1, 3), LIMIT)
-    pred = Model(np.full(4, LIMIT)).predict(x)
-    assert np.isfinite(1e20 * np.square(pred + LIMIT)).all()
+    for centre in (None, np.full(3, -LIMIT)):
+        pred = Model(np.full(4, LIMIT), centre=centre, level=LIMIT).predict(x)
+        assert np.isfinite(1e20 * np.square(pred + LIMIT)).all()

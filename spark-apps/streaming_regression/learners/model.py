@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,10 +10,10 @@ import numpy as np
 
 from streaming_regression.learners.statistics import Floats, Statistics
 
-__all__ = ["LIMIT", "DivergedError", "Floats", "Learner", "Model", "published"]
+__all__ = ["LIMIT", "DivergedError", "Floats", "Learner", "Model", "called", "published"]
 
 LIMIT = 1e70
-"""Largest magnitude of a feature, a label or a weight: (1e70 · 1e70)² still sums up over 1e27 rows in a float64."""
+"""Largest magnitude of a feature, a label or a weight: (1e70 · 1e70)² still sums up over 1e26 rows in a float64."""
 
 
 class DivergedError(ValueError):
@@ -28,16 +29,32 @@ class Model:
     weights : float64, shape (d + 1,): the intercept in label units, then one weight per feature, in label units per
         feature unit.
     rows_seen : rows learned so far.
-    memory : the statistics of all rows so far, for a learner that needs them (rls), else None.
+    memory : the statistics of all rows so far, for a learner that needs them, else None.
+    centre : float64, shape (d,), in the features' units: the point that predictions are measured from, or None for the
+        origin. Far from the origin x @ weights and the intercept are large and cancel each other's digits; from a
+        centre within the data they do not.
+    level : prediction at `centre`, in label units; without a centre it is not used.
+    warned : positions of the features that a WARNING has named, so that each is named once in a run.
     """
 
     weights: Floats
     rows_seen: int = 0
     memory: Statistics | None = None
+    centre: Floats | None = None
+    level: float = 0.0
+    warned: frozenset[int] = frozenset()
+
+    @classmethod
+    def around(cls, centre: Floats, level: float, weights: Floats, rows_seen: int, memory: Statistics) -> Model:
+        """Return the model that predicts `level` at `centre` and has `weights`, shape (d,)."""
+        intercept = level - centre @ weights
+        return cls(np.concatenate([[intercept], weights]), rows_seen, memory, centre, level)
 
     def predict(self, x: Floats) -> Floats:
         """Return predictions, shape (n,), for the rows `x`, shape (n, d)."""
-        return np.asarray(x @ self.weights[1:] + self.weights[0], dtype=np.float64)
+        if self.centre is None:
+            return np.asarray(x @ self.weights[1:] + self.weights[0], dtype=np.float64)
+        return np.asarray((x - self.centre) @ self.weights[1:] + self.level, dtype=np.float64)
 
 
 class Learner(Protocol):
@@ -53,12 +70,24 @@ class Learner(Protocol):
         Raises
         ------
         DivergedError
-            Naming the rows and the setting to change, when the weights would be useless. `model` is still good.
+            Naming the rows, the features and the setting to change, when the weights would be useless. `model` is
+            still good.
+        """
+
+    def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:
+        """Return why the weight of a feature cannot be learned, by the feature's position; most often nothing.
+
+        `model` is what `update` returned for the micro-batch with statistics `batch`.
         """
 
 
 def published(weights: Floats, remedy: str) -> Floats:
     """Return `weights` if predictions with them are finite, else raise DivergedError with `remedy`."""
-    if np.isfinite(weights).all() and np.abs(weights).max() <= LIMIT:
+    if np.isfinite(weights).all() and np.abs(weights).max(initial=0.0) <= LIMIT:
         return weights
     raise DivergedError(remedy)
+
+
+def called(features: Sequence[str], positions: Iterable[int]) -> str:
+    """Return the features at these positions as a log line shows them; a learner may not know their names."""
+    return ", ".join(features[i] if features else f"number {i + 1}" for i in positions)

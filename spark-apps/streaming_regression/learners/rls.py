@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streaming_regression.learners.model import Floats, Model, published
-from streaming_regression.learners.statistics import Statistics
+from streaming_regression.learners.model import LIMIT, Floats, Model, called, published
+from streaming_regression.learners.statistics import Statistics, lengths
+
+RANK_LIMIT = 1e-10
+"""Singular values of the scaled columns that count as 0, beside the largest one. Rounding alone makes them about 1e-15
+in one micro-batch and 1e-12 after ten million; a condition number of 1e6 must still be solved."""
+NOISE = 1e-12
+"""Share of the label's spread below which a weight's part in the predictions counts as rounding (see `_solve`)."""
+ROWS_PER_WEIGHT = 10  # before a WARNING: in a run's first few rows nearly every feature is constant or dependent
 
 
 @dataclass(frozen=True, slots=True)
 class RecursiveLeastSquares:
     """Least squares over all rows so far.
 
+    The solution is that of the centred columns, each divided by its length. So no weight depends on the unit or the
+    offset of any feature, and predictions are those of least squares in exact arithmetic, to about 1e-9 of the label's
+    standard deviation, whatever the columns' magnitudes.
+
+    The rows do not determine a weight while its feature is constant, or is a linear function of others: then there are
+    many solutions. This takes the one closest to `initial`, which minimises Σⱼ (sⱼ·(wⱼ - initialⱼ))², where sⱼ is
+    feature j's standard deviation: each change of a weight counts by how far it moves the predictions. A constant
+    feature keeps its initial weight; of two features that are the same but for their unit each explains one half.
+    The intercept always fits the mean of the rows.
+
     Attributes
     ----------
-    initial : float64, shape (d + 1,): the weights before any row, towards which `ridge` pulls, and the closest to which
-        are taken while the rows do not determine the weights.
+    initial : float64, shape (d + 1,): the intercept and weights before any row; `ridge` pulls towards these weights.
     half_life : rows after which a row counts half, or None. The age is counted in micro-batches' rows: all rows of one
         micro-batch have the same age, so use micro-batches (--max-offsets-per-trigger) well below the half-life.
-    ridge : λ >= 0, added to the sum of squared errors as λ·‖w - initial‖²; the intercept is free.
+    ridge : λ >= 0, added to the sum of squared errors as λ·‖w - initial‖², in the features' own units; the intercept is
+        free.
+    features : the features' names, for messages.
 
     References
     ----------
-    Without half-life and ridge this is numpy.linalg.lstsq over all rows, its rank rule included. Exponential
-    forgetting: Haykin, Adaptive Filter Theory (5th ed.), 10.1; in square-root form: 15.4 (QR-RLS).
+    Without half-life and ridge this is scikit-learn's LinearRegression on standardised columns. Scaling and rank:
+    Golub, Van Loan, Matrix Computations (4th ed.), 5.3.7 and 5.5.5. Exponential forgetting: Haykin, Adaptive Filter
+    Theory (5th ed.), 10.1; in square-root form: 15.4 (QR-RLS).
     """
 
     initial: Floats
     half_life: float | None = None
     ridge: float = 0.0
+    features: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -46,17 +68,63 @@ class RecursiveLeastSquares:
         if self.half_life is not None:
             memory = memory.decayed(0.5 ** (batch.rows / self.half_life))
         memory = Statistics.total([memory, batch], d)
-        remedy = f"rls found no finite weights after {memory.rows} rows: set --rls-ridge above {self.ridge:g}"
-        return Model(published(self._solve(memory), remedy), model.rows_seen + batch.rows, memory)
+        weights = self._solve(memory)
+        level = float(memory.shift[-1] + memory.mean[-1] - memory.mean[:-1] @ weights)
+        wrong = [i for i, weight in enumerate(weights) if not abs(weight) <= LIMIT]
+        published(
+            np.append(weights, level),
+            f"rls found no finite weights after {memory.rows} rows (features {called(self.features, wrong)}): "
+            f"set --rls-ridge above {self.ridge:g}",
+        )
+        return Model.around(memory.shift[:-1], level, weights, model.rows_seen + batch.rows, memory)
+
+    def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:  # noqa: ARG002 - the memory holds the batch
+        """See `Learner.doubts`: the features whose weights the rows so far do not determine."""
+        memory = model.memory
+        if memory is None or memory.rows < ROWS_PER_WEIGHT * len(self.initial):
+            return {}
+        varies, scaled = _scaled(memory.centred[:, :-1], memory.centred[:, -1])[:2]
+        why = "in the rows so far"
+        found = {
+            int(i): f"feature {called(self.features, [i])} is constant {why}: its weight stays {self.initial[1 + i]:g}"
+            for i in np.flatnonzero(~varies)
+        }
+        _, singular, directions = np.linalg.svd(scaled, full_matrices=False)
+        free = directions[singular <= RANK_LIMIT * singular.max(initial=0.0)]
+        # Entry i, j of this projection is not 0 where the weight of i can change and that of j make up for it.
+        linked = np.abs(free.T @ free) > 1e-8
+        positions = np.flatnonzero(varies)
+        for i in np.flatnonzero(linked.diagonal()):
+            group = positions[linked[i]].tolist()
+            found[int(positions[i])] = (
+                f"features {called(self.features, group)} depend linearly on one another {why}, so their weights are "
+                "not determined (those closest to the initial ones are taken): leave one out"
+            )
+        return found
 
     def _solve(self, memory: Statistics) -> Floats:
-        d = len(self.initial) - 1
-        a, b = memory.factor[:, : d + 1], memory.factor[:, d + 1]
+        """Return the weights, shape (d,)."""
+        start, d = self.initial[1:], len(self.initial) - 1
+        a, b = memory.centred[:, :-1], memory.centred[:, -1] - memory.centred[:, :-1] @ self.initial[1:]
         if self.ridge:
-            a = np.vstack([a, np.sqrt(self.ridge) * np.eye(d, d + 1, k=1)])
-            b = np.concatenate([b, np.sqrt(self.ridge) * self.initial[1:]])
-        # lstsq's own limit for A's rank, which it derives from the number of rows: R has fewer than A had. It must not
-        # grow for ever, or an ill-conditioned model would lose a direction after some billion rows.
-        rcond = float(np.finfo(np.float64).eps) * min(max(memory.rows, d + 1), 10**7)
-        step, *_ = np.linalg.lstsq(a, b - a @ self.initial, rcond=rcond)
-        return np.asarray(self.initial + step, dtype=np.float64)
+            a, b = np.vstack([a, np.sqrt(self.ridge) * np.eye(d)]), np.append(b, np.zeros(d))
+        varies, scaled, scale = _scaled(a, b)
+        step = np.zeros(d)
+        part, *_ = np.linalg.lstsq(scaled, b, rcond=RANK_LIMIT)
+        if self.half_life is not None:
+            # A feature that has been constant for about eighty half-lives has left so little in the memory that its
+            # part is rounding. Divided by a length that shrinks for ever, that would become a weight without bounds.
+            part[np.abs(part) <= NOISE * (lengths(b[:, None])[0] + lengths(a) @ np.abs(start))] = 0.0
+        with np.errstate(over="ignore"):  # `published` reports it
+            step[varies] = part / scale
+        return np.asarray(start + step, dtype=np.float64)
+
+
+def _scaled(a: Floats, b: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
+    """Return which columns of `a` vary, those columns with length 1, and what their lengths were.
+
+    One so short that its weight would exceed LIMIT (for the label's part `b`) counts as constant.
+    """
+    scale = lengths(a)
+    varies = scale > lengths(b[:, None])[0] / LIMIT
+    return varies, a[:, varies] / scale[varies], scale[varies]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from streaming_regression.learners.model import Floats, Model, published
-from streaming_regression.learners.statistics import Statistics
+from streaming_regression.learners.model import Floats, Model, called, published
+from streaming_regression.learners.statistics import Statistics, lengths
+
+STUCK = 1e-3
+"""Share of the way to its best value that a weight moves in one micro-batch, at least; below it hardly moves at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,7 @@ class GradientDescent:
     iterations : steps per micro-batch, at most.
     convergence_tolerance : stop once a step moves the weights by less than this, relative to max(‖w‖, 1).
     intercept : learn the intercept too. MLlib's streaming regression never does: its initial intercept stays.
+    features : the features' names, for messages.
 
     References
     ----------
@@ -32,6 +37,7 @@ class GradientDescent:
     iterations: int = 50
     convergence_tolerance: float = 0.001
     intercept: bool = False
+    features: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -51,12 +57,31 @@ class GradientDescent:
             model.weights[first:],
             batch.rows,
         )
+        size = _size(batch)
+        # A step multiplies what a weight is off by 1 - step_size · size², beyond -1 it grows from step to step.
+        large = np.flatnonzero(self.step_size * size**2 > 2)
         remedy = (
             f"sgd diverged on a micro-batch of {batch.rows} rows: lower --sgd-step-size (now {self.step_size:g}), "
-            "scale the features to about 1, or use --learner rls"
+            f"scale {self._shown(large if large.size else [int(size.argmax())], size)} to about 1, or use --learner rls"
         )
         weights = published(np.concatenate([model.weights[:first], moved]), remedy)
         return Model(weights, model.rows_seen + batch.rows)
+
+    def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:  # noqa: ARG002 - the batch says it all
+        """See `Learner.doubts`: the features that are too small for the step size, as most often beside larger ones."""
+        if not batch.rows:
+            return {}
+        size = _size(batch)
+        way = 2 * np.sqrt(self.iterations) * self.step_size * size**2  # as Σ 1/√i is about 2·√iterations
+        small = np.flatnonzero((size > 0) & (way < STUCK)).tolist()
+        text = (
+            f"sgd hardly moves the weights of {self._shown(small, size)} with --sgd-step-size {self.step_size:g}: "
+            "scale these features to about 1, or use --learner rls"
+        )
+        return dict.fromkeys(small, text)
+
+    def _shown(self, positions: Iterable[int], size: Floats) -> str:
+        return ", ".join(f"{called(self.features, [i])} (root mean square {size[i]:.3g})" for i in positions)
 
     def _descend(self, xtx: Floats, xty: Floats, start: Floats, rows: int) -> Floats:
         weights = start
@@ -68,3 +93,9 @@ class GradientDescent:
                 if i > 1 and np.linalg.norm(weights - last) < small:
                     break
         return weights
+
+
+def _size(batch: Statistics) -> Floats:
+    """Return the root mean square of each feature, shape (d,)."""
+    raw = batch.shifted(np.zeros_like(batch.shift)).factor[:, 1:-1]
+    return np.asarray(lengths(raw) / np.sqrt(batch.rows), dtype=np.float64)
