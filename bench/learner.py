@@ -30,7 +30,7 @@ from pyspark.mllib.linalg import Vectors
 from pyspark.mllib.regression import LabeledPoint
 from pyspark.sql import SparkSession
 from river import linear_model, optim
-from sklearn.linear_model import SGDRegressor
+from sklearn.linear_model import LinearRegression, SGDRegressor
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -39,6 +39,7 @@ from bench.harness import shown, spread, whole_flights
 from streaming_regression.learners import Floats, GradientDescent, Learner, Model, RecursiveLeastSquares, Statistics
 from streaming_regression.score import freeze
 from tests.integration.stream import FLIGHT_FIELDS, table
+from tests.reference import lstsq
 
 with suppress(ImportError):  # there are not wheels for all machines
     import vowpalwabbit
@@ -185,8 +186,8 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
         for batch in batches:
             for x, y in zip(*(map(np.frombuffer, column.to_pylist()) for column in batch.columns), strict=True):
                 total = total.with_rows(x.reshape(-1, features), y)
-        lists = pa.array([total.factor.ravel().tolist()])
-        yield pa.RecordBatch.from_arrays([pa.array([total.rows]), lists], names=["rows", "factor"])
+        lists = [pa.array([numbers.ravel().tolist()]) for numbers in (total.factor, total.shift)]
+        yield pa.RecordBatch.from_arrays([pa.array([total.rows]), *lists], names=["rows", "factor", "shift"])
         freeze()
 
     python = spark.sparkContext.parallelize(numbers, min(cores, len(numbers))).flatMap(points)
@@ -203,16 +204,20 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
         return learner.algorithm().run(cached, zeros).weights()
 
     def in_one_job(learner: Learner) -> Model:
-        found = frame.mapInArrow(factors, "rows long, factor array<double>").collect()
-        parts = [Statistics(row.rows, np.array(row.factor).reshape(features + 2, -1)) for row in found]
+        found = frame.mapInArrow(factors, "rows long, factor array<double>, shift array<double>").collect()
+        parts = [
+            Statistics(one.rows, np.array(one.factor).reshape(features + 2, -1), np.array(one.shift)) for one in found
+        ]
         return learner.update(Model(np.zeros(features + 1)), Statistics.total(parts, features))
 
     want = mllib().toArray()
     np.testing.assert_allclose(in_one_job(GradientDescent()).weights[1:], want, rtol=1e-9, atol=1e-12)
     rls = RecursiveLeastSquares(np.zeros(features + 1))
     x, y = table_of(count, features)
-    exact = np.linalg.lstsq(np.column_stack([np.ones(count), x]), y, rcond=None)[0]
-    np.testing.assert_allclose(in_one_job(rls).weights, exact, rtol=1e-9, atol=1e-12)
+    exact = LinearRegression().fit(x, y)
+    found = in_one_job(rls)
+    np.testing.assert_allclose(found.weights, [exact.intercept_, *exact.coef_], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.weights, lstsq(np.column_stack([x, y])), rtol=1e-9, atol=1e-12)
     calls: dict[str, Callable[[], object]] = {
         "MLlib": mllib,
         "ours on Spark, sgd": partial(in_one_job, GradientDescent()),

@@ -180,7 +180,7 @@ class Stream:
         return np.array([model["intercept"], *(model["weights"][name] for name in self.features)])
 
     def lstsq(self) -> NDArray[np.float64]:
-        """numpy's solution for all that was produced to the train topic, intercept first."""
+        """Least squares over all that was produced to the train topic, intercept first."""
         return lstsq(table(self.produced[self.train], [*self.features, self.label]))
 
 

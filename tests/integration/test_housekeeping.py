@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -13,9 +15,10 @@ from py4j.java_gateway import JavaGateway
 from pyspark.java_gateway import launch_gateway
 
 from streaming_regression.decode import Fields
-from streaming_regression.learners import Model, Statistics
+from streaming_regression.learners import Model, RecursiveLeastSquares, Statistics
 from streaming_regression.state import Identity, StateStore
 from tests.integration.stream import Stream, synthetic
+from tests.reference import lstsq
 
 IDENTITY = Identity(Fields(("a", "b"), "y"), "rls", ("train", "test"), ("id-1", "id-2"))
 
@@ -36,8 +39,11 @@ def store(gateway: JavaGateway, folder: Path) -> StateStore:
 
 
 def model(rows: int) -> Model:
+    """A model as `rls` leaves it, with a shift, a centre and a feature that was warned of."""
     rng = np.random.default_rng(rows)
-    return Model(rng.normal(size=3), rows, Statistics.empty(2).with_rows(rng.normal(size=(9, 2)), rng.normal(size=9)))
+    memory = Statistics.empty(2).with_rows(rng.normal(size=(9, 2)) + 1.7e18, rng.normal(size=9))
+    around = Model.around(memory.shift[:-1], rng.normal(), rng.normal(size=2), rows, memory)
+    return replace(around, warned=frozenset([1]))
 
 
 def test_a_state_comes_back_to_the_last_bit(gateway: JavaGateway, tmp_path: Path) -> None:
@@ -49,8 +55,41 @@ def test_a_state_comes_back_to_the_last_bit(gateway: JavaGateway, tmp_path: Path
     assert saved.memory is not None
     np.testing.assert_array_equal(loaded.weights, saved.weights)
     np.testing.assert_array_equal(loaded.memory.factor, saved.memory.factor)
+    np.testing.assert_array_equal(loaded.memory.shift, saved.memory.shift)
+    np.testing.assert_array_equal(loaded.centre, saved.centre)
+    assert (loaded.level, loaded.warned) == (saved.level, {1})
     assert (loaded.rows_seen, loaded.memory.rows) == (7, 9)
     assert store(gateway, tmp_path).load(1) is None
+
+
+@pytest.mark.parametrize("remembers", [True, False], ids=["rls", "sgd"])
+def test_a_state_of_format_1_is_taken_over(gateway: JavaGateway, tmp_path: Path, remembers: bool) -> None:
+    """Format 1 had statistics of the raw columns: those have a shift of 0."""
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(9, 2)) + np.array([1e3, 5]), rng.normal(size=9)
+    factor = np.linalg.qr(np.column_stack([np.ones(9), x, y]), mode="r")
+    states = store(gateway, tmp_path)
+    states.save(0, model(0))
+    file = tmp_path / "model" / "0.json"
+    state = json.loads(file.read_text())
+    for key in ("centre", "level", "warned"):
+        del state[key]
+    state |= {"format": 1, "weights": [3.0, 1.0, 2.0], "rows_seen": 9, "memory": None}
+    if remembers:
+        state["memory"] = {"rows": 9, "factor": factor.tolist()}
+    file.write_text(json.dumps(state))
+
+    loaded = states.load(0)
+    assert loaded is not None
+    assert (loaded.rows_seen, loaded.warned) == (9, frozenset())
+    np.testing.assert_allclose(loaded.predict(np.array([[1.0, 1.0]])), [6.0])
+    if remembers:
+        more = Statistics.empty(2).with_rows(-x, y)
+        after = RecursiveLeastSquares(np.zeros(3)).update(loaded, more)
+        want = lstsq(np.column_stack([np.concatenate([x, -x]), np.concatenate([y, y])]))
+        np.testing.assert_allclose(after.weights, want, rtol=1e-9, atol=1e-9)
+        states.save(1, after)
+        assert json.loads((tmp_path / "model" / "1.json").read_text())["format"] == 2
 
 
 def test_after_50_000_batches_the_model_folder_is_small(gateway: JavaGateway, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pyspark.streaming import DStream
 from streaming_regression.decode import Fields
 from streaming_regression.documents import templates
 from tests.integration.stream import Stream, Value, flights, synthetic, table
+from tests.reference import lstsq
 from tests.waiting import wait_until
 
 SYNTHETIC = ("x0", "x1", "x2")
@@ -35,7 +36,7 @@ def batches(stream: Stream) -> dict[int, list[Value]]:
     return cut
 
 
-def test_rls_equals_lstsq_over_all_flights_and_every_record_is_a_point_or_invalid(stream: Stream) -> None:
+def test_rls_equals_least_squares_over_all_flights_and_every_record_is_a_point_or_invalid(stream: Stream) -> None:
     values = flights(336_776)
     stream.create_topics()
     stream.produce(train=[value for i, value in enumerate(values) if i % 5], test=values[::5])
@@ -55,7 +56,7 @@ def test_rls_equals_lstsq_over_all_flights_and_every_record_is_a_point_or_invali
 
 
 @pytest.mark.parametrize(("partitions", "rows"), [(1, 700), (5, 3000), (24, 4000)])
-def test_rls_equals_lstsq_for_any_split_and_predictions_come_from_the_model_before(
+def test_rls_equals_least_squares_for_any_split_and_predictions_come_from_the_model_before(
     stream: Stream, partitions: int, rows: int
 ) -> None:
     """Prequential: each prediction is made again from the weights documented for the micro-batch before."""
@@ -88,6 +89,43 @@ def test_rls_equals_lstsq_for_any_split_and_predictions_come_from_the_model_befo
     assert {(one["topic"], one["partition"], one["first_offset"]) for one in metrics} <= stream.places()
 
 
+def test_features_of_any_magnitude_are_learned_and_those_left_open_are_named_once(stream: Stream) -> None:
+    """Epoch nanoseconds, an id, a copy in another unit and one 3.4e38 beside a temperature; over a restart."""
+    stream.features, stream.label = ("ns", "temp", "site", "kelvin", "noise"), "y"
+    rng = np.random.default_rng(20)
+    temp = np.round(rng.normal(15, 5, size=4000) * 1024) / 1024
+    rows = [
+        {"ns": 1_700_000_000_000_000_000 + i * 15_000_000, "temp": one, "site": 8.9e15, "kelvin": one + 273, "noise": a}
+        for i, (one, a) in enumerate(zip(temp.tolist(), rng.normal(size=4000).tolist(), strict=True))
+    ]
+    rows[100]["noise"] = 3.4e38
+    label = 20 + 2 * temp + 15e-3 * np.arange(4000) + rng.normal(size=4000) * 0.1
+    values = [json.dumps({**row, "y": y}).encode() for row, y in zip(rows, label.tolist(), strict=True)]
+    stream.create_topics()
+    logs = ""
+    for part in (values[:2000], values[2000:]):
+        stream.produce(train=part)
+        done = stream.run("--max-offsets-per-trigger", "500")
+        assert done.returncode == 0, done.stderr
+        logs += done.stderr
+    weights = dict(zip(stream.features, stream.weights()[1:].tolist(), strict=True))
+    assert weights.pop("ns") == pytest.approx(1e-9, rel=1e-2)
+    want = {"temp": 1, "site": 0, "kelvin": 1, "noise": 0}
+    assert weights == pytest.approx(want, abs=1e-2), "temp and kelvin share the temperature's weight, 2"
+    later = [point["squared_error"] for point in stream.documents("points") if point["batch"] > 0]
+    assert np.median(later) < 0.01
+    assert max(point for point in later) < 1, "with the noise 0.1; predictions are those of the model before"
+    warnings = [
+        line.partition("features ")[2] or line.partition("feature ")[2]
+        for line in logs.splitlines()
+        if "WARNING" in line
+    ]
+    assert [text.split(" in the rows")[0] for text in warnings if text] == [
+        "site is constant",
+        "temp, kelvin depend linearly on one another",
+    ]
+
+
 def test_points_can_be_searched_when_their_micro_batch_is_done(stream: Stream) -> None:
     """Also where Elasticsearch is told never to refresh by itself."""
     stream.features, stream.label = SYNTHETIC, "y"
@@ -118,10 +156,8 @@ def test_with_a_half_life_it_follows_a_drift_and_recovers(stream: Stream) -> Non
 
     cut = [rows for _, rows in sorted(batches(stream).items())]
     later = np.cumsum([len(rows) for rows in cut[::-1]])[::-1] - [len(rows) for rows in cut]
-    scale = np.repeat(0.5 ** (later / 1000), [len(rows) for rows in cut]) ** 0.5
-    rows = table([value for part in cut for value in part], [*SYNTHETIC, "y"])
-    a = np.column_stack([np.ones(len(rows)), rows[:, :-1]])
-    want = np.linalg.lstsq(a * scale[:, None], rows[:, -1] * scale, rcond=None)[0]
+    counts = np.repeat(0.5 ** (later / 1000), [len(rows) for rows in cut])
+    want = lstsq(table([value for part in cut for value in part], [*SYNTHETIC, "y"]), counts=counts)
     assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
     np.testing.assert_allclose(stream.weights(), [0.5, -1, -2, -3], atol=0.1)
 
