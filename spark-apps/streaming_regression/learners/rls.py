@@ -112,8 +112,8 @@ class RecursiveLeastSquares:
         step = np.zeros(d)
         part, *_ = np.linalg.lstsq(scaled, b, rcond=RANK_LIMIT)
         if self.half_life is not None:
-            # A feature that has been constant for about eighty half-lives has left so little in the memory that its
-            # part is rounding. Divided by a length that shrinks for ever, that would become a weight without bounds.
+            # A feature that is constant for eighty to a hundred half-lives leaves so little in the memory that its part
+            # is rounding. Divided by a length that shrinks for ever, this would become a weight without bounds.
             part[np.abs(part) <= NOISE * (lengths(b[:, None])[0] + lengths(a) @ np.abs(start))] = 0.0
         with np.errstate(over="ignore"):  # `published` reports it
             step[varies] = part / scale
