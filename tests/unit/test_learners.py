@@ -255,6 +255,16 @@ def test_a_column_of_any_magnitude_leaves_the_others_alone(magnitude: float) -> 
     assert np.isfinite(model.weights).all()
 
 
+def test_rls_names_the_features_whose_weights_no_prediction_could_use() -> None:
+    """Nearly the same, and tiny: what tells them apart would need weights of 1e75."""
+    rng = np.random.default_rng(21)
+    a, b, y = rng.normal(size=(3, 100))
+    learner = RecursiveLeastSquares(np.zeros(4), features=("one", "other", "fine"))
+    model = Model(np.zeros(4))
+    with pytest.raises(DivergedError, match=r"after 100 rows \(features one, other\): set --rls-ridge above 0"):
+        learner.update(model, statistics(np.column_stack([a * 1e-67, (a + b * 1e-8) * 1e-67, b * y]), y))
+
+
 def test_rls_says_which_weights_the_rows_leave_open() -> None:
     rng = np.random.default_rng(16)
     a, b = rng.normal(size=(2, 200))

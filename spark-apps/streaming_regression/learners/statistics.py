@@ -16,9 +16,9 @@ CHUNK = 1_000  # rows of one QR: with more, the processor's cache no longer hold
 class Statistics:
     """What n rows of d features and their labels tell a linear regression.
 
-    All values are measured from a shift, which is a value within the range of each column. So a spread that is small
-    beside the values themselves (epoch nanoseconds, counters, ids) keeps all its digits. Another shift changes the
-    first row of R only: the rows below it are the triangular factor of the centred columns, whatever the shift.
+    All values are measured from a shift near the data. So a spread that is small beside the values themselves (epoch
+    nanoseconds, counters, ids) keeps all its digits. Another shift changes the first row of R only: the rows below it
+    are the triangular factor of the centred columns, whatever the shift.
 
     Attributes
     ----------
