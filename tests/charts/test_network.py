@@ -184,6 +184,13 @@ def test_strimzis_own_policy_lets_in_the_same() -> None:
     assert listener["networkPolicyPeers"] == rule["from"]
 
 
+def test_no_policy_has_a_name_that_strimzi_gives_one_of_its_own(objects: list[Object]) -> None:
+    """Strimzi overwrites a policy of such a name, and the next `helm upgrade` fails with a conflict."""
+    names = {one["metadata"]["name"] for one in objects if one["kind"] == "NetworkPolicy"}
+    parts = ("network-policy-kafka", "entity-operator", "kafka-exporter", "cruise-control")
+    assert not names & {f"{RELEASE}-{part}" for part in parts}
+
+
 def test_doors_can_be_opened_one_by_one() -> None:
     """Peers of the values: another producer, a report, an ingress, a Prometheus; and operators elsewhere."""
     objects = render(CHART / "ci" / "own-model-values.yaml")

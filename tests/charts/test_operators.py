@@ -70,6 +70,12 @@ def test_each_operator_watches_only_the_namespaces_named_which_are_restricted(op
 
 
 @pytest.mark.helm
+def test_strimzi_makes_no_network_policies(operators: Path) -> None:
+    """Its chart sets STRIMZI_NETWORK_POLICY_GENERATION from this value, true by default."""
+    assert find(rendered(operators), "ConfigMap", "strimzi-kafka-operator")["data"]["generateNetworkPolicy"] is False
+
+
+@pytest.mark.helm
 @pytest.mark.parametrize("name", NAMES)
 def test_an_operator_that_the_cluster_has_can_be_left_out(operators: Path, name: str) -> None:
     maps = {one["metadata"]["name"] for one in rendered(operators, "--set", f"{name}.enabled=false")}
