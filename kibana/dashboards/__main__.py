@@ -59,7 +59,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
 
         load(settings.load(settings.Load, arguments))
     elif command == "serve":
-        from dashboards.page import serve  # noqa: PLC0415
+        from dashboards.server import serve  # noqa: PLC0415
 
         serve(settings.load(settings.Serve, arguments))
     elif command in {"-h", "--help"}:

@@ -1,43 +1,23 @@
-"""The live page: a small web server that reads Elasticsearch; the browser draws.
+"""The live page's content: what the browser draws, read from Elasticsearch.
 
 Of a request nothing but a choice among fixed words gets into a query.
 """
 
 from __future__ import annotations
 
-import logging
-import signal
-import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
-import uvicorn
-import vl_convert
-from elastic_transport import TransportError
-from elasticsearch import ApiError, Elasticsearch
-from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
+from elasticsearch import Elasticsearch
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards import charts, queries, search
-from dashboards.errors import ConfigError, DashboardsError, ServerUnavailable
+from dashboards.errors import ServerUnavailable
 from dashboards.panels import REFRESH_S, TIME, AnyPanel, Line, Metric, Names, Sample, Section, Table, sections
-from dashboards.settings import Serve
 
-log = logging.getLogger(__name__)
-
-STATIC = Path(__file__).parent / "static"
 REQUEST_TIMEOUT_S = 10.0
 STOPPED_AFTER_S = 30.0
 RANGES = {
@@ -47,17 +27,6 @@ RANGES = {
     "7d": ("last 7 days", "now-7d"),
     "all": ("all data", None),
 }
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-cache",
-}
-VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle leaves to the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +110,18 @@ class Page:
                 return common | {"spec": charts.sample(panel, self.names, feature), "columns": columns}
 
     def data(self, choice: Choice) -> dict[str, Any]:
-        """Return the panels' numbers and the stream's state, in two round trips to Elasticsearch."""
-        since = choice.since
+        """Return the panels' numbers and the stream's state, in two round trips to Elasticsearch.
+
+        Both together have REQUEST_TIMEOUT_S seconds.
+        """
+        since, end = choice.since, time.monotonic() + REQUEST_TIMEOUT_S
         extent, batch, model = self._search(
             [
                 ("metrics", queries.extent(self.names, since)),
                 ("metrics", queries.newest([TIME])),
                 ("models", queries.newest(["lag", "seconds"])),
-            ]
+            ],
+            end,
         )
         known = queries.read_extent(extent)
         panels = [panel for section in choice.sections for panel in section.panels]
@@ -158,7 +131,8 @@ class Page:
             [
                 *(("points", queries.sample(topic, known, choice.feature)) for topic in topics),
                 *((panel.index, _query(panel, since, known)) for panel in asked),
-            ]
+            ],
+            end,
         )
         samples = dict(zip(topics, answers, strict=False))
         found = {panel.id: answer for panel, answer in zip(asked, answers[len(topics) :], strict=True)}
@@ -174,11 +148,12 @@ class Page:
             },
         }
 
-    def _search(self, asked: list[tuple[Any, queries.Query]]) -> list[Mapping[str, Any]]:
+    def _search(self, asked: list[tuple[Any, queries.Query]], end: float) -> list[Mapping[str, Any]]:
         lines: list[Mapping[str, Any]] = []
         for index, body in asked:
             lines += [{"index": self.names.pattern(index), "ignore_unavailable": True}, body]
-        answers: list[Mapping[str, Any]] = self.client.msearch(searches=lines)["responses"]
+        client = self.client.options(request_timeout=max(end - time.monotonic(), 0.1))
+        answers: list[Mapping[str, Any]] = client.msearch(searches=lines)["responses"]
         for answer in answers:
             if "error" in answer:
                 raise ServerUnavailable(f"Elasticsearch could not search: {search.reason(answer)}")
@@ -222,86 +197,3 @@ def _state(batch: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]
         "last": last,
         "lag": newest.get("lag"),
     }
-
-
-class Headers:
-    """Puts HEADERS on every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
-
-
-def application(settings: Serve, client: Elasticsearch) -> Starlette:
-    """Return the web application."""
-    page = Page(settings.names, client)
-    bundle = vl_convert.javascript_bundle(VEGA)
-
-    # plain functions: Starlette runs them in threads, so that a slow Elasticsearch does not stop the server
-    def layout(request: Request) -> Response:
-        return JSONResponse(page.layout(Choice.of(request.query_params, page.names)))
-
-    def data(request: Request) -> Response:
-        choice = Choice.of(request.query_params, page.names)
-        try:
-            return JSONResponse(page.data(choice))
-        except (ApiError, TransportError) as error:
-            return _failed(search.explained(error, settings))
-        except DashboardsError as error:
-            return _failed(error)
-
-    def index(_request: Request) -> Response:
-        return Response((STATIC / "index.html").read_bytes(), media_type="text/html")
-
-    def vega(_request: Request) -> Response:
-        return Response(bundle, media_type="text/javascript")
-
-    hosts = [*LOOPBACK, settings.page_host] if settings.page_host in LOOPBACK else ["*"]
-    return Starlette(
-        routes=[
-            Route("/", index),
-            Route("/api/layout", layout),
-            Route("/api/data", data),
-            Route("/vega.js", vega),
-            Mount("/static", StaticFiles(directory=STATIC)),
-        ],
-        middleware=[
-            Middleware(Headers),
-            Middleware(TrustedHostMiddleware, allowed_hosts=hosts),  # so no other site's name can lead here
-            Middleware(GZipMiddleware),
-        ],
-    )
-
-
-def _failed(error: DashboardsError) -> Response:
-    return JSONResponse({"error": str(error)}, status_code=503)
-
-
-def serve(settings: Serve) -> None:
-    """Serve the page until SIGTERM or Ctrl-C."""
-    try:
-        family = socket.AF_INET6 if ":" in settings.page_host else socket.AF_INET
-        listening = socket.create_server((settings.page_host, settings.page_port), family=family)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {settings.page_host}:{settings.page_port} ({error.strerror}): "
-            "choose another --page-port / PAGE_PORT"
-        ) from error
-    with listening, search.client(settings, REQUEST_TIMEOUT_S) as client:
-        app = application(settings, client)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)  # uvicorn stops on them, then raises them again for us
-        log.info("the live page is at http://%s:%d", settings.page_host, listening.getsockname()[1])
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=2
-        )
-        uvicorn.Server(config).run(sockets=[listening])
