@@ -8,6 +8,14 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+AWKWARD_NAMES = (
+    *("Air temperature [K]", "f(x)", "it's", "100 %", "a&b", "#1", "why?", "a/b", "x+1=y", "a-b|c", "$t;@`~^!"),
+    *("größe", "温度", "🌡️ °C", "a.b", "a", "a.b.c", "0", "-1", "true", "null", "_id", "@timestamp", "%s", "$x"),
+    *("__proto__", "constructor", "toString", "hasOwnProperty", "prototype", "length", "x", "y", "pred", "series"),
+    *("value", "feature", "label", "a1", "began", "datum", "x\u00a0y", "line\u2028break", "n" * 200),
+)
+"""Names of features or labels that the programs take, each with a meaning in some language it may get into."""
+
 numbers = st.floats(min_value=-1e6, max_value=1e6, allow_nan=False)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True, allow_infinity=True) | st.text(),

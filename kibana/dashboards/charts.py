@@ -39,9 +39,9 @@ def sample(panel: Sample, names: Names, feature: str) -> Spec:
     return cloud(names, feature)
 
 
-def cloud(names: Names, x_title: str | dict[str, str]) -> Spec:
-    """Return the drawing of y and pred over x."""
-    x, value = _number("x", x_title), _number("value", names.label)
+def cloud(names: Names, feature: str | None) -> Spec:
+    """Return the drawing of y and pred over x, which is a `feature`, or None where the reader chooses it."""
+    x, value = _number("x", _title(feature or "feature")), _number("value", _title(names.label))
     return {
         "transform": [
             {"calculate": "datum.y", "as": "observed"},
@@ -101,7 +101,16 @@ def residuals(names: Names, x: Spec, y: Spec) -> Spec:
     return {"mark": {"type": "bar"}, "encoding": {"x": x, "x2": {"field": "end"}, "y": y, "tooltip": [*ends, y]}}
 
 
-def _number(field: str, title: str | dict[str, str]) -> Spec:
+def _title(name: str) -> str:
+    """Return a user's name as a title: with a space of no width behind it, which nobody sees.
+
+    Vega uses titles as keys of objects. It fails on a key that is the name of a method which all objects have, such as
+    `constructor`, and one key of a tooltip must not be another's, such as `series`.
+    """
+    return f"{name}\u200b"
+
+
+def _number(field: str, title: str) -> Spec:
     return {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False}}
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,25 +76,38 @@ def calls(expression: Expression) -> list[Call]:
     return []
 
 
-def aggregations(expression: Expression) -> dict[str, Any]:
-    """Return the aggregations of a search, by names that `value` knows."""
-    return {_name(call): call.aggregation for call in calls(expression)}
+def aggregations(expressions: Sequence[Expression]) -> dict[str, Any]:
+    """Return the aggregations of a search for all of some formulas, each once, by names that `values` knows.
+
+    The names are numbered: a field's name may hold what Elasticsearch refuses in the name of an aggregation.
+    """
+    return {name: call.aggregation for call, name in _names(expressions).items()}
 
 
-def value(expression: Expression, results: Mapping[str, Any]) -> float | None:
-    """Return the formula's value for a bucket's `results`, None where it has none: no documents, division by zero."""
+def values(expressions: Sequence[Expression], results: Mapping[str, Any]) -> list[float | None]:
+    """Return each formula's value for a bucket's `results`.
+
+    It is None where there is none: no documents, a division by zero, or a number beyond the range of float64.
+    """
+    known = {call: results[name]["value"] for call, name in _names(expressions).items()}
+    found = [_value(expression, known) for expression in expressions]
+    return [one if one is not None and math.isfinite(one) else None for one in found]
+
+
+def _names(expressions: Sequence[Expression]) -> dict[Call, str]:
+    distinct = dict.fromkeys(call for expression in expressions for call in calls(expression))
+    return {call: f"a{number}" for number, call in enumerate(distinct)}
+
+
+def _value(expression: Expression, known: Mapping[Call, Any]) -> float | None:
     match expression:
         case Call():
-            found = results[_name(expression)]["value"]
+            found = known[expression]
             return None if found is None else float(found)
         case Operation(operator=op, left=left, right=right):
-            a, b = value(left, results), value(right, results)
+            a, b = _value(left, known), _value(right, known)
             if a is None or b is None or (op is ast.Div and b == 0):
                 return None
             return OPERATORS[op][1](a, b)
         case _:
             return expression
-
-
-def _name(call: Call) -> str:
-    return f"{call.function} {call.field}"

@@ -16,6 +16,8 @@ def metric(panel: Metric) -> tuple[Json, Json]:
     """Return visualization and columns of one number."""
     params = {"format": {"id": "number", "params": {"decimals": panel.decimals}}}
     columns = _columns("value", panel.measure.label, panel.measure.formula, params)
+    if panel.rare:
+        columns["value"]["params"]["emptyAsNull"] = False
     visualization = {"layerId": LAYER, "layerType": "data", "metricAccessor": "value"}
     return visualization | ({"subtitle": panel.unit} if panel.unit else {}), columns
 

@@ -61,11 +61,12 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Metric(Panel):
-    """One number."""
+    """One number. `rare`: without any document it is 0, for documents are written only when something is amiss."""
 
     measure: Measure
     unit: str = ""
     decimals: int = 0
+    rare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,14 @@ class Sample(Panel):
 
 @dataclass(frozen=True, slots=True)
 class Table(Panel):
-    """How often the most frequent combinations of some keyword fields occur: (field, heading)."""
+    """How often the most frequent combinations of some keyword fields occur: (field, heading).
+
+    Documents that have the field `without` do not count.
+    """
 
     columns: tuple[tuple[str, str], ...]
     rows: int = 10
+    without: str | None = None
 
 
 AnyPanel = Metric | Line | Sample | Table
@@ -223,7 +228,7 @@ def _of_the_model(names: Names) -> Section:
                 "model-rows-seen",
                 "Records learned",
                 "Labelled train records that the newest model has learned from.",
-                Place(0, 0, 8, 6),
+                Place(0, 0, 16, 6),
                 "models",
                 None,
                 Measure("records", "max(rows_seen)"),
@@ -233,17 +238,28 @@ def _of_the_model(names: Names) -> Section:
                 "Invalid records",
                 "Records of the time range that could not be used; the table tells why. They are kept, raw, in "
                 f"{names.pattern('invalid')}.",
-                Place(0, 6, 8, 6),
+                Place(16, 0, 16, 6),
                 "metrics",
                 None,
                 Measure("records", "sum(invalid)"),
+            ),
+            Metric(
+                "model-lost",
+                "Lost records",
+                "Kafka offsets whose records were gone before the stream had read them: the topic keeps records for "
+                f"too short a time. Each gap is one document in {names.pattern('invalid')}, with first and last.",
+                Place(32, 0, 16, 6),
+                "invalid",
+                None,
+                Measure("offsets", "sum(lost)"),
+                rare=True,
             ),
             Line(
                 "model-weights",
                 "Weights",
                 f"The model's weights over time: how much {names.label} changes when a feature grows by one. Steady "
                 "lines mean that the model has settled.",
-                Place(8, 0, 20, 12),
+                Place(0, 6, 24, 12),
                 "models",
                 None,
                 tuple(Measure(feature, f"average({f'weights.{feature}'!r})") for feature in names.features),
@@ -255,19 +271,19 @@ def _of_the_model(names: Names) -> Section:
                 "model-intercept",
                 "Intercept",
                 f"The predicted {names.label} when all features are 0, over time.",
-                Place(28, 0, 20, 12),
+                Place(24, 6, 24, 12),
                 "models",
                 None,
                 (Measure("intercept", "average(intercept)"),),
                 TIME,
                 "time",
-                names.label,
+                f"intercept ({names.label})",
             ),
             Line(
                 "model-batch-time",
                 "Micro-batch time",
                 "Seconds that a micro-batch takes, from reading to the written model: mean and longest.",
-                Place(0, 12, 16, 12),
+                Place(0, 18, 16, 12),
                 "models",
                 None,
                 (Measure("mean", "average(seconds)"), Measure("longest", "max(seconds)")),
@@ -280,7 +296,7 @@ def _of_the_model(names: Names) -> Section:
                 "Consumer lag",
                 "Records that wait in Kafka after a micro-batch. A rising line means that more come in than the "
                 "stream can process.",
-                Place(16, 12, 16, 12),
+                Place(16, 18, 16, 12),
                 "models",
                 None,
                 (Measure("lag", "max(lag)"),),
@@ -292,10 +308,11 @@ def _of_the_model(names: Names) -> Section:
                 "model-invalid-reasons",
                 "Invalid records by reason",
                 "The most frequent reasons for which records could not be used, with the field at fault.",
-                Place(32, 12, 16, 12),
+                Place(32, 18, 16, 12),
                 "invalid",
                 None,
                 (("reason", "Reason"), ("field", "Field"), ("topic", "Topic")),
+                without="lost",
             ),
         ),
     )

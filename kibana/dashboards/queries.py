@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from dashboards import formula
-from dashboards.panels import BUCKETS, SAMPLE, TIME, Line, Metric, Names, Sample, Table
+from dashboards.panels import BUCKETS, SAMPLE, TIME, Line, Measure, Metric, Names, Sample, Table
 
 Query = dict[str, Any]
 Row = dict[str, Any]
@@ -82,15 +82,20 @@ def newest(kind_fields: Iterable[str]) -> Query:
 
 def metric(panel: Metric, since: str | None) -> Query:
     """Return the search that `read_metric` reads."""
-    aggs = formula.aggregations(formula.parse(panel.measure.formula))
+    aggs = formula.aggregations(_formulas([panel.measure]))
     return {"size": 0, "query": within(since, panel.topic), "aggs": aggs}
 
 
 def read_metric(panel: Metric, answer: Mapping[str, Any]) -> float | None:
-    """Return the number; None where there are no documents."""
+    """Return the number; where there are no documents it is 0 if the panel counts what is rare, else None."""
     if "aggregations" not in answer or answer["hits"]["total"]["value"] == 0:
-        return None
-    return formula.value(formula.parse(panel.measure.formula), answer["aggregations"])
+        return 0.0 if panel.rare else None
+    (number,) = formula.values(_formulas([panel.measure]), answer["aggregations"])
+    return number
+
+
+def _formulas(measures: Sequence[Measure]) -> list[formula.Expression]:
+    return [formula.parse(measure.formula) for measure in measures]
 
 
 def interval(panel: Line, known: Extent) -> int:
@@ -110,9 +115,9 @@ def line(panel: Line, since: str | None, known: Extent) -> Query:
     buckets: Query = {"histogram": {"field": panel.across, "interval": step, "min_doc_count": 1}}
     if panel.across == TIME:
         buckets = {"date_histogram": {"field": TIME, "fixed_interval": f"{step}s", "min_doc_count": 1}}
-    aggs: Query = {"began": {"min": {"field": TIME}}} if panel.per_second else {}
-    for measure in panel.measures:
-        aggs |= formula.aggregations(formula.parse(measure.formula))
+    aggs = formula.aggregations(_formulas(panel.measures))
+    if panel.per_second:
+        aggs["began"] = {"min": {"field": TIME}}
     return {"size": 0, "query": within(since, panel.topic), "aggs": {"x": {**buckets, "aggs": aggs}}}
 
 
@@ -127,13 +132,13 @@ def read_line(panel: Line, answer: Mapping[str, Any]) -> list[Row]:
     if panel.per_second:
         began = [bucket["began"]["value"] / 1000 for bucket in buckets]
         seconds = [after - before for before, after in pairwise(began)]
-    rows = []
-    for bucket, duration in zip(buckets, seconds, strict=False):
-        for measure in panel.measures:
-            number = formula.value(formula.parse(measure.formula), bucket)
-            if number is not None:
-                rows.append({"x": bucket["key"], "series": measure.label, "value": number / duration})
-    return rows
+    formulas = _formulas(panel.measures)
+    return [
+        {"x": bucket["key"], "series": measure.label, "value": number / duration}
+        for bucket, duration in zip(buckets, seconds, strict=False)
+        for measure, number in zip(panel.measures, formula.values(formulas, bucket), strict=True)
+        if number is not None
+    ]
 
 
 def table(panel: Table, since: str | None) -> Query:
@@ -142,7 +147,10 @@ def table(panel: Table, since: str | None) -> Query:
     for name, _ in reversed(panel.columns):
         terms = {"field": name, "size": panel.rows, "missing": "–"}  # a record that is wrong as a whole has no field
         aggs = {"group": {"terms": terms} | ({"aggs": aggs} if aggs else {})}
-    return {"size": 0, "query": within(since), "aggs": aggs}
+    query = within(since, panel.topic)
+    if panel.without:
+        query["bool"]["must_not"] = [{"exists": {"field": panel.without}}]
+    return {"size": 0, "query": query, "aggs": aggs}
 
 
 def read_table(panel: Table, answer: Mapping[str, Any]) -> list[list[str | int]]:
@@ -223,7 +231,8 @@ def read_sample(panel: Sample, answer: Mapping[str, Any], feature: str) -> list[
     labelled = [row for row in found if row["y"] is not None]
     if panel.drawing == "diagonal":
         return sorted(({"y": row["y"], "pred": row["pred"]} for row in labelled), key=lambda row: float(row["y"]))
-    return histogram([row["y"] - row["pred"] for row in labelled])
+    residuals = [row["y"] - row["pred"] for row in labelled]
+    return histogram([one for one in residuals if math.isfinite(one)])  # the difference may exceed float64's range
 
 
 def histogram(values: list[float]) -> list[Row]:

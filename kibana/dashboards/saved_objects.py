@@ -39,6 +39,8 @@ TYPE_VERSIONS = {
 INDICES: tuple[Index, ...] = ("points", "metrics", "models", "invalid")
 VEGA_LITE = "https://vega.github.io/schema/vega-lite/v5.json"  # a name, which nothing fetches
 SEARCH_HEIGHT = 15
+LINE_BREAKS = {ord(one): f"\\u{ord(one):04x}" for one in "\x85\u2028\u2029"}  # some readers end a line at them
+KQL_WORDS = frozenset(["and", "or", "not", "true", "false", "null", "nan", "infinity"])
 SQUARED_ERROR = (
     "if (doc['pred'].size() != 0 && doc['y'].size() != 0) "
     "{ double d = doc['pred'].value - doc['y'].value; emit(d * d); }"
@@ -47,7 +49,7 @@ SQUARED_ERROR = (
 
 def ndjson(names: Names) -> str:
     """Return the file: data views, saved searches, panels and the dashboard that shows them."""
-    return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in saved_objects(names))
+    return "".join(json.dumps(one, ensure_ascii=False).translate(LINE_BREAKS) + "\n" for one in saved_objects(names))
 
 
 def dashboard_id(names: Names) -> str:
@@ -87,10 +89,16 @@ def _search_source(topic: str | None = None, **more: str) -> Json:
     return {"searchSourceJSON": json.dumps({"query": query, "filter": [], **more})}
 
 
-def _kql(topic: str | None) -> str:
-    if topic is None:
-        return ""
-    return f"topic:{topic}" if re.fullmatch(r"\w+", topic) else f'topic:"{topic}"'
+def _kql(topic: str | None, without: str | None = None) -> str:
+    """Return the filter for a topic's documents, or for those without a field, in Kibana's query language.
+
+    A topic's name stands in quotes where the language would read something else in it: an operator, null, a number.
+    """
+    terms = [f"not {without}:*"] if without else []
+    if topic is not None:
+        plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", topic) and topic.lower() not in KQL_WORDS
+        terms.insert(0, f"topic:{topic}" if plain else f'topic:"{topic}"')
+    return " and ".join(terms)
 
 
 def _data_view(names: Names, index: Index) -> Json:
@@ -148,6 +156,7 @@ def _panel(names: Names, section: Section, panel: AnyPanel) -> Json:
 
 
 def _lens(names: Names, panel: AnyPanel, title: str, kind: str, visualization: Json, columns: Json) -> Json:
+    without = panel.without if isinstance(panel, Table) else None
     layer = {"columns": columns, "columnOrder": list(columns), "incompleteColumns": {}, "sampling": 1}
     attributes = {
         "title": title,
@@ -155,7 +164,7 @@ def _lens(names: Names, panel: AnyPanel, title: str, kind: str, visualization: J
         "visualizationType": kind,
         "state": {
             "visualization": visualization,
-            "query": {"language": "kuery", "query": _kql(panel.topic)},
+            "query": {"language": "kuery", "query": _kql(panel.topic, without)},
             "filters": [],
             "datasourceStates": {
                 "formBased": {"layers": {lens.LAYER: layer}},
@@ -202,7 +211,7 @@ def vega(names: Names, panel: Sample) -> Json:
         "random_score": {"seed": 1, "field": "offset"},
         "boost_mode": "replace",
     }
-    body = {"size": SAMPLE, "_source": ["x", "y", "pred"], "query": {"function_score": sampled}}
+    body: Json = {"size": SAMPLE, "_source": ["y", "pred"], "query": {"function_score": sampled}}
     fields: list[Json] = [
         {"calculate": "datum._source.y", "as": "y"},
         {"calculate": "datum._source.pred", "as": "pred"},
@@ -217,9 +226,12 @@ def vega(names: Names, panel: Sample) -> Json:
             choice = {"input": "select", "options": list(names.features), "name": "feature "}
             spec["params"] = [{"name": "feature", "value": first, "bind": choice}]
             spec["config"] = {"kibana": {"restoreSignalValuesOnRefresh": True}}  # else each refresh undoes the choice
-        chosen = "feature" if others else json.dumps(first)
-        fields.append({"calculate": f"datum._source.x[{chosen}]", "as": "x"})
-        drawing = charts.cloud(names, "feature" if others else first)
+        # By the whole path, "x.constructor": Vega reads no member of the plain name of a method that all objects have.
+        body["fields"] = ["x.*"]
+        chosen = "'x.' + feature" if others else json.dumps(f"x.{first}")
+        fields.append({"calculate": f"datum.fields && datum.fields[{chosen}]", "as": "found"})
+        fields.append({"calculate": "datum.found ? datum.found[0] : null", "as": "x"})
+        drawing = charts.cloud(names, None if others else first)
     else:
         fields.append({"filter": "isValid(datum.y)"})
         drawing = charts.diagonal(names)

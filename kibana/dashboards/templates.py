@@ -36,6 +36,8 @@ def templates(names: Names) -> dict[str, dict[str, Any]]:
         },
         "invalid": {
             **PLACE,
+            "last_offset": LONG,
+            "lost": LONG,
             "field": KEYWORD,
             "reason": KEYWORD,
             "value": {"type": "keyword", "index": False, "doc_values": False},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -20,10 +21,6 @@ RANGES = st.dictionaries(
     st.tuples(st.integers(0, 10**12), st.integers(0, 10**10)).map(lambda pair: (pair[0], pair[0] + pair[1])),
     max_size=50,
 )
-
-
-def results(**numbers: float | None) -> dict[str, dict[str, float | None]]:
-    return {f"sum {name}": {"value": number} for name, number in numbers.items()}
 
 
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1))
@@ -75,11 +72,37 @@ def test_lines_have_a_bounded_number_of_buckets(ranges, start, span):
             assert length / step <= BUCKETS
 
 
-def test_formula_has_no_value_without_documents_or_where_it_divides_by_zero():
-    ratio = formula.parse("1 - sum(a) / (sum(b) - 2)")
-    assert formula.value(ratio, results(a=3.0, b=8.0)) == 0.5
-    assert formula.value(ratio, results(a=3.0, b=2.0)) is None
-    assert formula.value(ratio, results(a=None, b=8.0)) is None
+def computed(text: str, *numbers: float | None) -> float | None:
+    """The value of a formula whose aggregations, from left to right, are these numbers."""
+    expression = formula.parse(text)
+    names = formula.aggregations([expression])
+    (found,) = formula.values([expression], dict(zip(names, ({"value": one} for one in numbers), strict=True)))
+    return found
+
+
+def test_formula_has_no_value_without_documents_or_where_it_divides_by_zero_or_is_not_finite():
+    ratio = "1 - sum(a) / (sum(b) - 2)"
+    assert computed(ratio, 3.0, 8.0) == 0.5
+    assert computed(ratio, 3.0, 2.0) is None
+    assert computed(ratio, None, 8.0) is None
+    assert computed("sum(a) * sum(b)", 1e200, 1e200) is None
+    assert computed("sum(a) - sum(b)", float("inf"), float("inf")) is None
+
+
+@given(st.lists(st.text(min_size=1).filter(str.isprintable), min_size=1, max_size=8, unique=True))
+def test_names_of_aggregations_never_hold_a_users_text(features):
+    formulas = [formula.parse(f"average({feature!r}) / max({feature!r})") for feature in features]
+    found = formula.aggregations(formulas)
+    assert all(re.fullmatch(r"a\d+", name) for name in found)
+    wanted = [{kind: {"field": feature}} for feature in features for kind in ("avg", "max")]
+    assert list(found.values()) == wanted
+    numbers = {name: {"value": float(i)} for i, name in enumerate(found, 1)}
+    assert formula.values(formulas, numbers) == [(2 * i + 1) / (2 * i + 2) for i in range(len(features))]
+
+
+def test_an_aggregation_that_formulas_share_is_asked_for_once():
+    formulas = [formula.parse("sum(a) / sum(b)"), formula.parse("sum(b) - sum(a)")]
+    assert list(formula.aggregations(formulas).values()) == [{"sum": {"field": "a"}}, {"sum": {"field": "b"}}]
 
 
 @pytest.mark.parametrize("text", ["sum(a, b)", "a", "sum(a) ** 2", "median(a)", "-sum(a)", "__import__('os')"])

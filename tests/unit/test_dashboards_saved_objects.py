@@ -16,12 +16,17 @@ from dashboards.saved_objects import CORE_VERSION, TYPE_VERSIONS, ndjson, saved_
 from dashboards.templates import templates
 from streaming_regression import documents
 from streaming_regression.decode import Fields
+from tests.strategies import AWKWARD_NAMES
 
+ALONE = ("Air temperature [K]", "__proto__", "constructor", "it's", "🌡️ °C", "series", "time", "a.b[0]")
 COMMITTED = Path(__file__).parents[2] / "kibana" / "dashboards.ndjson"
 NAMES = [
     pytest.param(Names(), id="flights"),
     pytest.param(Names(("x",), "y", "other", "a.train", "a-test"), id="one-feature"),
     pytest.param(Names(("a b", "c.d", "it's", "ü", "f-1"), "the label", "p.q_r"), id="odd-names"),
+    pytest.param(Names(AWKWARD_NAMES, "it's [y] ÷ 2", "p", "or", "007"), id="awkward-names"),
+    *(pytest.param(Names((name,), f"{name}'", "p"), id=f"alone-{i}") for i, name in enumerate(ALONE)),
+    *(pytest.param(Names((f"{name}'",), name, "p"), id=f"label-{i}") for i, name in enumerate(ALONE)),
 ]
 ATTRIBUTES = {  # as the known good file, which a real Kibana 8.12 imported and showed
     "index-pattern": {"title", "name", "timeFieldName", "fields", "sourceFilters", "fieldAttrs", "fieldFormatMap"}
@@ -176,9 +181,12 @@ def compiled(spec: dict[str, Any], version: str) -> dict[str, Any]:
 @pytest.mark.parametrize("names", NAMES)
 def test_kibanas_vega_panels_compile_draw_and_ask_for_fields_that_exist(names, version):
     rows = [
-        {"_source": {"x": dict.fromkeys(names.features, i), "pred": i, **({"y": i * 1.5} if i % 3 else {})}}
+        {
+            "_source": {"pred": i, **({"y": i * 1.5} if i % 3 else {})},
+            "fields": {f"x.{name}": [i] for name in names.features},
+        }
         for i in range(10)
-    ]
+    ] + [{"_source": {"pred": 1, "y": 2}}]  # of a run with other features
     for one in saved_objects(names):
         if one["type"] != "visualization":
             continue

@@ -85,9 +85,9 @@ function cells(panel, rows) {
     return [headings, rows.map((row) => fields.map((name) => number(row[name])))];
   }
   const byX = new Map();
-  for (const { x, series, value } of rows) byX.set(x, { ...byX.get(x), [series]: value });
+  for (const { x, series, value } of rows) byX.set(x, (byX.get(x) ?? new Map()).set(series, value)); // a name may be "constructor"
   const title = (x) => (panel.time ? moment.format(x) : number(x));
-  const filled = [...byX].map(([x, values]) => [title(x), ...panel.columns.slice(1).map((name) => number(values[name]))]);
+  const filled = [...byX].map(([x, values]) => [title(x), ...panel.columns.slice(1).map((name) => number(values.get(name)))]);
   return [panel.columns, filled.reverse()];
 }
 
