@@ -18,6 +18,7 @@ from dashboards.panels import SAMPLE, Names, Sample, sections
 from dashboards.saved_objects import vega
 from embedded import Elasticsearch
 from tests.integration.written import Batch, Written, hours_ago, mse, now, r2
+from tests.strategies import AWKWARD_NAMES
 
 FEATURES = ("a", "b.c", "d e")  # a name may hold a dot or a blank
 
@@ -54,6 +55,38 @@ def test_metrics_equal_numpy(written):
         ["not JSON", "–", "learn", 2],
         ["not a number", "d e", "learn", 1],
     ]
+
+
+def test_lost_records_are_summed_and_stay_out_of_the_invalid_ones(written):
+    """A gap is one document, whatever the number of records that were lost."""
+    written.write(10, hours_ago(2), gaps=[1000])
+    assert (panels(written)["model-lost"], panels(written, range="1h")["model-lost"]) == (1000, 0)
+    written.write(10, faults=[("missing", "a")], gaps=[1, 2500])
+    shown = panels(written)
+    assert (shown["model-lost"], shown["model-invalid"]) == (3501, 1)
+    assert panels(written, range="1h")["model-lost"] == 2501
+    assert shown["model-invalid-reasons"] == [["missing", "a", "learn", 1]]
+
+
+def test_whatever_a_feature_is_called_its_points_and_weights_are_shown(written):
+    """In Elasticsearch's queries, in the page's answers, and in what Kibana asks for."""
+    named = Written(Names(AWKWARD_NAMES, "it's [y]", written.names.prefix, "learn", "check"), written.search)
+    named.write(40, hours_ago(1))
+    named.write(40)
+    shown = panels(named)
+    for name in AWKWARD_NAMES:
+        line = [row["value"] for row in shown["model-weights"] if row["series"] == name]
+        assert line == [model["weights"][name] for model in named.models], name
+    for i, name in enumerate(AWKWARD_NAMES):
+        rows = panels(named, feature=name, topic="train")["train-points"]
+        assert [row["x"] for row in rows] == sorted(x for batch in named.of("learn") for x in batch.x[:, i]), name
+    (panel, *_) = (one for section in sections(named.names) for one in section.panels if isinstance(one, Sample))
+    body = vega(named.names, panel)["data"]["url"]["body"] | {"query": {"term": {"topic": "learn"}}}
+    with Client(named.search.url, request_timeout=30) as client:
+        hits = client.search(index=named.names.pattern("points"), **body)["hits"]["hits"]
+    for i, name in enumerate(AWKWARD_NAMES):
+        found = sorted(hit["fields"][f"x.{name}"][0] for hit in hits)
+        assert found == sorted(x for batch in named.of("learn") for x in batch.x[:, i]), name
 
 
 def test_feature_that_the_stream_does_not_have_is_drawn_empty(written):
@@ -183,12 +216,14 @@ def test_kibanas_own_searches_for_samples_run_here_too(written):
             body = json.loads(text.replace('"%timefilter%": true', '"gte": "now-15m"'))
             first, again = (client.search(index=written.names.pattern("points"), **body)["hits"]["hits"] for _ in "ab")
             assert [hit["_id"] for hit in first] == [hit["_id"] for hit in again]
-            points = {(hit["_source"]["x"]["b.c"], hit["_source"].get("y"), hit["_source"]["pred"]) for hit in first}
+            points = {(hit["_id"], hit["_source"].get("y"), hit["_source"]["pred"]) for hit in first}
             known = {
-                (x[1], None if np.isnan(y) else y, pred)
+                (f"{batch.topic}-{batch.partition}-{offset}", None if np.isnan(y) else y, pred)
                 for batch in written.of(str(panel.topic))
                 if batch.first_offset
-                for x, y, pred in zip(batch.x.tolist(), batch.y.tolist(), batch.pred.tolist(), strict=True)
+                for offset, (y, pred) in enumerate(
+                    zip(batch.y.tolist(), batch.pred.tolist(), strict=True), batch.first_offset
+                )
             }
             assert len(points) == SAMPLE
             assert points <= known

@@ -70,8 +70,11 @@ class Written:
         faults: Sequence[tuple[str, str | None]] = (),
         unlabelled: bool = False,
         lag: int = 0,
+        gaps: Sequence[int] = (),
     ) -> None:
-        """Write a micro-batch: `rows` points to each partition of both topics, and invalid records to train."""
+        """Write a micro-batch: `rows` points to each partition of both topics; to train also invalid records, and gaps
+        of so many lost records.
+        """
         number = len(self.models)
         rng = np.random.default_rng(number)
         time = time or now()
@@ -94,6 +97,7 @@ class Written:
         self.invalid += [(reason, name, self.names.train) for reason, name in faults]
         with self._client() as client:
             bulk(client, self._documents(number, time, made, model, faults), refresh=True)
+            bulk(client, self._gaps(number, time, gaps), refresh=True)
 
     def _documents(
         self,
@@ -150,6 +154,24 @@ class Written:
             place = {"topic": self.names.train, "partition": 0, "offset": offset}
             document = {**common, **place, "field": name, "reason": reason, "value": "?"}
             yield {"_index": index("invalid"), "_id": f"{self.names.train}-0-{offset}", **document}
+
+    def _gaps(self, number: int, time: datetime, gaps: Sequence[int]) -> Iterator[dict[str, Any]]:
+        for i, lost in enumerate(gaps):
+            offset = 2 * 10**9 + 10**6 * number + 1000 * i
+            yield {
+                "_index": f"{self.names.prefix}-invalid-{time:%Y.%m.%d}",
+                "_id": f"{self.names.train}-0-{offset}",
+                "run": "test",
+                "@timestamp": time.isoformat(),
+                "topic": self.names.train,
+                "partition": 0,
+                "offset": offset,
+                "last_offset": offset + lost - 1,
+                "lost": lost,
+                "field": None,
+                "reason": "lost: records were gone from Kafka before they were read",
+                "value": None,
+            }
 
 
 def mse(batches: Sequence[Batch]) -> float:
