@@ -39,7 +39,6 @@ TYPE_VERSIONS = {
 INDICES: tuple[Index, ...] = ("points", "metrics", "models", "invalid")
 VEGA_LITE = "https://vega.github.io/schema/vega-lite/v5.json"  # a name, which nothing fetches
 SEARCH_HEIGHT = 15
-LINE_BREAKS = {ord(one): f"\\u{ord(one):04x}" for one in "\x85\u2028\u2029"}  # some readers end a line at them
 KQL_WORDS = frozenset(["and", "or", "not", "true", "false", "null", "nan", "infinity"])
 SQUARED_ERROR = (
     "if (doc['pred'].size() != 0 && doc['y'].size() != 0) "
@@ -49,7 +48,7 @@ SQUARED_ERROR = (
 
 def ndjson(names: Names) -> str:
     """Return the file: data views, saved searches, panels and the dashboard that shows them."""
-    return "".join(json.dumps(one, ensure_ascii=False).translate(LINE_BREAKS) + "\n" for one in saved_objects(names))
+    return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in saved_objects(names))
 
 
 def dashboard_id(names: Names) -> str:

@@ -12,8 +12,10 @@ import yaml
 from pydantic_settings import BaseSettings
 
 import dashboards.settings
+import producer.settings
 import streaming_regression.settings
-from tests.charts.rendering import CHART, Object, find, render, spark_pod
+from tests.charts.rendering import CHART, Object, find, refusal, render, spark_pod
+from tests.strategies import AWKWARD_NAMES
 
 pytestmark = pytest.mark.helm
 
@@ -125,6 +127,121 @@ def test_values_reach_the_programs_as_they_are_meant(monkeypatch: pytest.MonkeyP
         "temperature,load.mean",
         "wear",
     )
+
+
+EXISTING_KAFKA = {"kafka.enabled": False, "kafka.bootstrap": "kafka:9092", "kafka.securityProtocol": "PLAINTEXT"}
+EXISTING_SEARCH = {"elasticsearch.enabled": False, "elasticsearch.url": "http://search:9200"} | {
+    f"{name}Secret": "one" for name in ("elasticsearch.app", "elasticsearch.dashboards", "kibana.elasticsearch")
+}
+EXISTING_KIBANA = {"kibana.enabled": False, "kibana.url": "http://kibana:5601"}
+NAMES = ["a", "a b", " a ", "a\u00a0", "größe", "T [K]", "it's", "a%20", "x/y?z#1", "$$", "$(LABEL)", "__proto__", "🌡️"]
+BAD_NAMES = ["", " ", "a,b", "a:b", "a*", 'a"', "a\\", "<a>", "{a", ".a", "a.", "a..b", "a\nb", "a\x7f", "a\u2028b"]
+ADDRESSES = [
+    "a:1",
+    "a_b.c-d:65535",
+    "[::1]:9092",
+    "[2001:DB8::7]:1",
+    "[::ffff:10.0.0.1]:1",
+    "10.0.0.1:9",
+    " a:1 , b:2 ",
+]
+BAD_ADDRESSES = ["a", "a:0", "a:65536", "a:01", ":1", "::1:9092", "[::1::]:1", "[1:2]:3", "[::g]:1", "[::1%0]:1"]
+BAD_ADDRESSES += ["a:1,", "a:1,,b:1", "a:1,a:1", "a;b:1", "a b:1", "me:it@a:1", "http://a:1"]
+URLS = ["http://a:1", "https://[::1]:9200", "http://a:1/base/path", " http://a:1 "]
+BAD_URLS = [
+    "a:1",
+    "http://a",
+    "ftp://a:1",
+    "http://a:1?b",
+    "http://a:1/#b",
+    "http://me:it@a:1",
+    "http://::1:1",
+    "http://a:0",
+]
+TOPICS = ["a", "_a", "A.b-c_D", "x" * 249, " a "]
+BAD_TOPICS = ["", ".", "..", "a b", "ä", "x" * 250, "a/b"]
+PREFIXES = ["a", "9", "a.b-c_d", "x" * 200, " a "]
+BAD_PREFIXES = ["A", "_a", "-a", "x" * 201, "a*", "a b", "ä"]
+ERRORS = tuple(module.ConfigError for module in (dashboards.settings, producer.settings, streaming_regression.settings))
+SAME: list[tuple[str, list[Any], list[Any], Object]] = [
+    (
+        "features",
+        [*([name] for name in NAMES), NAMES[3:], ["a", "a.b"]],
+        [*([one] for one in BAD_NAMES), ["a", "a "]],
+        {},
+    ),
+    ("label", NAMES, [*BAD_NAMES[1:], "distance", " air_time"], {}),
+    ("kafka.trainTopic", TOPICS, [*BAD_TOPICS[1:], "test"], EXISTING_KAFKA),
+    ("indexPrefix", PREFIXES, BAD_PREFIXES, {}),
+    ("kafka.bootstrap", ADDRESSES, BAD_ADDRESSES, EXISTING_KAFKA),
+    ("elasticsearch.url", [*URLS, "http://a:1, http://b:2"], [*BAD_URLS, "http://a:1,http://a:1"], EXISTING_SEARCH),
+    ("kibana.url", URLS, [*BAD_URLS, "http://a:1,http://b:2"], EXISTING_KIBANA),
+    ("initial.weights", [[1, -2.5, 1e70], [0, 0, 0]], [[1, 2], [1, 2, 1.1e70]], {}),
+    ("initial.intercept", [0, -1e70], [-1.1e70], {}),
+    ("rls.halfLife", [0.1, 1e9], [0, -1], {}),
+    ("rls.ridge", [0, 0.5], [-0.1], {}),
+    ("sgd.stepSize", [1e-9], [0], {}),
+    ("sgd.iterations", [1, 1_000_000], [0, 1.5, 1_000_001], {}),
+    ("sgd.convergenceTolerance", [0, 1], [-0.1, 1.1], {}),
+    ("triggerIntervalS", [0, 0.5, 86_400], [-1, 86_401], {}),
+    ("maxOffsetsPerTrigger", [1, 2**31 - 1], [0, 2**31], {}),
+    ("retentionDays", [0, 36_500], [-1, 36_501], {}),
+    ("serverTimeoutS", [0, 0.5, 31_536_000], [-1, 31_536_001], {}),
+]
+
+
+def taken_by_programs(variable: str, value: Any) -> bool:
+    """Whether each program that has a setting takes the value, given by its flag; they must be of one mind."""
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    programs: list[tuple[Any, type[BaseSettings]]] = [
+        (streaming_regression.settings.load, streaming_regression.settings.Settings),
+        (lambda argv: dashboards.settings.load(dashboards.settings.Load, argv), dashboards.settings.Load),
+        (producer.settings.load, producer.settings.Settings),
+    ]
+    needed = {"INITIAL_WEIGHTS": ["--features=a,b,c"]}
+    answers = set()
+    for load, settings in programs:
+        ours = variable.lower() in settings.model_fields
+        if not ours or (load is producer.settings.load and not variable.startswith("KAFKA")):
+            continue  # the producer's features are those of the points that it makes up
+        try:
+            load([f"--{variable.lower().replace('_', '-')}={text}", *needed.get(variable, [])])
+        except ERRORS:
+            answers.add(False)
+        else:
+            answers.add(True)
+    (answer,) = answers
+    return answer
+
+
+@pytest.mark.parametrize(("path", "good", "bad", "others"), SAME, ids=[row[0] for row in SAME])
+def test_the_chart_takes_what_the_programs_take_and_nothing_else(
+    path: str, good: list[Any], bad: list[Any], others: Object
+) -> None:
+    ((variable, _),) = variables(nested(path))
+    wrong = {repr(value): "refused" for value in good if not taken_by_programs(variable, value)}
+    wrong |= {repr(value): "taken" for value in bad if taken_by_programs(variable, value)}
+    assert not wrong, f"by a program: {wrong}"
+    wrong = {repr(value): why for value in good if (why := refusal({**others, path: value}))}
+    wrong |= {repr(value): "taken" for value in bad if not refusal({**others, path: value})}
+    assert not wrong, f"by the chart: {wrong}"
+
+
+def nested(path: str) -> dict[str, Any]:
+    first, _, rest = path.partition(".")
+    return {first: nested(rest) if rest else None}
+
+
+def test_names_reach_the_programs_through_kubernetes(tmp_path: Path) -> None:
+    """In a variable Kubernetes makes $ of $$, and puts in another variable for $(NAME)."""
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"features": [*AWKWARD_NAMES, "$$", "$(LABEL)"], "label": " cost in $$ "}))
+    objects = render(values)
+    for program in SETTINGS:
+        given = environment(objects, program)
+        assert "$" not in given["FEATURES"].replace("$$", "")
+        assert given["FEATURES"].replace("$$", "$") == ",".join([*AWKWARD_NAMES, "$$", "$(LABEL)"])
+        assert given["LABEL"].replace("$$", "$") == "cost in $$"
 
 
 def test_files_that_variables_name_are_mounted(objects: list[Object]) -> None:

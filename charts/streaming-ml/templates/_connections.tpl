@@ -7,11 +7,11 @@
 - {name: KAFKA_SASL_MECHANISM, value: SCRAM-SHA-512}
 - {name: KAFKA_USER, value: {{ .Release.Name }}-app}
 {{- else }}
-- {name: KAFKA_BOOTSTRAP, value: {{ .Values.kafka.bootstrap | quote }}}
+- {name: KAFKA_BOOTSTRAP, value: {{ include "streaming-ml.text" (include "streaming-ml.list" .Values.kafka.bootstrap) }}}
 - {name: KAFKA_SECURITY_PROTOCOL, value: {{ .Values.kafka.securityProtocol }}}
 - {name: KAFKA_SASL_MECHANISM, value: {{ .Values.kafka.saslMechanism }}}
-{{- with .Values.kafka.user }}
-- {name: KAFKA_USER, value: {{ . | quote }}}
+{{- with trim .Values.kafka.user }}
+- {name: KAFKA_USER, value: {{ include "streaming-ml.text" . }}}
 {{- end }}
 {{- end }}
 {{- if include "streaming-ml.kafka.passwordSecret" . }}
@@ -25,7 +25,7 @@
 {{/* `list . NAME-OF-SECRET` */}}
 {{- define "streaming-ml.elasticsearch.env" -}}
 {{- $root := index . 0 -}}
-- {name: ELASTICSEARCH_URL, value: {{ include "streaming-ml.elasticsearch.url" $root | quote }}}
+- {name: ELASTICSEARCH_URL, value: {{ include "streaming-ml.text" (include "streaming-ml.elasticsearch.url" $root) }}}
 - name: ELASTICSEARCH_USER
   valueFrom: {secretKeyRef: {name: {{ index . 1 | quote }}, key: username}}
 - {name: ELASTICSEARCH_PASSWORD_FILE, value: /etc/streaming-ml/elasticsearch/password}
@@ -57,7 +57,7 @@
 {{- end }}
 
 {{- define "streaming-ml.elasticsearch.url" -}}
-{{ if .Values.elasticsearch.enabled }}https://{{ .Release.Name }}-es-http:9200{{ else }}{{ .Values.elasticsearch.url }}{{ end }}
+{{ if .Values.elasticsearch.enabled }}https://{{ .Release.Name }}-es-http:9200{{ else }}{{ include "streaming-ml.list" .Values.elasticsearch.url }}{{ end }}
 {{- end }}
 
 {{- define "streaming-ml.elasticsearch.caSecret" -}}

@@ -58,3 +58,21 @@ imagePullSecrets:
   whenUnsatisfiable: ScheduleAnyway
   labelSelector: {{- include "streaming-ml.pods" . | nindent 4 }}
 {{- end }}
+
+{{/* A text as the value of an environment variable, without blanks around it: Kubernetes reads $$ as $, and $(NAME) as a variable. */}}
+{{- define "streaming-ml.text" -}}
+{{ trim . | replace "$" "$$" | quote }}
+{{- end }}
+
+{{/* A list `a, b` as the programs have it, `a,b`. */}}
+{{- define "streaming-ml.list" -}}
+{{- $parts := list }}
+{{- range splitList "," . }}
+{{- $parts = append $parts (trim .) }}
+{{- end }}
+{{- join "," $parts }}
+{{- end }}
+
+{{- define "streaming-ml.features" -}}
+{{ include "streaming-ml.text" (include "streaming-ml.list" (join "," .Values.features)) }}
+{{- end }}

@@ -1,9 +1,9 @@
 {{/* The app's settings that are values under the same words. */}}
 {{- define "streaming-ml.app.env" -}}
-- {name: KAFKA_TRAIN_TOPIC, value: {{ .Values.kafka.trainTopic | quote }}}
-- {name: KAFKA_TEST_TOPIC, value: {{ .Values.kafka.testTopic | quote }}}
-- {name: FEATURES, value: {{ join "," .Values.features | quote }}}
-- {name: LABEL, value: {{ .Values.label | quote }}}
+- {name: KAFKA_TRAIN_TOPIC, value: {{ include "streaming-ml.text" .Values.kafka.trainTopic }}}
+- {name: KAFKA_TEST_TOPIC, value: {{ include "streaming-ml.text" .Values.kafka.testTopic }}}
+- {name: FEATURES, value: {{ include "streaming-ml.features" . }}}
+- {name: LABEL, value: {{ include "streaming-ml.text" .Values.label }}}
 - {name: LEARNER, value: {{ .Values.learner }}}
 {{- with .Values.initial.weights }}
 - {name: INITIAL_WEIGHTS, value: {{ join "," . | quote }}}
@@ -20,8 +20,8 @@
 - {name: TRIGGER_INTERVAL_S, value: {{ .Values.triggerIntervalS | quote }}}
 - {name: MAX_OFFSETS_PER_TRIGGER, value: {{ int64 .Values.maxOffsetsPerTrigger | quote }}}
 - {name: ON_DATA_LOSS, value: {{ .Values.onDataLoss }}}
-- {name: CHECKPOINT, value: /checkpoint/{{ .Values.indexPrefix }}}
-- {name: INDEX_PREFIX, value: {{ .Values.indexPrefix | quote }}}
+- {name: CHECKPOINT, value: /checkpoint/{{ trim .Values.indexPrefix }}}
+- {name: INDEX_PREFIX, value: {{ include "streaming-ml.text" .Values.indexPrefix }}}
 - {name: REPLACE_RUN, value: {{ .Values.replaceRun | quote }}}
 - {name: RETENTION_DAYS, value: {{ int64 .Values.retentionDays | quote }}}
 - {name: SERVER_TIMEOUT_S, value: {{ .Values.serverTimeoutS | quote }}}

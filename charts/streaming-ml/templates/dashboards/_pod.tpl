@@ -14,7 +14,7 @@ containers:
     args: [load]
     env:
       {{- include "streaming-ml.elasticsearch.env" (list . $secret) | nindent 6 }}
-      - {name: KIBANA_URL, value: {{ include "streaming-ml.kibana.url" . | quote }}}
+      - {name: KIBANA_URL, value: {{ include "streaming-ml.text" (include "streaming-ml.kibana.url" .) }}}
       - name: KIBANA_USER
         valueFrom: {secretKeyRef: {name: {{ $secret | quote }}, key: username}}
       - {name: KIBANA_PASSWORD_FILE, value: /etc/streaming-ml/elasticsearch/password}
@@ -25,11 +25,11 @@ containers:
       - {name: KIBANA_SPACE, value: {{ . | quote }}}
       {{- end }}
       - {name: SERVER_TIMEOUT_S, value: {{ int64 .Values.dashboards.timeoutSeconds | quote }}}
-      - {name: FEATURES, value: {{ join "," .Values.features | quote }}}
-      - {name: LABEL, value: {{ .Values.label | quote }}}
-      - {name: INDEX_PREFIX, value: {{ .Values.indexPrefix | quote }}}
-      - {name: KAFKA_TRAIN_TOPIC, value: {{ .Values.kafka.trainTopic | quote }}}
-      - {name: KAFKA_TEST_TOPIC, value: {{ .Values.kafka.testTopic | quote }}}
+      - {name: FEATURES, value: {{ include "streaming-ml.features" . }}}
+      - {name: LABEL, value: {{ include "streaming-ml.text" .Values.label }}}
+      - {name: INDEX_PREFIX, value: {{ include "streaming-ml.text" .Values.indexPrefix }}}
+      - {name: KAFKA_TRAIN_TOPIC, value: {{ include "streaming-ml.text" .Values.kafka.trainTopic }}}
+      - {name: KAFKA_TEST_TOPIC, value: {{ include "streaming-ml.text" .Values.kafka.testTopic }}}
     securityContext: {{- include "streaming-ml.containerSecurity" . | nindent 6 }}
     resources: {{- toYaml .Values.dashboards.resources | nindent 6 }}
     volumeMounts:
