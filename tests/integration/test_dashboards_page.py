@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from dashboards.panels import Names
 from embedded import Elasticsearch, free_port
 from tests.integration.written import Written, hours_ago, mse, r2
+from tests.strategies import AWKWARD_NAMES
 from tests.waiting import wait_until
 
 NEW_DATA_MS = 10_000
@@ -41,9 +42,15 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def written(request: pytest.FixtureRequest, search: Elasticsearch) -> Written:
+def features() -> tuple[str, ...]:
+    """The features' names; a test may give others by a parameter of this name."""
+    return ("a", "b.c")
+
+
+@pytest.fixture
+def written(request: pytest.FixtureRequest, search: Elasticsearch, features: tuple[str, ...]) -> Written:
     prefix = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-    return Written(Names(("a", "b.c"), "target", prefix), search)
+    return Written(Names(features, "target", prefix), search)
 
 
 @contextmanager
@@ -205,6 +212,43 @@ def test_hostile_strings_in_documents_stay_text(open_page, written):
     expect(seen.page.locator("#model-invalid-reasons td").first).to_have_text(hostile)
     expect(seen.page.locator("main img, main script, main svg")).to_have_count(0)
     assert seen.page.title() == "Streaming machine learning"
+
+
+@pytest.mark.parametrize("features", [AWKWARD_NAMES], ids=["awkward"])
+def test_whatever_a_feature_is_called_the_page_draws_and_lists_it(open_page, written):
+    """Each name in a URL, in a title, in a tooltip, as a heading, and as a line's name."""
+    written.write(60, hours_ago(0.1))
+    written.write(60)
+    seen = open_page()
+    seen.wait_for_charts()
+    headings = seen.page.locator("#model-weights th")
+    seen.page.locator("#model-weights summary").click()
+    expect(headings).to_have_text(["time", *written.names.features])
+    cells = seen.page.locator("#model-weights tbody tr").first.locator("td")
+    assert [float(text) for text in cells.all_inner_texts()[1:]] == [
+        pytest.approx(weight, rel=1e-4) for weight in written.models[-1]["weights"].values()
+    ]
+    for name in ("Air temperature [K]", "100 %", "x+1=y", "🌡️ °C", "__proto__", "constructor", "a.b", "series"):
+        seen.page.locator("#choose-feature").select_option(name)
+        expect(seen.page.locator("#train-points th").first).to_have_text(name)
+        expect(seen.page.locator("body")).not_to_have_class(re.compile("loading"), timeout=NEW_DATA_MS)
+        seen.wait_for_charts()
+        number = written.names.features.index(name)
+        drawn = {row[0] for row in seen.table("train-points")}
+        assert drawn <= {f"{x:.5g}" for one in written.of("train") for x in one.x[:, number]}, name
+        box = seen.page.locator("#train-points canvas").bounding_box()
+        for step in range(1, 40):  # some of it is over a point
+            seen.page.mouse.move(box["x"] + box["width"] * step / 40, box["y"] + box["height"] / 2)
+
+
+def test_lost_records_are_told_apart(open_page, written):
+    written.write(20)
+    seen = open_page()
+    expect(seen.page.locator("#model-lost-value")).to_have_text("0")
+    written.write(20, gaps=[1200, 34])
+    expect(seen.page.locator("#model-lost-value")).to_have_text("1,234", timeout=NEW_DATA_MS)
+    assert seen.number("model-invalid") == 0
+    expect(seen.page.locator("#model-invalid-reasons .rows")).to_have_text("none")
 
 
 def test_stream_that_has_stopped_says_since_when_and_what_waits(open_page, written):

@@ -95,9 +95,10 @@ class Written:
         self.models.append({**model, "time": time})
         self.batches += made
         self.invalid += [(reason, name, self.names.train) for reason, name in faults]
+        documents = [*self._documents(number, time, made, model, faults), *self._gaps(number, time, gaps)]
         with self._client() as client:
-            bulk(client, self._documents(number, time, made, model, faults), refresh=True)
-            bulk(client, self._gaps(number, time, gaps), refresh=True)
+            for last in (False, True):  # who sees the metrics, all of them at once, finds the rest there
+                bulk(client, [one for one in documents if ("-metrics-" in one["_index"]) == last], refresh=True)
 
     def _documents(
         self,
