@@ -221,16 +221,17 @@ def test_whatever_a_feature_is_called_the_page_draws_and_lists_it(open_page, wri
     written.write(60)
     seen = open_page()
     seen.wait_for_charts()
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 1440
     headings = seen.page.locator("#model-weights th")
     seen.page.locator("#model-weights summary").click()
-    expect(headings).to_have_text(["time", *written.names.features])
+    expect(headings).to_have_text(["time", *written.names.features], timeout=NEW_DATA_MS)
     cells = seen.page.locator("#model-weights tbody tr").first.locator("td")
     assert [float(text) for text in cells.all_inner_texts()[1:]] == [
         pytest.approx(weight, rel=1e-4) for weight in written.models[-1]["weights"].values()
     ]
     for name in ("Air temperature [K]", "100 %", "x+1=y", "🌡️ °C", "__proto__", "constructor", "a.b", "series"):
         seen.page.locator("#choose-feature").select_option(name)
-        expect(seen.page.locator("#train-points th").first).to_have_text(name)
+        expect(seen.page.locator("#train-points th").first).to_have_text(name, timeout=NEW_DATA_MS)
         expect(seen.page.locator("body")).not_to_have_class(re.compile("loading"), timeout=NEW_DATA_MS)
         seen.wait_for_charts()
         number = written.names.features.index(name)
