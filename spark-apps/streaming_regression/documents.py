@@ -105,8 +105,6 @@ def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
         },
         "invalid": {
             **PLACE,
-            "last_offset": LONG,
-            "lost": LONG,
             "field": KEYWORD,
             "reason": KEYWORD,
             "value": VALUE_ONLY,

@@ -161,7 +161,7 @@ class Written:
             offset = 2 * 10**9 + 10**6 * number + 1000 * i
             yield {
                 "_index": f"{self.names.prefix}-invalid-{time:%Y.%m.%d}",
-                "_id": f"{self.names.train}-0-{offset}",
+                "_id": f"{self.names.train}-0-{offset}-gap",
                 "run": "test",
                 "@timestamp": time.isoformat(),
                 "topic": self.names.train,
@@ -169,9 +169,7 @@ class Written:
                 "offset": offset,
                 "last_offset": offset + lost - 1,
                 "lost": lost,
-                "field": None,
-                "reason": "lost: records were gone from Kafka before they were read",
-                "value": None,
+                "reason": "lost: deleted from Kafka before it was read",
             }
 
 

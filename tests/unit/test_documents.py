@@ -108,6 +108,7 @@ def test_every_field_of_a_document_is_in_its_mapping() -> None:
     invalid += documents.invalid(
         ORIGIN, Records("t", 0, records.offsets, records.times, [b"x"]), [Invalid(0, "c", "x")]
     )
+    invalid += documents.gaps(ORIGIN, [documents.Gap("t", 0, 5, 9)])
     lines = {
         "points": documents.points(ORIGIN, fields, records, found),
         "metrics": documents.metrics(ORIGIN, [tally]),
@@ -118,8 +119,7 @@ def test_every_field_of_a_document_is_in_its_mapping() -> None:
         mapping = template["template"]["mappings"]
         used = {name for _, document in parsed(lines[kind.removeprefix("spark-")]) for name in document}
         assert mapping["dynamic"] == "strict"
-        of_a_gap = {"last_offset", "lost"} if kind == "spark-invalid" else set()
-        assert used | of_a_gap == set(mapping["properties"])
+        assert used == set(mapping["properties"])
 
 
 def test_no_request_is_much_larger_than_its_limit_and_all_documents_go_out_in_order() -> None:
