@@ -166,8 +166,8 @@ ERRORS = tuple(module.ConfigError for module in (dashboards.settings, producer.s
 SAME: list[tuple[str, list[Any], list[Any], Object]] = [
     (
         "features",
-        [*([name] for name in NAMES), NAMES[3:], ["a", "a.b"]],
-        [*([one] for one in BAD_NAMES), ["a", "a "]],
+        [NAMES[3:], [" a "], ["a", "a.b"]],
+        [*([one] for one in BAD_NAMES if one != "a,b"), ["a", "a "]],  # by a flag, a,b are two
         {},
     ),
     ("label", NAMES, [*BAD_NAMES[1:], "distance", " air_time"], {}),
