@@ -34,9 +34,7 @@ def parsed(lines: list[str]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 def test_points_hold_the_numbers_exactly(features: list[str], rows: list[Any]) -> None:
     table = np.array([[np.nan if cell is None else cell for cell in row] for row in rows], np.float64).reshape(-1, 5)
     n = len(rows)
-    records = Records(
-        "a-b.c", 2, np.arange(100, 100 + 2 * n), np.arange(2 * n).astype("datetime64[ms]"), [b""] * (2 * n)
-    )
+    records = Records("a-b.c", 2, np.arange(100, 100 + 2 * n), np.arange(2 * n), [b""] * (2 * n))
     found = Points(np.arange(0, 2 * n, 2), table[:, : len(features)], table[:, 3], table[:, 4])
     pairs = parsed(documents.points(ORIGIN, Fields(tuple(features), "y"), records, found))
     assert len(pairs) == n
@@ -59,7 +57,7 @@ def test_points_hold_the_numbers_exactly(features: list[str], rows: list[Any]) -
 
 
 def test_an_invalid_record_keeps_its_value_as_text_or_else_as_base64() -> None:
-    times = np.array(["2026-01-01T00:00:00.5", "2026-01-01", "2026-01-02"], "datetime64[ms]")
+    times = np.array(["2026-01-01T00:00:00.5", "2026-01-01", "2026-01-02"], "datetime64[ms]").astype(np.int64)
     records = Records("test", 0, np.array([5, 6, 7]), times, [b"\xff", None, b'"\x00"'])
     faults = [Invalid(0, None, "not UTF-8"), Invalid(1, None, "tombstone"), Invalid(2, "a", "missing")]
     found = [document for _, document in parsed(documents.invalid(ORIGIN, records, faults))]
@@ -71,19 +69,21 @@ def test_an_invalid_record_keeps_its_value_as_text_or_else_as_base64() -> None:
 
 def test_a_value_that_json_would_blow_up_is_kept_in_base64() -> None:
     """A megabyte of control characters would be six in JSON, and many of them more than Elasticsearch takes."""
-    records = Records("test", 0, np.array([5]), np.array([0], "datetime64[ms]"), [b"\0" * 1_000_000])
+    records = Records("test", 0, np.array([5]), np.array([0]), [b"\0" * 1_000_000])
     ((_, document),) = parsed(documents.invalid(ORIGIN, records, [Invalid(0, None, "not JSON")]))
     assert base64.b64decode(document["value_base64"]) == b"\0" * 1_000_000
 
 
-def test_times_beyond_elasticsearchs_years_are_milliseconds() -> None:
-    times = np.array([1_700_000_000_000_000, -62_135_596_800_001, 0], "datetime64[ms]")  # the first: microseconds, say
-    records = Records("test", 0, np.arange(3), times, [None] * 3)
+def test_a_time_that_cannot_be_right_becomes_the_micro_batchs() -> None:
+    """Micro- and nanoseconds where milliseconds belong, and -1, which stands for no time."""
+    wrong = [1_700_000_000_000_000, 1_700_000_000_000_000_000, -1, -62_135_596_800_001, 253_402_300_800_000]
+    times = np.array([*wrong, 0, 253_402_300_799_999])
+    records = Records("test", 0, np.arange(7), times, [None] * 7)
     found = [
         document["@timestamp"]
-        for _, document in parsed(documents.invalid(ORIGIN, records, [Invalid(i, None, "") for i in range(3)]))
+        for _, document in parsed(documents.invalid(ORIGIN, records, [Invalid(i, None, "") for i in range(7)]))
     ]
-    assert found == ["1700000000000000", "-62135596800001", "1970-01-01T00:00:00.000Z"]
+    assert found == ["2026-02-28T23:30:00.000Z"] * 5 + ["1970-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"]
 
 
 def test_ids_and_indices_follow_from_the_batch_alone() -> None:
@@ -101,7 +101,7 @@ def test_ids_and_indices_follow_from_the_batch_alone() -> None:
 def test_every_field_of_a_document_is_in_its_mapping() -> None:
     """The mappings are strict: one name too many and Elasticsearch refuses the document."""
     fields = Fields(("a.b", "c"), "y")
-    records = Records("train", 0, np.array([1]), np.array([0], "datetime64[ms]"), [b"\xff"])
+    records = Records("train", 0, np.array([1]), np.array([0]), [b"\xff"])
     found = Points(np.array([0]), np.ones((1, 2)), np.ones(1), np.ones(1))
     tally = Tally("train", 0, 1, 1, 1, 1, 0, 0.0, 0.0, 1.0, 1.0)
     invalid = documents.invalid(ORIGIN, records, [Invalid(0, None, "x")])
