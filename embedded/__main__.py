@@ -4,6 +4,8 @@
   python -m embedded up             start both, print their addresses, stop both at Ctrl-C
   python -m embedded fetch          only download their jars (about 90 MB, once)
 
+`--elasticsearch 8.19.21` takes the newest Elasticsearch 8 instead of 9.
+
 Both need Java 17 or newer, and end with this program, however it ends.
 """
 
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fetch(options: argparse.Namespace) -> int:
     _refuse_command(options)
-    for folder in jars.fetch():
+    for folder in jars.fetch(jars.KAFKA, jars.ELASTICSEARCHES[options.elasticsearch]):
         sys.stdout.write(f"{folder}\n")
     return 0
 
@@ -123,12 +125,15 @@ def _pass_on(number: int, child: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def _servers(options: argparse.Namespace) -> Iterator[tuple[list[Server], dict[str, str]]]:
     """Give both servers, started, and the environment variables with their addresses."""
-    jars.fetch()
+    jars.fetch(jars.KAFKA, jars.ELASTICSEARCHES[options.elasticsearch])
     begin = time.monotonic()
     data = options.data
     kafka = Kafka(port=options.kafka_port, data=data and data / "kafka", heap=options.kafka_heap)
     search = Elasticsearch(
-        port=options.elasticsearch_port, data=data and data / "elasticsearch", heap=options.elasticsearch_heap
+        port=options.elasticsearch_port,
+        data=data and data / "elasticsearch",
+        heap=options.elasticsearch_heap,
+        version=options.elasticsearch,
     )
     try:
         start_together(kafka, search)
@@ -182,7 +187,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m embedded", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     actions = parser.add_subparsers(required=True, metavar="{run,up,fetch}")
-    servers = argparse.ArgumentParser(add_help=False)
+    version = argparse.ArgumentParser(add_help=False)
+    version.add_argument(
+        "--elasticsearch",
+        choices=jars.ELASTICSEARCHES,
+        default=jars.ELASTICSEARCH.version,
+        metavar="VERSION",
+        help=f"of {' and '.join(jars.ELASTICSEARCHES)} (default: %(default)s)",
+    )
+    servers = argparse.ArgumentParser(add_help=False, parents=[version])
     add = servers.add_argument
     add("--kafka-port", type=port, default=0, metavar="N", help="on 127.0.0.1; 0 takes a free one (default: 0)")
     add("--elasticsearch-port", type=port, default=0, metavar="N", help="likewise (default: 0)")
@@ -213,7 +226,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Start both servers, print KAFKA_BOOTSTRAP=… and ELASTICSEARCH_URL=…, stop both at Ctrl-C.",
     )
     up.set_defaults(action=_up)
-    fetch = actions.add_parser("fetch", help="only download", description="Download what is not in the cache folder.")
+    fetch = actions.add_parser(
+        "fetch",
+        parents=[version],
+        help="only download",
+        description="Download what is not in the cache folder.",
+    )
     fetch.set_defaults(action=_fetch)
     return parser
 

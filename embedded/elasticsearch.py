@@ -38,6 +38,8 @@ class Elasticsearch(Server):
         As for every `Server`.
     settings
         Node settings that come on top of the defaults, as in elasticsearch.yml.
+    version
+        One of `jars.ELASTICSEARCHES`; None takes the default.
     """
 
     name = "elasticsearch"
@@ -49,9 +51,11 @@ class Elasticsearch(Server):
         data: str | os.PathLike[str] | None = None,
         heap: str = "1g",
         settings: Mapping[str, str] | None = None,
+        version: str | None = None,
         timeout_s: float = 120,
     ) -> None:
         super().__init__(port=port, data=data, heap=heap, timeout_s=timeout_s)
+        self._distribution = jars.ELASTICSEARCHES[version] if version else jars.ELASTICSEARCH
         self._settings = dict(settings or {})
 
     @property
@@ -60,12 +64,12 @@ class Elasticsearch(Server):
         return f"http://{HOST}:{self.port}"
 
     def _launch(self, lock: int) -> Jvm:
-        (folder,) = jars.fetch(jars.ELASTICSEARCH)
+        (folder,) = jars.fetch(self._distribution)
         module = self.data / "modules" / "transport-netty4"
         shutil.rmtree(module, ignore_errors=True)
         module.mkdir(parents=True)
         (module / "plugin-descriptor.properties").write_text(
-            MODULE_DESCRIPTOR.format(version=jars.ELASTICSEARCH_VERSION)
+            MODULE_DESCRIPTOR.format(version=self._distribution.version)
         )
         (self.data / "tmp").mkdir(exist_ok=True)
         classpath = []
@@ -113,8 +117,10 @@ class Elasticsearch(Server):
         logs.setNodeName(NODE)
         logs.configure(environment, True)
         loader = es.plugins.PluginsLoader
-        modules = loader.loadModulesBundles(environment.modulesDir(), False)
-        plugins = loader.loadPluginsBundles(environment.pluginsDir(), False)
+        # Version 9 asks, too, whether this is a stateless node.
+        rest = [] if self._distribution.version.startswith("8.") else [False]
+        modules = loader.loadModulesBundles(environment.modulesDir(), *rest)
+        plugins = loader.loadPluginsBundles(environment.pluginsDir(), *rest)
         node = es.node.Node(environment, loader.createPluginsLoader(modules, plugins, {}, False))
         node.start()
         return node, "close"

@@ -62,19 +62,30 @@ KAFKA = Distribution(
     ),
     sha256="bb63a7765962eb0de1065027ce45e3dfe9d95b1113d7725462264c3bfed70ab2",
 )
-ELASTICSEARCH = Distribution(
-    name="elasticsearch",
-    version=ELASTICSEARCH_VERSION,
-    artifacts=(
-        ("org.elasticsearch", "elasticsearch", ELASTICSEARCH_VERSION),
-        ("org.elasticsearch.plugin", "transport-netty4", ELASTICSEARCH_VERSION),
-    ),
-    sha256="55c9bfc1b930039632d8a86af2375c9426da14400ac717f8e4d53e41ceda778d",
+
+
+def _elasticsearch(version: str, sha256: str) -> Distribution:
+    return Distribution(
+        name="elasticsearch",
+        version=version,
+        artifacts=(
+            ("org.elasticsearch", "elasticsearch", version),
+            ("org.elasticsearch.plugin", "transport-netty4", version),
+        ),
+        sha256=sha256,
+    )
+
+
+ELASTICSEARCH = _elasticsearch(
+    ELASTICSEARCH_VERSION, "55c9bfc1b930039632d8a86af2375c9426da14400ac717f8e4d53e41ceda778d"
 )
+ELASTICSEARCH_8 = _elasticsearch("8.19.21", "b889912e1166ffbb6524439054982ee1a02550499adefcba6d1835a8832fb0ea")
+"""The newest of version 8, which works as well: for tests, and for those who have one."""
+ELASTICSEARCHES = {one.version: one for one in (ELASTICSEARCH, ELASTICSEARCH_8)}
 
 
 def fetch(*distributions: Distribution) -> list[Path]:
-    """Return the folders with the jars of `distributions`, or of both; download what is not in the cache.
+    """Return the folders with the jars of `distributions`, or of the default two; download what is not in the cache.
 
     Progress goes to stderr: one changing line on a terminal, else a line every 5 s.
 
