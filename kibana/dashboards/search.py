@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from elastic_transport import ConnectionTimeout, TlsError, TransportError
-from elasticsearch import ApiError, Elasticsearch
+from elasticsearch import ApiError, Elasticsearch, UnsupportedProductError
 
 from dashboards.errors import ConfigError, DashboardsError, Refused, ServerUnavailable
 from dashboards.settings import WithElasticsearch
 
 BUSY = frozenset([408, 429, 502, 503, 504])
+SHOWN = 200  # characters of an answer that is not Elasticsearch's
 
 
 def secret(path: Path, setting: str) -> str:
@@ -32,7 +34,7 @@ def secret(path: Path, setting: str) -> str:
 
 @contextmanager
 def client(settings: WithElasticsearch, timeout_s: float) -> Iterator[Elasticsearch]:
-    """Give a client that does not retry."""
+    """Give a client that does not retry. It is of version 8, with which Elasticsearch 8 and 9 speak."""
     options: dict[str, Any] = {}
     if settings.elasticsearch_ca_file:
         options["ca_certs"] = str(settings.elasticsearch_ca_file)
@@ -68,12 +70,27 @@ def explained(error: ApiError | TransportError, settings: WithElasticsearch) -> 
         )
     if error.status_code in BUSY:
         return ServerUnavailable(f"{where} is not ready (HTTP {error.status_code})")
-    if error.status_code == 403:
-        return Refused(f"{where} does not let this user do this: {reason(error.body)}")
-    return Refused(f"{where} refused a request: {reason(error.body)}")
+    if _is_another(error):
+        return Refused(
+            f"{where} is no Elasticsearch 8 or 9 (OpenSearch, an older version, or the page of a proxy or a login?): "
+            f"it answered {reason(error.body)} (HTTP {error.status_code})"
+        )
+    what = "does not let this user do this" if error.status_code == 403 else "refused a request"
+    return Refused(f"{where} {what}: {reason(error.body)}")
+
+
+def _is_another(error: ApiError) -> bool:
+    """Whether something else than Elasticsearch has answered: all answers of that have a header with its name."""
+    if isinstance(error, UnsupportedProductError):
+        return True
+    named = error.meta.headers.get("x-elastic-product") == "Elasticsearch"
+    return not (named or (isinstance(error.body, dict) and "error" in error.body))
 
 
 def reason(body: object) -> str:
-    """Return the reason in an error's body."""
-    error = body.get("error", body) if isinstance(body, dict) else body
+    """Return the reason in an error's body, or the beginning of the text of a page."""
+    if not isinstance(body, dict):
+        page = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", str(body), flags=re.DOTALL)
+        return " ".join(page.split())[:SHOWN] or "nothing"
+    error = body.get("error", body)
     return str(error.get("reason", error) if isinstance(error, dict) else error)

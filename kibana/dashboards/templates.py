@@ -47,7 +47,7 @@ def templates(names: Names) -> dict[str, dict[str, Any]]:
     return {
         f"{names.prefix}-{kind}": {
             "index_patterns": [f"{names.prefix}-{kind}-*"],
-            "priority": 500,
+            "priority": 500 + len(names.prefix),  # so that of overlapping prefixes the longer one comes first
             "template": {
                 "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"},
                 "mappings": {"dynamic": "strict", "properties": {**COMMON, **properties}},
