@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from subprocess import TimeoutExpired
 
@@ -22,7 +23,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.functions import current_timestamp
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming_regression import logs, sink
+from streaming_regression import logs
 from streaming_regression.errors import BY_NAME, ConfigError, Refused, ServerUnavailable, StreamError, WorkerLate
 from streaming_regression.kafka.admin import Topics
 from streaming_regression.kafka.connection import Connection
@@ -30,6 +31,9 @@ from streaming_regression.kafka.ranges import KafkaRanges, Options
 from streaming_regression.learners import GradientDescent, Learner, RecursiveLeastSquares
 from streaming_regression.regression import Regression
 from streaming_regression.settings import Settings, split
+from streaming_regression.sink import connection as elasticsearch
+from streaming_regression.sink.claim import claim
+from streaming_regression.sink.indices import Indices
 from streaming_regression.state import Identity, StateStore, in_use
 from streaming_regression.stopping import Stop
 
@@ -60,7 +64,7 @@ def run(settings: Settings, stop: Stop) -> None:
     kafka = _kafka(settings)
     gaps = settings.on_data_loss == "continue"
     with connection.open() as client:
-        sink.wait(connection, client)
+        elasticsearch.wait(connection, client)
         topics = Topics(kafka)
         topics.check(settings.server_timeout_s)
         with _session(settings, stop) as spark:
@@ -71,9 +75,12 @@ def run(settings: Settings, stop: Stop) -> None:
                 spark.conf.set(FILE_MANAGER, BY_FILE_SYSTEM)
             newest = store.prune()
             topics.check_held(store.position(), settings.server_timeout_s, gaps=gaps)
-            run = store.run()
-            sink.claim(connection, client, settings.index_prefix, run, replace=settings.replace_run)
-            sink.install(connection, client, settings.index_prefix, settings.fields)
+            run = store.begin()
+            replace = settings.replace_run
+            claim(connection, client, settings.index_prefix, run, replace=replace, new=newest is None)
+            indices = Indices(settings.index_prefix, settings.fields)
+            indices.install(connection, client, datetime.now(timezone.utc).date())
+            indices.look_back(connection, client)
             if newest is None:
                 log.info("a new run: 0 rows learned so far")
             else:
@@ -256,14 +263,15 @@ def _learner(settings: Settings) -> Learner:
     )
 
 
-def _connection(settings: Settings) -> sink.Connection:
-    return sink.Connection(
+def _connection(settings: Settings) -> elasticsearch.Connection:
+    return elasticsearch.Connection(
         urls=split(settings.elasticsearch_url),
         ca_file=settings.elasticsearch_ca_file,
         user=settings.elasticsearch_user,
         password_file=settings.elasticsearch_password_file,
         api_key_file=settings.elasticsearch_api_key_file,
         timeout_s=settings.server_timeout_s,
+        max_request_bytes=settings.elasticsearch_max_request_bytes,
     )
 
 

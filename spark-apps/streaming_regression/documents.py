@@ -18,7 +18,9 @@ from streaming_regression.decode import Fields, Invalid
 from streaming_regression.learners import Floats, Model
 
 KINDS = ("points", "metrics", "models", "invalid")
+PRIORITY = 500  # of the index templates; Elastic's own have 100 and 200
 KEYWORD, LONG, DOUBLE = {"type": "keyword"}, {"type": "long"}, {"type": "double"}
+BEGINNING = 200  # bytes that are kept of a value that is too large for Elasticsearch, or what is before it
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 YEAR_10000_MS = 253_402_300_800_000
 COMMON = {"run": KEYWORD, "@timestamp": {"type": "date"}}
@@ -43,7 +45,7 @@ class Origin:
 
     def index(self, kind: str) -> str:
         """Return the name of the index for documents of `kind`."""
-        return f"{self.prefix}-{kind}-{self.time:%Y.%m.%d}"
+        return index_name(self.prefix, kind, self.time.date())
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,11 @@ class Tally:
         return replace(self, last_offset=behind.last_offset, **sums)
 
 
+def index_name(prefix: str, kind: str, day: date) -> str:
+    """Return the name of the index of a day's documents of `kind`."""
+    return f"{prefix}-{kind}-{day:%Y.%m.%d}"
+
+
 def index_date(name: str, prefix: str) -> date | None:
     """Return the date in an index's name, None for a name that is none of the prefix's."""
     match = re.fullmatch(rf"{re.escape(prefix)}-(?:{'|'.join(KINDS)})-(\d{{4}})\.(\d\d)\.(\d\d)", name)
@@ -81,11 +88,16 @@ def index_date(name: str, prefix: str) -> date | None:
         return None
 
 
-def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
-    """Return the index templates, by name: a field that is not listed is refused."""
+def index_kind(name: str, prefix: str) -> str:
+    """Return which documents an index of the prefix holds, by its name."""
+    return name.removeprefix(f"{prefix}-").partition("-")[0]
+
+
+def mappings(fields: Fields) -> dict[str, dict[str, Any]]:
+    """Return the mappings by the kind of the documents: a field that is not listed is refused."""
     # Feature names may hold dots: they are names, not paths.
     by_feature = {"type": "object", "subobjects": False, "properties": dict.fromkeys(fields.features, DOUBLE)}
-    mappings: dict[str, dict[str, Any]] = {
+    properties: dict[str, dict[str, Any]] = {
         "points": {**PLACE, "x": by_feature, "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG},
         "metrics": {
             "batch": LONG,
@@ -113,16 +125,22 @@ def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
             "lost": LONG,
         },
     }
+    return {kind: {"dynamic": "strict", "properties": {**COMMON, **own}} for kind, own in properties.items()}
+
+
+def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
+    """Return the index templates by name.
+
+    Elasticsearch takes no two templates of one priority that match the same name. Those of a longer prefix come first:
+    `a-points-*`, of prefix a, matches the indices of prefix a-points, too.
+    """
     return {
         f"{prefix}-{kind}": {
             "index_patterns": [f"{prefix}-{kind}-*"],
-            "priority": 500,
-            "template": {
-                "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"},
-                "mappings": {"dynamic": "strict", "properties": {**COMMON, **properties}},
-            },
+            "priority": PRIORITY + len(prefix),
+            "template": {"settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"}, "mappings": mapping},
         }
-        for kind, properties in mappings.items()
+        for kind, mapping in mappings(fields).items()
     }
 
 
@@ -188,8 +206,11 @@ def points(origin: Origin, fields: Fields, records: Records, found: Points) -> l
     return [(unlabelled if one else labelled) % row for one, row in zip(missing.tolist(), rows, strict=True)]
 
 
-def invalid(origin: Origin, records: Records, faults: Sequence[Invalid]) -> list[str]:
-    """Return the bulk lines of the records that `faults` names, with raw values: text, or base64 where it is none."""
+def invalid(origin: Origin, records: Records, faults: Sequence[Invalid], *, whole: bool = True) -> list[str]:
+    """Return the bulk lines of the records that `faults` names, with raw values: text, or base64 where it is none.
+
+    Unless `whole`, of a value just its beginning is kept, and the reason says so.
+    """
     times = _times(records.times[[fault.position for fault in faults]], origin)
     lines = []
     for fault, time in zip(faults, times, strict=True):
@@ -203,6 +224,9 @@ def invalid(origin: Origin, records: Records, faults: Sequence[Invalid]) -> list
             "field": fault.field,
             "reason": fault.reason,
         }
+        if not whole and value is not None and len(value) > BEGINNING:
+            document["reason"] = f"{fault.reason}; of its value's {len(value)} bytes the first {BEGINNING} are kept"
+            value = value[:BEGINNING]
         document |= _kept(value)
         lines.append(_lines({"_id": f"{records.topic}-{records.partition}-{offset}"}, document))
     return lines

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timezone
 from functools import partial
 from typing import Any
 
@@ -16,13 +16,16 @@ from elasticsearch import Elasticsearch
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from streaming_regression import documents, score, sink
+from streaming_regression import documents, score
 from streaming_regression.documents import Origin, Tally
 from streaming_regression.errors import Refused, StreamError
 from streaming_regression.kafka.admin import Topics
 from streaming_regression.learners import DivergedError, Learner, Model, Statistics
 from streaming_regression.score import Found
 from streaming_regression.settings import Settings
+from streaming_regression.sink import bulk, indices
+from streaming_regression.sink import connection as elasticsearch
+from streaming_regression.sink.indices import Indices
 from streaming_regression.state import StateStore
 from streaming_regression.streaks import IN_A_ROW, Streaks
 
@@ -44,7 +47,7 @@ class Regression:
         self,
         settings: Settings,
         learner: Learner,
-        connection: sink.Connection,
+        connection: elasticsearch.Connection,
         client: Elasticsearch,
         store: StateStore,
         topics: Topics,
@@ -58,6 +61,8 @@ class Regression:
         self._latest: tuple[int, Model] = (-1, Model(np.array(settings.initial)))
         # A run over what is there now may have no three micro-batches.
         self._streaks = Streaks(settings.index_prefix, 1 if settings.available_now else IN_A_ROW)
+        self._indices = Indices(settings.index_prefix, settings.fields)
+        self._prepared: set[date] = set()
         self._expired_on: date | None = None
         self._refreshing: threading.Thread | None = None
         self.busy = threading.Lock()
@@ -88,6 +93,7 @@ class Regression:
             self._latest = (batch, done)
             return
         before = self._before(batch)
+        self._prepare(batch)
         origin, found, stages = self._score(frame, batch, before)
         after = self._learn(before, found.statistics)
         if origin:  # else the offsets hold no records, but marks of transactions
@@ -106,6 +112,15 @@ class Regression:
                 "no model to start from: restore the folder, or start anew with another --checkpoint and --index-prefix"
             )
         return model
+
+    def _prepare(self, batch: int) -> None:
+        """Make the indices of the day, once, and of the day on which the first micro-batch began, if it is a replay."""
+        days = {datetime.now(timezone.utc).date()}
+        if not self._prepared and (began := self._store.began(batch)):
+            days.add(began)
+        for day in sorted(days - self._prepared):
+            self._indices.prepare(self._connection, self._client, day)
+            self._prepared.add(day)
 
     def _score(self, frame: DataFrame, batch: int, model: Model) -> tuple[Origin | None, Found, dict[str, float]]:
         """Predict and write all records, in one Spark job, and return what it found: bounded by partitions and d²."""
@@ -158,13 +173,13 @@ class Regression:
             )
         lines = documents.gaps(origin, found.gaps) + documents.metrics(origin, found.tallies)
         lines += documents.model(origin, fields, name, after, seconds=seconds, lag=lag)
-        sink.write_all(self._connection, self._client, lines)
-        self._refreshing = sink.refresh(self._client, origin, self._refreshing)
+        bulk.write_all(self._connection, self._client, lines, self._indices)
+        self._refreshing = indices.refresh(self._client, origin, self._refreshing)
         _log(origin.batch, found.tallies, self._settings, seconds, lag, stages)
         self._streaks.note(origin.batch, found.tallies, found.reasons)
         today = origin.time.date()
         if self._settings.retention_days and today != self._expired_on:
-            sink.expire(self._connection, self._client, origin.prefix, today, self._settings.retention_days)
+            indices.expire(self._connection, self._client, origin.prefix, today, self._settings.retention_days)
             self._expired_on = today
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from elasticsearch import Elasticsearch
 
-from streaming_regression import documents, sink, streaks
+from streaming_regression import documents, streaks
 from streaming_regression.decode import Fields, Invalid, decode
 from streaming_regression.documents import Gap, Origin, Points, Records, Tally
 from streaming_regression.errors import BY_NAME, StreamError
@@ -24,7 +24,10 @@ from streaming_regression.kafka import consumer
 from streaming_regression.kafka.connection import Connection
 from streaming_regression.kafka.consumer import Range
 from streaming_regression.learners import Model, Statistics
-from streaming_regression.sink import Refusal
+from streaming_regression.sink import bulk
+from streaming_regression.sink import connection as elasticsearch
+from streaming_regression.sink.bulk import Refusal
+from streaming_regression.sink.indices import Indices
 
 STAGES = ("read", "decode", "predict", "encode", "write", "statistics")
 WRITES_AHEAD = 2
@@ -64,7 +67,7 @@ class Task:
     fields: Fields
     train_topic: str
     model: Model  # without its memory, which executors do not need
-    connection: sink.Connection
+    connection: elasticsearch.Connection
     kafka: Connection
     gaps: bool
 
@@ -142,7 +145,7 @@ def score(batches: Iterable[pa.RecordBatch], task: Task) -> Iterator[pa.RecordBa
 
 
 @cache
-def _client(connection: sink.Connection) -> Elasticsearch:
+def _client(connection: elasticsearch.Connection) -> Elasticsearch:
     """Return this process's client: the next task finds its connections open."""
     return connection.open()
 
@@ -161,6 +164,7 @@ class _Scorer:
     def __init__(self, task: Task, client: Elasticsearch, pool: Executor) -> None:
         self._task = task
         self._client = client
+        self._indices = Indices(task.prefix, task.fields)
         self._pool = pool
         self._model = task.model
         self._clock = _Clock()
@@ -209,13 +213,24 @@ class _Scorer:
         faulty = documents.invalid(origin, records, decoded.invalid)
         lines = documents.points(origin, self._task.fields, records, points)
         self._clock.charge("encode")
-        writing = self._pool.submit(self._write, origin, lines, faulty)
+        writing = self._pool.submit(self._write, origin, records, lines, decoded.invalid, faulty)
         self._under_way.append((wanted, origin, records, points, writing))
 
-    def _write(self, origin: Origin, lines: list[str], faulty: list[str]) -> list[Refusal]:
-        connection = self._task.connection
-        sink.write_all(connection, self._client, faulty, origin.index("invalid"))
-        return sink.write(connection, self._client, lines, origin.index("points"))
+    def _write(
+        self, origin: Origin, records: Records, lines: list[str], faults: list[Invalid], faulty: list[str]
+    ) -> list[Refusal]:
+        """Write points and invalid records; return the points that were refused."""
+        self._keep(origin, records, faults, faulty)
+        return bulk.write(self._task.connection, self._client, lines, self._indices, origin.index("points"))
+
+    def _keep(self, origin: Origin, records: Records, faults: list[Invalid], faulty: list[str]) -> None:
+        """Write invalid records, one that is refused with the beginning of its value only."""
+        index = origin.index("invalid")
+        refusals = bulk.write(self._task.connection, self._client, faulty, self._indices, index)
+        if refusals:
+            again = [faults[refusal.position] for refusal in refusals]
+            shorter = documents.invalid(origin, records, again, whole=False)
+            bulk.write_all(self._task.connection, self._client, shorter, self._indices, index)
 
     def _settle(
         self, wanted: Range, origin: Origin, records: Records, points: Points, writing: Future[list[Refusal]]
@@ -224,7 +239,7 @@ class _Scorer:
         refusals = writing.result()
         if refusals:
             faults = [Invalid(int(points.positions[one.position]), None, one.reason) for one in refusals]
-            self._write(origin, [], documents.invalid(origin, records, faults))
+            self._keep(origin, records, faults, documents.invalid(origin, records, faults))
             points = points.without([one.position for one in refusals])
             self._part(wanted).reasons += streaks.count(faults)
         self._clock.charge("write")

@@ -72,6 +72,12 @@ class Settings(BaseSettings):
     elasticsearch_user: str | None = Field(None, description="user")
     elasticsearch_password_file: FilePath | None = Field(None, description="file with that user's password")
     elasticsearch_api_key_file: FilePath | None = Field(None, description="file with an API key, instead of a user")
+    elasticsearch_max_request_bytes: PositiveInt = Field(
+        8_000_000,
+        ge=1_000,
+        le=100_000_000,
+        description="bytes of a write request at most; less is found out where a proxy refuses it (HTTP 413)",
+    )
 
     features: str = Field("dep_delay,distance,air_time", description="names of the JSON fields to learn from, a,b,c")
     label: str = Field("arr_delay", description="name of the JSON field to predict")

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, datetime, timezone
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from py4j.java_gateway import JavaObject, JVMView
@@ -72,6 +74,26 @@ class StateStore:
             with _whole(file):
                 self._run = text if text is None else str(json.loads(text)["id"])
         return self._run
+
+    def begin(self) -> str:
+        """Return the query's id; a new checkpoint gets one now, in the file in which Spark looks for it first.
+
+        So the run is known, and has claimed its indices, before the query starts.
+        """
+        if self.run() is None:
+            file, aside = self._path(self._checkpoint, "metadata"), self._path(self._folder, ".metadata.tmp")
+            with _usable(str(self._checkpoint)):
+                self._write(aside, json.dumps({"id": str(uuid4())}))
+                self._fs.rename(aside, file)
+        run = self.run()
+        assert run is not None  # noqa: S101 - it is there now, from us or from another driver
+        return run
+
+    def began(self, batch: int) -> date | None:
+        """Return the day (UTC) on which micro-batch `batch` began, from Spark's offset log; None if it is not there."""
+        text = self._read(self._offsets(batch)) or ""
+        found = re.search(r'"batchTimestampMs":(\d+)', text)
+        return datetime.fromtimestamp(int(found[1]) / 1000, timezone.utc).date() if found else None
 
     def end_offsets(self, batch: int) -> dict[str, dict[str, int]]:
         """Return topic → partition → offset behind the last record of micro-batch `batch`, from Spark's offset log."""

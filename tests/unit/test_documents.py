@@ -11,10 +11,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming_regression import documents, sink
+from streaming_regression import documents
 from streaming_regression.decode import Fields, Invalid
 from streaming_regression.documents import Origin, Points, Records, Tally
 from streaming_regression.learners import LIMIT, Model
+from streaming_regression.sink.bulk import requests
 
 TIME = datetime(2026, 3, 1, 0, 30, tzinfo=timezone(timedelta(hours=1)))  # in UTC still the last of February
 ORIGIN = Origin.at(round(TIME.timestamp() * 1_000_000), "run-1", 7, "spark")
@@ -123,9 +124,10 @@ def test_every_field_of_a_document_is_in_its_mapping() -> None:
 
 
 def test_no_request_is_much_larger_than_its_limit_and_all_documents_go_out_in_order() -> None:
-    lines = ["x" * size for size in (1, sink.MAX_REQUEST_BYTES * 2, 5, sink.MAX_REQUEST_BYTES - 5, 6, 1)]
-    assert list(sink._requests(lines)) == [[0], [1], [2, 3], [4, 5]]
-    assert list(sink._requests([])) == []
+    lines = ["x" * size for size in (1, 2000, 5, 995, 6, 1)]
+    assert list(requests(lines, range(6), 1000)) == [[0], [1], [2, 3], [4, 5]]
+    assert list(requests(lines, [1, 4], 1000)) == [[1], [4]]
+    assert list(requests([], [], 1000)) == []
 
 
 def test_only_the_prefix_s_own_dated_indices_count_as_its() -> None:

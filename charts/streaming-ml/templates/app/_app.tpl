@@ -18,6 +18,7 @@
 - {name: SGD_CONVERGENCE_TOLERANCE, value: {{ .Values.sgd.convergenceTolerance | quote }}}
 - {name: SGD_INTERCEPT, value: {{ .Values.sgd.intercept | quote }}}
 - {name: TRIGGER_INTERVAL_S, value: {{ .Values.triggerIntervalS | quote }}}
+- {name: ELASTICSEARCH_MAX_REQUEST_BYTES, value: {{ int64 .Values.elasticsearch.maxRequestBytes | quote }}}
 - {name: MAX_OFFSETS_PER_TRIGGER, value: {{ int64 .Values.maxOffsetsPerTrigger | quote }}}
 - {name: ON_DATA_LOSS, value: {{ .Values.onDataLoss }}}
 - {name: CHECKPOINT, value: /checkpoint/{{ trim .Values.indexPrefix }}}

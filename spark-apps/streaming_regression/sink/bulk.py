@@ -1,0 +1,235 @@
+"""Acknowledged bulk writes: what may pass is waited for, and only a document that is at fault itself is given back."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from threading import Lock
+from typing import Any
+
+from elastic_transport import ConnectionTimeout, TransportError
+from elasticsearch import ApiError, Elasticsearch
+
+from streaming_regression.errors import Refused
+from streaming_regression.sink import faults
+from streaming_regression.sink.connection import Connection, Patience
+from streaming_regression.sink.faults import Fault
+from streaming_regression.sink.indices import Indices
+
+log = logging.getLogger(__name__)
+
+SMALLEST_BYTES = 64_000  # a cut connection or a busy server makes no request smaller than this; status 413 does
+GROW_AFTER = 100  # requests in a row, after which a size that was reduced on suspicion is doubled again
+NOT_THERE = re.compile(r"Failed to establish a new connection|Name or service not known|NameResolutionError")
+"""What tells of a server that is away: the size of the request has nothing to do with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A document that Elasticsearch will never take: its place in what was written, and why."""
+
+    position: int
+    reason: str
+
+
+class RequestSize:
+    """How large a request may be, in bytes: as set, or as this process has found out since. Threads share it."""
+
+    def __init__(self, most: int) -> None:
+        self.now = most
+        self._most = most
+        self._passed = 0
+        self._lock = Lock()
+
+    def refused(self, size: int) -> None:
+        """Remember for good that a request of `size` bytes is too large."""
+        with self._lock:
+            self._most = self.now = min(self.now, max(size // 2, 1))
+
+    def failed(self, size: int) -> None:
+        """Remember for a while that a request of `size` bytes failed again: smaller ones may not."""
+        with self._lock:
+            self.now = min(self.now, max(size // 2, SMALLEST_BYTES))
+            self._passed = 0
+
+    def passed(self) -> None:
+        """Take note that a request passed."""
+        if self.now < self._most:
+            with self._lock:
+                self._passed += 1
+                if self._passed >= GROW_AFTER:
+                    self.now, self._passed = min(2 * self.now, self._most), 0
+
+
+@cache
+def request_size(connection: Connection) -> RequestSize:
+    """Return what this process knows of the size that requests may have."""
+    return RequestSize(connection.max_request_bytes)
+
+
+def write(
+    connection: Connection, client: Elasticsearch, lines: Sequence[str], indices: Indices, index: str | None = None
+) -> list[Refusal]:
+    """Write documents (bulk lines) and return those that were refused; all others are acknowledged on return.
+
+    What is no fault of a document is waited for, up to `connection.timeout_s` seconds after the last success: the
+    documents are written again, which their ids make safe. A request that is too large is divided. An index that is
+    missing is made.
+
+    Raises
+    ------
+    ServerUnavailable, ConfigError, Refused
+        After that time; or at once where no waiting helps: see `faults`.
+    """
+    refusals: list[Refusal] = []
+    size = request_size(connection)
+    waiting = deque(requests(lines, range(len(lines)), size.now))
+    patience = Patience(connection)
+    failures = 0
+    made: set[str] = set()
+    while waiting:
+        pending = waiting.popleft()
+        body = "".join([lines[position] for position in pending]).encode()
+        if len(body) > size.now and len(pending) > 1:  # it has become smaller since
+            pending, *rest = requests(lines, pending, size.now)
+            if rest:
+                waiting.extendleft(reversed([pending, *rest]))
+                continue
+        try:
+            items = _send(connection, client, body, index)
+        except (ApiError, TransportError) as error:
+            if isinstance(error, ApiError) and error.status_code == 413:
+                if len(pending) == 1:
+                    refusals.append(Refusal(pending[0], _too_large(len(body))))
+                    continue
+                size.refused(len(body))
+                _tell(connection, len(body), size.now)
+                waiting.extendleft([pending[len(pending) // 2 :], pending[: len(pending) // 2]])
+                continue
+            failures += 1
+            if failures > 1 and _by_its_size(error) and len(body) > SMALLEST_BYTES:
+                size.failed(len(body))
+            waiting.appendleft(pending)
+            patience.wait(connection.explain(error))
+            continue
+        failures = 0
+        size.passed()
+        outcome = _sorted(connection, pending, items, index)
+        if outcome.suspects:
+            indices.check(connection, client, outcome.indices)  # else it is the mapping that is at fault
+            refusals += outcome.suspects
+        refusals += outcome.too_large
+        for name in outcome.missing:
+            indices.create(connection, client, name)
+        progress = len(outcome.again) < len(pending) or bool(outcome.missing - made)
+        made |= outcome.missing
+        if progress:
+            patience = Patience(connection)
+        if outcome.again:
+            waiting.appendleft(outcome.again)
+            patience.wait(outcome.reason)
+    return sorted(refusals, key=lambda refusal: refusal.position)
+
+
+def write_all(
+    connection: Connection, client: Elasticsearch, lines: Sequence[str], indices: Indices, index: str | None = None
+) -> None:
+    """Write documents of which none may be refused; Refused names the first that was."""
+    for refusal in write(connection, client, lines, indices, index):
+        raise Refused(f"Elasticsearch refused a document that must be kept: {refusal.reason}")
+
+
+def requests(lines: Sequence[str], positions: Iterable[int], most: int) -> Iterator[list[int]]:
+    """Yield the positions of the documents that go into one request each, of about `most` bytes."""
+    request: list[int] = []
+    size = 0
+    for position in positions:
+        length = len(lines[position])
+        if request and size + length > most:
+            yield request
+            request, size = [], 0
+        request.append(position)
+        size += length
+    if request:
+        yield request
+
+
+def _send(connection: Connection, client: Elasticsearch, body: bytes, index: str | None) -> list[Mapping[str, Any]]:
+    """Return what became of each document; nothing where all were taken."""
+    operations: Any = body
+    answer = client.bulk(index=index, operations=operations, filter_path="errors")
+    if _errors(connection, answer.body):  # in which documents is asked only then, for it is work for both
+        asked = "errors,items.*.status,items.*.error,items.*._index"
+        answer = client.bulk(index=index, operations=operations, filter_path=asked)
+    return list(answer["items"]) if _errors(connection, answer.body) else []
+
+
+def _errors(connection: Connection, body: object) -> bool:
+    if not isinstance(body, dict) or "errors" not in body:  # a page that a proxy gives out meanwhile, say
+        raise Refused(f"{connection.where} answered a write with what is no answer of Elasticsearch")
+    return bool(body["errors"])
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What became of a request's documents, but for those that were taken."""
+
+    again: list[int]
+    suspects: list[Refusal]
+    too_large: list[Refusal]
+    missing: set[str]
+    indices: set[str]
+    reason: str = ""
+
+
+def _sorted(
+    connection: Connection, pending: Sequence[int], items: Sequence[Mapping[str, Any]], index: str | None
+) -> _Outcome:
+    outcome = _Outcome([], [], [], set(), set())
+    for position, item in zip(pending, items, strict=False):
+        ((_, result),) = item.items()
+        if result["status"] < 300:
+            continue
+        error, name = result.get("error", {}), index or str(result.get("_index"))  # that one may be behind an alias
+        text = faults.words(error)
+        match faults.of(result["status"], error):
+            case Fault.DOCUMENT:
+                outcome.suspects.append(Refusal(position, f"refused by Elasticsearch: {text}"))
+                outcome.indices.add(name)
+            case Fault.TOO_LARGE:
+                outcome.too_large.append(Refusal(position, f"refused by Elasticsearch: {text}"))
+            case Fault.LASTING if result["status"] in {401, 403}:
+                raise Refused(f"Elasticsearch does not let {connection.login} write: {text}")
+            case Fault.LASTING:
+                raise Refused(f"Elasticsearch takes no documents for {name}, and waiting does not help: {text}")
+            case Fault.MISSING:
+                outcome.again.append(position)
+                outcome.missing.add(name)
+                outcome.reason = f"Elasticsearch has no index {name}: {text}"
+            case Fault.PASSING:
+                outcome.again.append(position)
+                outcome.reason = f"Elasticsearch takes no documents for {name} now: {text}"
+    return outcome
+
+
+def _by_its_size(error: ApiError | TransportError) -> bool:
+    """Whether a smaller request might pass: it was cut off, took too long, or was more than there is memory for."""
+    if isinstance(error, ApiError):
+        return error.status_code in {408, 429} or error.status_code >= 500
+    return isinstance(error, ConnectionTimeout) or not NOT_THERE.search(str(error))
+
+
+def _too_large(size: int) -> str:
+    return f"too large: neither Elasticsearch nor what is before it takes a request of {size} bytes (HTTP 413)"
+
+
+def _tell(connection: Connection, refused: int, now: int) -> None:
+    log.warning(
+        "%s, or what is before it, takes no request of %d bytes (HTTP 413): from now on they have %d at most; "
+        "--elasticsearch-max-request-bytes %d would spare the attempts",
+        *(connection.where, refused, now, now),
+    )

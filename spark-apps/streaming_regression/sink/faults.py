@@ -1,0 +1,184 @@
+"""What Elasticsearch's errors mean: whose fault each is, and so what becomes of the record or of the program.
+
+The table covers versions 8 and 9. An error that is in no table counts as passing: to wait for too long costs time, to
+give up a good record costs the record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+
+class Fault(Enum):
+    """Whose fault an error is."""
+
+    DOCUMENT = "the document's: its parsing or its mapping"
+    PASSING = "the index's or the cluster's, and it may pass"
+    LASTING = "the index's or the cluster's, and no waiting ends it"
+    MISSING = "there is no such index: it must be made"
+    TOO_LARGE = "the request, or the one document in it, is too large"
+
+
+DOCUMENT_TYPES = frozenset(
+    [
+        "document_parsing_exception",  # since 8.8; a value that does not fit its field
+        "mapper_parsing_exception",  # the same before 8.8
+        "strict_dynamic_mapping_exception",  # a field that the mapping does not have
+        "max_bytes_length_exceeded_exception",  # Lucene's: a term of more than 32,766 bytes
+        # The document as JSON, by Elasticsearch's parser and by the one below it, Jackson:
+        "x_content_parse_exception",
+        "x_content_e_o_f_exception",
+        "json_parse_exception",
+        "json_e_o_f_exception",
+        "input_coercion_exception",
+        "stream_constraints_exception",  # a number or text that is longer than the parser takes
+    ]
+)
+LASTING_TYPES = frozenset(
+    [
+        "security_exception",  # a role without the right; a wrong login has status 401
+        "action_request_validation_exception",
+        "invalid_index_name_exception",
+        "invalid_alias_name_exception",
+        "invalid_index_template_exception",
+        "routing_missing_exception",  # the mapping demands a routing
+        "media_type_header_exception",  # of a server of another version
+    ]
+)
+PASSING_TYPES = frozenset(
+    [
+        # The cluster has no room, or no time:
+        "validation_exception",  # the limit of shards
+        "index_limit_exceeded_exception",
+        "es_rejected_execution_exception",
+        "circuit_breaking_exception",
+        "cluster_block_exception",  # read-only, as with a full disk; no master
+        "process_cluster_event_timeout_exception",
+        "timeout_exception",
+        "receive_timeout_transport_exception",
+        "too_many_scroll_contexts_exception",
+        # A node comes, goes, or is not the one any more:
+        "master_not_discovered_exception",
+        "not_master_exception",
+        "failed_to_commit_cluster_state_exception",
+        "node_closed_exception",
+        "node_not_connected_exception",
+        "node_disconnected_exception",
+        "connect_transport_exception",
+        "send_request_transport_exception",
+        "remote_transport_exception",
+        "action_not_found_transport_exception",
+        "task_cancelled_exception",
+        # The index is closed, moved, or recovers:
+        "index_closed_exception",
+        "index_primary_shard_not_allocated_exception",
+        "unavailable_shards_exception",
+        "no_shard_available_action_exception",
+        "shard_not_found_exception",
+        "shard_not_in_primary_mode_exception",
+        "no_longer_primary_shard_exception",
+        "shard_lock_obtain_failed_exception",
+        "illegal_index_shard_state_exception",
+        "index_shard_not_started_exception",
+        "index_shard_not_recovering_exception",
+        "index_shard_recovering_exception",
+        "index_shard_relocated_exception",
+        "index_shard_closed_exception",
+        "index_creation_exception",
+        "retry_on_primary_exception",
+        "retry_on_replica_exception",
+        "primary_missing_action_exception",
+        "snapshot_in_progress_exception",
+        "engine_exception",
+        "engine_creation_failure_exception",
+        "recovery_engine_exception",
+        "refresh_failed_engine_exception",
+        "flush_failed_engine_exception",
+        "translog_exception",
+        "translog_corrupted_exception",
+        "already_closed_exception",
+        "corrupt_index_exception",
+        "i_o_exception",
+        "no_such_file_exception",
+        "file_system_exception",
+        # Someone else writes the same document or makes the same index now:
+        "version_conflict_engine_exception",
+        "resource_already_exists_exception",
+        "concurrent_snapshot_execution_exception",
+        # Somebody's ingest pipeline, which can be mended or removed:
+        "ingest_processor_exception",
+        "ingest_pipeline_exception",
+        "fail_processor_exception",
+        "script_exception",
+        "graph_structure_exception",
+        # Java's own, and states without a type of their own:
+        "exception",
+        "illegal_state_exception",
+        "null_pointer_exception",
+        "index_out_of_bounds_exception",
+        "array_index_out_of_bounds_exception",
+        "unsupported_operation_exception",
+        "uncategorized_execution_exception",
+        "not_serializable_exception_wrapper",
+        "resource_not_found_exception",
+        "mapper_exception",
+    ]
+)
+"""What is known to be no document's fault. It changes nothing, for what is unknown is treated alike: it is the list of
+what was looked at."""
+
+ARGUMENT = "illegal_argument_exception"
+"""The one type that stands for faults of every kind; its reason tells them apart."""
+LASTING_REASONS = re.compile(
+    r"no write index is defined for alias"
+    r"|has more than one (?:index|indices) associated with it"
+    r"|only write ops with an op_type of create are allowed in data streams"
+    r"|creates data streams only"
+    r"|matching patterns from existing (?:older )?templates"
+    r"|cannot be changed from type|different \[\w+\]"  # two mappings that do not fit together
+)
+DOCUMENT_REASONS = re.compile(
+    r"Document contains at least one immense term in field"
+    r"|^DocValuesField .* is too large"
+    r"|The number of nested documents has exceeded the allowed limit"
+)
+
+
+def of(status: int, error: Mapping[str, Any]) -> Fault:
+    """Return whose fault an error is.
+
+    Parameters
+    ----------
+    status
+        The HTTP status of the answer or, in a bulk request, of the document.
+    error
+        The error's object: `type`, `reason` and, where there is one, `caused_by`.
+    """
+    kind, reason = str(error.get("type")), str(error.get("reason"))
+    if status == 413:
+        return Fault.TOO_LARGE
+    if kind == "index_not_found_exception":
+        return Fault.MISSING
+    if kind in LASTING_TYPES or status == 401 or (kind == ARGUMENT and LASTING_REASONS.search(reason)):
+        return Fault.LASTING
+    if kind in DOCUMENT_TYPES or (kind == ARGUMENT and DOCUMENT_REASONS.search(reason)):
+        return Fault.DOCUMENT
+    return Fault.PASSING
+
+
+def words(error: Mapping[str, Any]) -> str:
+    """Return an error's type and Elasticsearch's own words for it, and for what caused it in the first place.
+
+    Of a document's fault the cause alone: what is around it may show the record's content.
+    """
+    kind, reason = error.get("type"), error.get("reason")
+    inner = error
+    while isinstance(inner.get("caused_by"), Mapping):
+        inner = inner["caused_by"]
+    cause = inner.get("reason")
+    if kind in DOCUMENT_TYPES or not reason:
+        return f"{kind}: {cause or reason}"
+    return f"{kind}: {reason}" + (f" ({cause})" if cause and cause not in str(reason) else "")
