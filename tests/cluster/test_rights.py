@@ -73,20 +73,29 @@ CALLS: dict[str, Call] = {
     "make another index": lambda one: one.indices.create(index="another"),
     "delete another index": lambda one: one.indices.delete(index="other"),
     "refresh points": lambda one: one.indices.refresh(index="spark-points-*"),
+    "make a day's index": lambda one: one.indices.create(index="spark-points-1970.01.01"),
+    "claim a prefix": lambda one: one.create(index="spark-run", id="run", document={"run": "x"}),
+    "see what an index would get": lambda one: one.indices.simulate_index_template(name="spark-points-1970.01.01"),
     "delete points": lambda one: one.indices.delete(index="spark-points-1970.01.01"),
     "change the cluster": lambda one: one.cluster.put_settings(persistent={"cluster.max_shards_per_node": 999}),
     "install a template": lambda one: one.indices.put_index_template(name="spark-x", index_patterns=["spark-x-*"]),
 }
 ALLOWED = {
-    "app-elasticsearch": {"read a point", "refresh points", "delete points", "install a template"},
-    "dashboards-elasticsearch": {"install a template"},
+    "app-elasticsearch": {
+        *("read a point", "refresh points", "delete points", "install a template"),
+        *("make a day's index", "claim a prefix", "see what an index would get"),
+    },
+    "dashboards-elasticsearch": {"install a template", "see what an index would get"},
     "viewer": {"read a point"},
 }
 
 
 @pytest.mark.parametrize("user", ALLOWED)
 def test_elasticsearch_user(system: System, user: str) -> None:
-    """Refused with 403; `write a point` is left out for the app, whose document would be one too many."""
+    """Refused with 403; `write a point` is left out for the app, whose document would be one too many.
+
+    The prefix is claimed already, so that who may claim it is answered 409.
+    """
     with system.search() as one:
         one.index(index="other", document={"a": 1}, refresh=True)
     login = system.cluster.secret(system.namespace, f"{system.release}-{user}")

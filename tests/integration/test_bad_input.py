@@ -12,6 +12,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from elasticsearch import Elasticsearch as Client
 
+from streaming_regression.decode import Fields
+from streaming_regression.documents import mappings
 from tests.integration.stream import Stream, Value
 from tests.reference import lstsq
 
@@ -177,16 +179,21 @@ def test_a_topic_of_invalid_records_alone_is_told_of_once_with_the_most_frequent
 
 
 def test_points_that_elasticsearch_refuses_are_kept_as_invalid_and_not_learned(stream: Stream) -> None:
-    """The refusal is real: the day's index was made by hand, with an integer for a feature, which takes no 1e30."""
+    """The refusal is real: the day's index, made by hand, copies a feature to an integer, which takes no 1e30."""
     stream.features, stream.label = ("a", "b"), "y"
     stream.create_topics()
     good = [record(a=a, b=b, y=3 * a + b) for a, b in np.random.default_rng(1).normal(size=(50, 2)).tolist()]
     stream.produce(train=[*good, record(a=1e30), *good, record(a=1e30)], test=[record(a=1e30)])
-    indices = {"properties": {"x": {"type": "object", "subobjects": False, "properties": {"a": {"type": "integer"}}}}}
+    mapping = mappings(Fields(("a", "b"), "y"))["points"]
+    mapping["properties"]["x"]["properties"] = {
+        "a": {"type": "double", "copy_to": "narrow"},
+        "b": {"type": "double"},
+    }
+    mapping["properties"]["narrow"] = {"type": "integer"}
     with Client(stream.search.url) as client:
         days = [datetime.now(timezone.utc) + timedelta(days=days) for days in (0, 1)]  # it may be about midnight
         for day in days:
-            client.indices.create(index=f"{stream.prefix}-points-{day:%Y.%m.%d}", mappings=indices)
+            client.indices.create(index=f"{stream.prefix}-points-{day:%Y.%m.%d}", mappings=mapping)
     done = stream.run()
     assert done.returncode == 0, done.stderr
     refused = stream.documents("invalid")

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from elasticsearch import Elasticsearch as Client
 
 from embedded import Elasticsearch, Kafka, free_port
 from tests.flags import last_of_each
+from tests.integration.limited_search import limited
 from tests.integration.repeated import Ending, Repeated, repeated
 from tests.integration.secure_kafka import add_user, allow
 from tests.integration.secure_search import Accounts, SecureSearch, anything
@@ -422,7 +424,7 @@ SPOILT: dict[Callable[[Path], None], str] = {
     without_model: "model/0.json is missing, so batch 1 has no model to start from: restore the folder, or start",
     without_offsets: "is not whole: there is model/0.json, but not both metadata and offsets/0",
     without_run: "is not whole: there is model/0.json, but not both metadata and offsets/0",
-    with_damaged_run: "checkpoint/metadata of the checkpoint cannot be read: Checksum error",
+    with_damaged_run: "checkpoint/metadata of the checkpoint is damaged (",
 }
 
 
@@ -518,6 +520,70 @@ def test_replace_run_deletes_the_other_runs_documents_first(app: Repeated, strea
     assert again.code == 0
     assert "deleting" not in again.log
     assert stream.count("points") == 90
+
+
+def test_a_foreign_template_is_refused_and_the_prefix_stays_that_of_the_run_that_has_claimed_it(
+    app: Repeated, stream: Stream, tmp_path: Path
+) -> None:
+    """A run owns its prefix before its first document: the claim is as old as the run's id in the checkpoint."""
+    stream.features, stream.label = ("x0", "x1", "x2"), "y"
+    stream.create_topics()
+    stream.produce(train=synthetic(30, seed=1))
+    (tmp_path / "other").mkdir()
+    other = replace(stream, folder=tmp_path / "other")
+    with Client(stream.search.url) as client:
+        template = {"index_patterns": [f"{stream.prefix}-points-*"], "template": {"mappings": {"dynamic": True}}}
+        client.indices.put_index_template(name="ops", priority=1000, **template)
+        try:
+            done = start(app, stream)
+        finally:
+            client.indices.delete_index_template(name="ops")
+    assert done.code == REFUSED
+    assert f"index template ops (priority 1000) wins over {stream.prefix}-points, so " in done.sentence
+    assert stream.count("points") == 0
+    done = start(app, other)
+    assert done.code == REFUSED
+    assert f"the index prefix {stream.prefix} is that of run " in done.sentence
+    assert start(app, stream).code == 0
+    assert stream.count("points") == 30
+
+
+def test_an_index_of_the_day_with_another_mapping_is_named(app: Repeated, stream: Stream) -> None:
+    stream.features, stream.label = ("x0", "x1", "x2"), "y"
+    stream.create_topics()
+    stream.produce(train=synthetic(30, seed=1))
+    days = [datetime.now(timezone.utc) + timedelta(days=days) for days in (0, 1)]  # it may be about midnight
+    with Client(stream.search.url) as client:
+        for day in days:
+            mapping = {"properties": {"topic": {"type": "text"}}}
+            client.indices.create(index=f"{stream.prefix}-points-{day:%Y.%m.%d}", mappings=mapping)
+    done = start(app, stream)
+    assert done.code == REFUSED
+    assert " has field topic of type text instead of keyword, so it does not hold what is written" in done.sentence
+    assert not stream.documents("invalid")
+
+
+def test_through_a_proxy_with_a_limit_and_without_automatic_creation_all_records_are_written(
+    app: Repeated, stream: Stream
+) -> None:
+    """One record is larger than a request may be: it is invalid anyhow, and kept with the beginning of its value."""
+    stream.features, stream.label, stream.partitions = ("x0", "x1", "x2"), "y", 1
+    stream.create_topics()
+    stream.produce(train=[*synthetic(1000, seed=1), b"x" * 150_000, b"[]"])
+    with Client(stream.search.url) as client, limited(stream.search.url, 100_000) as (url, refused):
+        client.cluster.put_settings(persistent={"action.auto_create_index": "false"})
+        try:
+            done = start(app, stream, "--elasticsearch-url", url)
+        finally:
+            client.cluster.put_settings(persistent={"action.auto_create_index": None})
+    assert done.code == 0, done.log
+    assert refused
+    assert stream.count("points") == 1000
+    large, small = sorted(stream.documents("invalid"), key=lambda one: int(one["offset"]))
+    assert large["value"] == "x" * 200
+    assert large["reason"].endswith("; of its value's 150000 bytes the first 200 are kept")
+    assert small["value"] == "[]"
+    assert stream.last_model()["rows_seen"] == 1000
 
 
 # Lost offsets

@@ -127,7 +127,9 @@ def test_indices_go_after_retention_days_and_no_others(stream: Stream) -> None:
         assert done.returncode == 0, done.stderr
         left = {name.removeprefix(f"{stream.prefix}-") for name in client.indices.get(index=f"{stream.prefix}-*")}
     days = {
-        f"{kind}-{today + timedelta(days=day):%Y.%m.%d}" for kind in ("points", "metrics", "models") for day in (0, 1)
+        f"{kind}-{today + timedelta(days=day):%Y.%m.%d}"
+        for kind in ("points", "metrics", "models", "invalid")
+        for day in (0, 1)
     }
     assert left - days == {*young, *foreign}
-    assert len(left & days) == 3
+    assert len(left & days) == 4, "the day's four indices, whether a document needs them or not"
