@@ -37,6 +37,7 @@ GIVEN: dict[str, Any] = {
     "sgd_intercept": True,
     "trigger_interval_s": 0.0,
     "max_offsets_per_trigger": 9,
+    "on_data_loss": "continue",
     "elasticsearch_max_request_bytes": 123_456,
     "available_now": True,
     "checkpoint": "s3a://bucket/folder",
