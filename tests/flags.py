@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 
 def last_of_each(words: Sequence[str]) -> list[str]:
-    """Return a command line in which each flag that is there several times is so only with its last value."""
-    groups: list[list[str]] = []
+    """Return a command line in which each flag stands once, with its last value; `--no-x` is a value of `--x`."""
+    groups: dict[str, list[str]] = {}
+    name = ""
     for word in words:
-        if word.startswith("--") or not groups:
-            groups.append([word])
-        else:
-            groups[-1].append(word)
-    last = {group[0].partition("=")[0]: number for number, group in enumerate(groups)}
-    return [word for number, group in enumerate(groups) if last[group[0].partition("=")[0]] == number for word in group]
+        if word.startswith("--"):
+            name = word.partition("=")[0].removeprefix("--no-").removeprefix("--")
+            groups.pop(name, None)
+        groups.setdefault(name, []).append(word)
+    return [word for group in groups.values() for word in group]

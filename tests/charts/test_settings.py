@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -235,7 +236,8 @@ def nested(path: str) -> dict[str, Any]:
 def test_names_reach_the_programs_through_kubernetes(tmp_path: Path) -> None:
     """In a variable Kubernetes makes $ of $$, and puts in another variable for $(NAME)."""
     values = tmp_path / "values.yaml"
-    values.write_text(yaml.safe_dump({"features": [*AWKWARD_NAMES, "$$", "$(LABEL)"], "label": " cost in $$ "}))
+    given = {"features": [*AWKWARD_NAMES, "$$", "$(LABEL)"], "label": " cost in $$ "}
+    values.write_text(json.dumps(given, ensure_ascii=False))  # Go's YAML takes a plain y for a boolean, Python's does not quote it
     objects = render(values)
     for program in SETTINGS:
         given = environment(objects, program)

@@ -120,7 +120,7 @@ def test_a_wrong_setting_ends_the_program_at_once_with_a_line_for_each() -> None
     assert done.stdout == ""
     first, second = done.stderr.splitlines()
     assert " ERROR --features / FEATURES: 'a:int' looks like a name with a type" in first
-    assert second.startswith("--learner / LEARNER: Input should be 'rls' or 'sgd' (found 'ols')")
+    assert second.startswith("--learner / LEARNER: should be 'rls' or 'sgd' (found 'ols')")
 
 
 def test_without_java_the_app_says_so(settled: Stream, tmp_path: Path) -> None:
@@ -404,7 +404,7 @@ def without_model(checkpoint: Path) -> None:
 
 def without_offsets(checkpoint: Path) -> None:
     """As if someone had deleted Spark's part, to begin anew."""
-    for part in ("offsets", "commits", "sources"):
+    for part in ("offsets", "commits"):
         shutil.rmtree(checkpoint / part)
 
 
@@ -420,7 +420,7 @@ SPOILT: dict[Callable[[Path], None], str] = {
     truncated: "model/0.json of the checkpoint is damaged (",
     emptied: "model/0.json of the checkpoint is damaged (",
     of_another_size: "model/0.json of the checkpoint is damaged (",
-    of_another_format: "holds a model with format 99, but (written by another version of this program) is 1",
+    of_another_format: "holds a model with format 99, but (written by another version of this program) is 2",
     without_model: "model/0.json is missing, so batch 1 has no model to start from: restore the folder, or start",
     without_offsets: "is not whole: there is model/0.json, but not both metadata and offsets/0",
     without_run: "is not whole: there is model/0.json, but not both metadata and offsets/0",

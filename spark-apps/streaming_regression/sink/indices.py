@@ -94,8 +94,8 @@ class Indices:
             if index is None:  # deleted meanwhile: it is made when it is written to
                 continue
             wanted, have = self.mapping(name), found[index].get("mappings", {})
-            wrong = list(differences(have, wanted))
-            if wrong and all(one.startswith("no field") for one in wrong):  # of an older version of this program
+            wrong = sorted(differences(have, wanted), key=lambda one: one.startswith("no field"))
+            if wrong and wrong[0].startswith("no field"):  # nothing else is wrong: of an older version of this program
                 connection.patiently(client.indices.put_mapping, index=index, properties=wanted["properties"])
                 wrong = []
             if wrong:
