@@ -42,13 +42,14 @@ test-cluster: $(READY) images ## tests on a Kubernetes that kind brings up (ARGS
 	  --kind-kubectl-bin="$$(command -v $(KUBECTL) || true)" $(ARGS)
 
 ##@ Develop
+JOBS ?= 2
 .PHONY: test lint format generate lock clean bench
-test: lint ## all checks and tests that need no Kubernetes (ARGS="-k name" picks some)
+test: lint ## all checks and tests that need no Kubernetes, a file a process (JOBS=2 ARGS="-k name")
 	@but=; not_run() { but="$${but:+$$but and }not $$1"; echo "NOT RUN: $$2"; }; \
 	  command -v chromium >/dev/null || not_run browser "the live page's tests in a browser, for want of Chromium (apt install chromium)"; \
 	  command -v helm >/dev/null || [ -n "$${CI:-}" ] || \
 	    not_run helm "the charts' tests, for want of Helm (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"; \
-	  $(BIN)/python -m pytest -m "$$but" $(ARGS)
+	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "$$but" $(ARGS)
 
 lint: $(READY) ## style, types and import rules
 	@$(BIN)/ruff check .

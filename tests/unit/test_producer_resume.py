@@ -317,7 +317,7 @@ def test_a_run_of_a_version_without_digests_goes_on_with_a_warning_and_gets_them
     assert topics.program(rows, count=200).sent == 100
     caplog.clear()
     assert topics.program(rows).sent == 100
-    assert caplog.text == ""
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
     assert topics.missing_and_repeated(rows) == []
     with pytest.raises(Refused, match="records before it were changed"):
         topics.program([b"-1", *rows[1:]])
