@@ -79,7 +79,9 @@ def run(settings: Settings, stop: Stop) -> None:
             replace = settings.replace_run
             claim(connection, client, settings.index_prefix, run, replace=replace, new=newest is None)
             indices = Indices(settings.index_prefix, settings.fields)
-            indices.install(connection, client, datetime.now(timezone.utc).date())
+            today = datetime.now(timezone.utc).date()
+            indices.install(connection, client, today)
+            indices.prepare(connection, client, today)  # now, not with the first record: Kibana reads fields from them
             indices.look_back(connection, client)
             if newest is None:
                 log.info("a new run: 0 rows learned so far")

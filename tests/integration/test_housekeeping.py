@@ -133,3 +133,17 @@ def test_indices_go_after_retention_days_and_no_others(stream: Stream) -> None:
     }
     assert left - days == {*young, *foreign}
     assert len(left & days) == 4, "the day's four indices, whether a document needs them or not"
+
+
+def test_the_days_four_indices_are_there_before_the_first_record(stream: Stream) -> None:
+    """Kibana reads fields from indices, not from templates: without them its panels show errors until a reload."""
+    stream.create_topics()
+    done = stream.run()
+    assert done.returncode == 0, done.stderr
+    assert "batch" not in done.stderr
+    with Client(stream.search.url) as client:
+        found = client.indices.get(index=f"{stream.prefix}-*")
+    kinds = {name.removeprefix(f"{stream.prefix}-").partition("-")[0] for name in found}
+    assert kinds == {"points", "metrics", "models", "invalid"}
+    points = next(one for name, one in found.items() if "-points-" in name)
+    assert points["mappings"]["properties"]["topic"] == {"type": "keyword"}
