@@ -67,7 +67,7 @@ def bodies(stream: Stream) -> list[bytes]:
             for start in range(0, len(mine), BODY):
                 part = decode(mine[start : start + BODY], fields, label_needed=True)
                 offsets = np.arange(start, start + len(part.y))
-                records = Records(topic, partition, offsets, (now + offsets // 10).astype("datetime64[ms]"), [])
+                records = Records(topic, partition, offsets, now + offsets // 10, [])
                 pred = part.x @ [1.02, -0.09, 0.7]
                 lines = points(origin, fields, records, Points(offsets - start, part.x, part.y, pred))
                 found.append("".join(lines).encode())

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producer.errors import Interrupted, Refused, ServerUnavailable, StreamError
 from producer.kafka import Watch, client, connect, topic_failure
+from producer.layout import Layout, Place
 from producer.pacing import Pacer
 from producer.progress import LINE_EVERY_S, every
 from producer.resume import Headers, Mark, Written, digest_with, stamp
@@ -31,9 +32,10 @@ log = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
-    """A record of the source, with the digest of all values up to its own."""
+    """A record of the source, with the digest of all values of its partition up to its own."""
 
     seq: int
+    place: Place
     value: bytes
     digest: bytes
 
@@ -50,7 +52,7 @@ def deliver(settings: Settings, source: Source, topics: Topics, delivery: "Deliv
     rows = source.rows(0)
     first = next(rows, None)  # the source may take its time to load: that time counts for `settle`
     topics.settle()
-    records = _numbered(chain([first], rows), delivery)
+    records = _numbered(chain([first], rows), written.layout, delivery)
     missing = _missing(records, written, limit, delivery)
     delivery.summary.skipped = min(written.end, limit) - len(missing)
     headers = stamp(written.run, written.layout)
@@ -60,8 +62,7 @@ def deliver(settings: Settings, source: Source, topics: Topics, delivery: "Deliv
         log.info("sending from record %s on", f"{written.start:,}")
     begun = time.monotonic()
     try:
-        for seq, value, digest in chain(missing, islice(records, max(0, limit - written.end))):
-            place = written.layout.locate(seq)[0]
+        for seq, place, value, digest in chain(missing, islice(records, max(0, limit - written.end))):
             if pacer:
                 delivery.wait_for(pacer)
             delivery.send(seq, names[place.test], place.partition, value, headers(seq, digest))
@@ -75,15 +76,16 @@ def deliver(settings: Settings, source: Source, topics: Topics, delivery: "Deliv
         delivery.summary.seconds = time.monotonic() - begun
 
 
-def _numbered(rows: Iterable[bytes | None], delivery: "Delivery") -> Iterator[Record]:
-    digest = b""
+def _numbered(rows: Iterable[bytes | None], layout: Layout, delivery: "Delivery") -> Iterator[Record]:
+    digests = dict.fromkeys(layout.places(), b"")
     seq = 0
     for value in rows:
         if value is None:
             delivery.serve()
             continue
-        digest = digest_with(digest, value)
-        yield Record(seq, value, digest)
+        place = layout.locate(seq)[0]
+        digests[place] = digest_with(digests[place], value)
+        yield Record(seq, place, value, digests[place])
         seq += 1
 
 
@@ -108,7 +110,7 @@ def _missing(records: Iterator[Record], written: Written, limit: int, delivery: 
         if mark := marks.get(record.seq):
             _compare(record, mark)
         if record.seq >= start and record.seq < limit:
-            last = written.last.get(written.layout.locate(record.seq)[0])
+            last = written.last.get(record.place)
             if last is None or record.seq > last.seq:
                 missing.append(record)
         if not record.seq % _SERVE_EVERY:

@@ -7,8 +7,9 @@ A partition is read backwards from its end. Where the records of another run sta
 between them are of that run, too: their numbers differ by as much as their offsets. So a new run on a topic that holds
 many others reads a few records of each. Only records from elsewhere, without our headers, are read one by one.
 
-Each record carries a digest of its run's values from the first to its own. A restart computes it again from its source,
-so it finds any change in what it would skip, not only one in the last record.
+Each record carries a digest of its run's values in its partition, from the first to its own. A restart computes it
+again from its source, so it finds any change in what it would skip, not only one in the last record. What is not
+written yet may change: a record that the broker refused can be mended in the source.
 """
 
 import hashlib
@@ -67,7 +68,7 @@ def stamp(run: str, layout: Layout) -> Callable[[int, bytes], Headers]:
 
 
 def digest_with(before: bytes, value: bytes) -> bytes:
-    """Return the digest of a run's values up to `value`; `before` is that of the values before, b"" if there are none.
+    """Return the digest of a partition's values up to `value`; `before` is that of the values before, at first b"".
 
     The digest before has a fixed length, so it also tells where one value ends and the next begins.
     """

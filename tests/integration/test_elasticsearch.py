@@ -320,7 +320,7 @@ def test_only_a_document_that_is_too_large_itself_is_given_back(server: Elastics
 
 
 def test_an_invalid_record_that_is_too_large_is_kept_with_the_beginning_of_its_value(target: Target) -> None:
-    records = documents.Records("t", 0, np.array([5]), np.array([0], "datetime64[ms]"), [b"[" + b"1," * 40_000])
+    records = documents.Records("t", 0, np.array([5]), np.array([0]), [b"[" + b"1," * 40_000])
     origin = documents.Origin.at(1_790_000_000_000_000, "r", 0, target.prefix)
     (line,) = documents.invalid(origin, records, [documents.Invalid(0, None, "not JSON")], whole=False)
     document = json.loads(line.split("\n")[1])

@@ -134,7 +134,7 @@ def test_told_to_stop_while_it_waits_for_elasticsearch_at_the_start(stream: Stre
 
 
 def test_told_to_stop_while_it_waits_for_kafka_at_the_start(stream: Stream) -> None:
-    """The signal comes amid a call to the JVM, which answers later."""
+    """The brokers are looked for before Java is started."""
     with stream.app("--kafka-bootstrap", f"127.0.0.1:{free_port()}") as app:
         app.wait_for("does not answer, or does not speak PLAINTEXT (--kafka-security-protocol); waiting")
         with nothing_left(app):
@@ -145,6 +145,7 @@ def test_told_to_stop_while_it_waits_for_kafka_at_the_start(stream: Stream) -> N
 
 def test_told_to_stop_while_java_starts(stream: Stream) -> None:
     """A JVM whose start is broken off would stay: it ends once it is up."""
+    stream.create_topics()
     with stream.app() as app:
         wait_until(lambda: "" if javas(app) else f"no Java yet:\n{app.log}", START_WITHIN_S, poll_s=0.02)
         with nothing_left(app):
