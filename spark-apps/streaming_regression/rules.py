@@ -200,7 +200,8 @@ def _uri(value: str, scheme: str, path: str) -> str:
     if not authority and (scheme in OBJECT_STORES or path == "//"):
         where = "" if scheme == "file" else "bucket" if scheme in OBJECT_STORES else "host"
         raise ValueError(f"{value!r} names no folder: write {scheme}://{where}/folder")
-    if authority and not re.fullmatch(AUTHORITY, authority):
+    port = authority.rpartition(":")[2] if authority[-1:].isdigit() and ":" in authority else "1"
+    if authority and not (re.fullmatch(AUTHORITY, authority) and 0 < int(port) < 65536):
         raise ValueError(f"{value!r}: {authority!r} is no host, bucket or host:port")
     return value
 

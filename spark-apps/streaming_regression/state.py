@@ -14,6 +14,7 @@ from uuid import uuid4
 import numpy as np
 from py4j.java_gateway import JavaObject, JVMView
 from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 
 from streaming_regression.decode import Fields
 from streaming_regression.errors import ConfigError, Refused
@@ -21,6 +22,8 @@ from streaming_regression.kafka.errors import recreated
 from streaming_regression.learners import Model, Statistics
 
 FORMAT = 2
+JAVA_ERRORS = (Py4JJavaError, PySparkException)
+"""What a call into Java raises: PySpark turns some of Java's exceptions, IllegalArgumentException say, into its own."""
 REMEDY = "restore the folder from a backup, or start anew with another --checkpoint and --index-prefix"
 
 
@@ -170,7 +173,7 @@ class StateStore:
             self._write(aside, json.dumps(state))
             renamed = self._fs.rename(aside, self._file(batch))
             self._fs.delete(self._file(batch - self._keep), False)
-        except Py4JJavaError as error:
+        except JAVA_ERRORS as error:
             raise Refused(f"{self._file(batch)} could not be written: {_said(error)}") from error
         if not renamed:
             raise Refused(in_use(str(self._checkpoint)))
@@ -207,7 +210,7 @@ class StateStore:
                 return bytes(stream.readAllBytes()).decode()
             finally:
                 stream.close()
-        except Py4JJavaError as error:
+        except JAVA_ERRORS as error:
             raise Refused(f"{path} of the checkpoint cannot be read: {_said(error)}: {REMEDY}") from error
 
     def _write(self, path: JavaObject, text: str) -> None:
@@ -263,7 +266,7 @@ def _converted(state: dict[str, Any], size: int) -> dict[str, Any]:
 def _usable(checkpoint: str) -> Iterator[None]:
     try:
         yield
-    except Py4JJavaError as error:
+    except JAVA_ERRORS as error:
         raise ConfigError(
             f"--checkpoint / CHECKPOINT: {checkpoint} cannot be used: {_said(error)}; name a folder or URI that can be "
             "written"
@@ -278,8 +281,10 @@ def _whole(file: JavaObject) -> Iterator[None]:
         raise Refused(f"{file} of the checkpoint is damaged ({error}): {REMEDY}") from error
 
 
-def _said(error: Py4JJavaError) -> str:
+def _said(error: Py4JJavaError | PySparkException) -> str:
     """Return what Java says of it, in a line, without names of exceptions where there are better words."""
+    if isinstance(error, PySparkException):
+        return str(error).partition("\n")[0]
     cause = error.java_exception
     while (inner := cause.getCause()) is not None:
         cause = inner

@@ -319,6 +319,16 @@ def test_only_a_document_that_is_too_large_itself_is_given_back(server: Elastics
     assert target.written() == {*GOOD} - {3}
 
 
+def test_a_proxy_that_takes_nothing_at_all_makes_no_record_invalid(server: Elasticsearch, target: Target) -> None:
+    """A document of some hundred bytes is not too large: who says so is at fault himself."""
+    with (
+        limited(server.url, 10) as (address, _),
+        pytest.raises(Refused, match=r"takes no request of \d+ bytes \(HTTP 413\), which a single"),
+    ):
+        target.write(points(), address)
+    assert target.written() == set()
+
+
 def test_an_invalid_record_that_is_too_large_is_kept_with_the_beginning_of_its_value(target: Target) -> None:
     records = documents.Records("t", 0, np.array([5]), np.array([0]), [b"[" + b"1," * 40_000])
     origin = documents.Origin.at(1_790_000_000_000_000, "r", 0, target.prefix)

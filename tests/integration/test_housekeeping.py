@@ -15,6 +15,7 @@ from py4j.java_gateway import JavaGateway
 from pyspark.java_gateway import launch_gateway
 
 from streaming_regression.decode import Fields
+from streaming_regression.errors import ConfigError
 from streaming_regression.learners import Model, RecursiveLeastSquares, Statistics
 from streaming_regression.state import Identity, StateStore
 from tests.integration.stream import Stream, synthetic
@@ -108,6 +109,13 @@ def test_after_50_000_batches_the_model_folder_is_small(gateway: JavaGateway, tm
         states.save(batch, model(batch))
     assert sorted(int(path.stem) for path in folder.iterdir()) == list(range(50_150, 50_250))
     assert sum(path.stat().st_size for path in folder.iterdir()) < 200_000
+
+
+def test_a_checkpoint_on_a_host_that_does_not_exist_is_refused_with_its_setting(gateway: JavaGateway) -> None:
+    """Java's IllegalArgumentException, which PySpark makes an exception of its own of."""
+    hadoop = gateway.jvm.org.apache.hadoop.conf.Configuration()
+    with pytest.raises(ConfigError, match=r"--checkpoint / CHECKPOINT: hdfs://no-such-host.invalid:8020/x cannot"):
+        StateStore(gateway.jvm, hadoop, "hdfs://no-such-host.invalid:8020/x", IDENTITY, keep=100)
 
 
 def test_indices_go_after_retention_days_and_no_others(stream: Stream) -> None:

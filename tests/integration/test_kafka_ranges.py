@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadMaxRows
 
 from embedded import Kafka
 from streaming_regression.documents import Gap, Records
-from streaming_regression.errors import KafkaUnavailable, Refused
+from streaming_regression.errors import KafkaUnavailable, Refused, ServerUnavailable
 from streaming_regression.kafka import consumer
 from streaming_regression.kafka.connection import Connection
 from streaming_regression.kafka.consumer import Range, Reader
@@ -267,3 +268,16 @@ def test_brokers_that_are_away_are_given_up_soon_so_that_the_driver_can_wait(mon
     nobody = Connection("127.0.0.1:9", "train", "test")
     with pytest.raises(KafkaUnavailable, match="does not answer"):
         list(Reader(nobody).read(Range("train", 0, 0, 1), gaps=False))
+
+
+def test_records_that_cannot_be_read_do_not_keep_the_task_waiting_for_ever(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """librdkafka reports a damaged batch again and again; here it is made up, for no broker takes one."""
+    monkeypatch.setattr(consumer, "AWAY_S", 0.5)
+    damaged = SimpleNamespace(error=lambda: KafkaError(KafkaError._BAD_MSG, "CRC32 failed"))
+    monkeypatch.setattr(Reader, "_consume", lambda *_: ([], [damaged]))
+    with pytest.raises(
+        ServerUnavailable, match=f"nothing of topic {topic.name} that can be read for . s: CRC32 failed"
+    ):
+        list(Reader(topic.connection).read(Range(topic.name, 0, 0, 1), gaps=False))

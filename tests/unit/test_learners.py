@@ -277,7 +277,8 @@ def test_rls_says_which_weights_the_rows_leave_open() -> None:
     found = learner.doubts(learned(learner, x, a, [slice(0, 200)]), statistics(x, a))
     together = (
         "features a, b, a2, minus depend linearly on one another in the rows so far, so their weights are not "
-        "determined (those closest to the initial ones are taken): leave one out"
+        "determined (those closest to the initial ones are taken): leave one out, or filter out records with values so "
+        "large that they hide all others (3.4e38 for none, say)"
     )
     assert found == {
         1: "feature id is constant in the rows so far: its weight stays 0",
@@ -370,6 +371,20 @@ def test_a_diverging_sgd_says_which_setting_to_change() -> None:
     x = np.full((10, 1), 1e4)
     with pytest.raises(DivergedError, match=r"10 rows: lower --sgd-step-size \(now 0.1\)"):
         GradientDescent().update(Model(np.zeros(2)), statistics(x, x[:, 0]))
+
+
+@pytest.mark.parametrize("size", [10.0, 25.0])
+def test_sgd_says_so_when_its_weights_are_worse_than_none_though_they_are_finite(size: float) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(1000, 2)) * [size, 1.0]
+    batch = Statistics.empty(2).with_rows(x, x @ [2.0, 1.0])
+    learner = GradientDescent(features=("large", "fitting"))
+    after = learner.update(Model(np.zeros(3)), batch)
+    assert abs(after.weights[1]) > 100
+    (text,) = {*learner.doubts(after, batch).values()}
+    assert text.startswith("sgd diverges: after 1000 rows its weights predict these rows worse than 0 does: lower")
+    assert "scale large (root mean square" in text
+    assert "fitting" not in text
 
 
 def test_sgd_names_the_features_whose_size_does_not_fit() -> None:

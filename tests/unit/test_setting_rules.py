@@ -379,6 +379,7 @@ WRONG_CHECKPOINTS = [
     ("a:b", "looks like a Windows path"),
     (":x", "is neither a folder nor a URI"),
     ("s3a:x", "is neither a folder nor a URI"),
+    ("hdfs://namenode:99999/x", "is no host, bucket or host:port"),
     ("file:rel", "is neither a folder nor a URI"),
     ("1a:/x", "is neither a folder nor a URI"),
     ("s3 a:/x", "is neither a folder nor a URI"),

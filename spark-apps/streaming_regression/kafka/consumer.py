@@ -13,6 +13,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streaming_regression.documents import Gap, Records
+from streaming_regression.errors import ServerUnavailable
 from streaming_regression.kafka import errors
 from streaming_regression.kafka.connection import Connection
 
@@ -25,6 +26,9 @@ AWAY_S = 30.0
 
 POLL_S = 0.05
 WATERMARKS_S = 2.0
+NEWS = frozenset([KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE])
+"""Events that show that the brokers answer; others may come again and again, and must not keep the task waiting."""
+UNREADABLE = frozenset([KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_MSG])
 OUT_OF_RANGE = frozenset([KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE])
 
 
@@ -91,6 +95,7 @@ class Reader:
                 "enable.partition.eof": True,
                 "isolation.level": "read_committed",  # nothing is learned from a transaction that was aborted
                 "auto.offset.reset": "error",
+                "receive.message.max.bytes": 1_000_000_000,  # a single record may be larger than the default, 100 MB
                 "max.poll.interval.ms": 86_400_000,  # Elasticsearch may be away for long between two polls
                 "queued.min.messages": 20_000,
                 "queued.max.messages.kbytes": 32 * 1024,
@@ -138,7 +143,7 @@ class Reader:
                             yield Gap(wanted.topic, wanted.partition, position, min(first, wanted.end) - 1)
                             position = first
                         self._assign(wanted, position)
-                if records or events:
+                if records or any(event.error().code() in NEWS for event in events):
                     heard = time.monotonic()
                 self._check(wanted.topic, heard)
             yield from pending.take(wanted, whole=True)
@@ -170,12 +175,19 @@ class Reader:
             return int(first)
 
     def _check(self, topic: str, heard: float) -> None:
-        """Raise what forbids to go on; `heard` is when the brokers last said something (time.monotonic)."""
-        silent = time.monotonic() - heard > AWAY_S
+        """Raise what forbids to go on; `heard` is when the brokers last gave news (time.monotonic)."""
         failure = errors.permanent(self._reported, self._connection, topic)
-        if failure is None and (silent or errors.no_topic(self._reported)):
+        silent = time.monotonic() - heard
+        if failure is None and (silent > AWAY_S or errors.no_topic(self._reported)):
             failure = errors.passing(self._reported, self._connection, topic)
-        self._reported.clear()
+            if unreadable := [error for error in self._reported if error.code() in UNREADABLE]:
+                failure = ServerUnavailable(
+                    f"{self._connection.where} has sent nothing of topic {topic} that can be read for {silent:.0f} s: "
+                    f"{unreadable[-1].str()}"
+                )
+        if failure or silent < POLL_S:
+            self._reported.clear()
+        del self._reported[:-10]
         if failure:
             raise failure
 

@@ -98,7 +98,8 @@ class RecursiveLeastSquares:
             group = positions[linked[i]].tolist()
             found[int(positions[i])] = (
                 f"features {called(self.features, group)} depend linearly on one another {why}, so their weights are "
-                "not determined (those closest to the initial ones are taken): leave one out"
+                "not determined (those closest to the initial ones are taken): leave one out, or filter out records "
+                "with values so large that they hide all others (3.4e38 for none, say)"
             )
         return found
 

@@ -67,11 +67,25 @@ class GradientDescent:
         weights = published(np.concatenate([model.weights[:first], moved]), remedy)
         return Model(weights, model.rows_seen + batch.rows)
 
-    def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:  # noqa: ARG002 - the batch says it all
-        """See `Learner.doubts`: the features that are too small for the step size, as most often beside larger ones."""
+    def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:
+        """See `Learner.doubts`: features too large for the step size, and those too small, as often beside larger ones.
+
+        With features that are too large the weights grow from micro-batch to micro-batch, as MLlib's do. Then they
+        predict the rows that they were just learned from worse than 0 does.
+        """
         if not batch.rows:
             return {}
         size = _size(batch)
+        factor = batch.shifted(np.zeros_like(batch.shift)).factor  # of [1 X y]
+        error = factor @ np.append(-model.weights, 1.0)
+        if lengths(error[:, None])[0] > lengths(factor[:, -1:])[0]:
+            large = np.flatnonzero(self.step_size * size**2 > 2).tolist() or [int(size.argmax())]
+            text = (
+                f"sgd diverges: after {batch.rows} rows its weights predict these rows worse than 0 does: lower "
+                f"--sgd-step-size (now {self.step_size:g}), scale {self._shown(large, size)} to about 1, or use "
+                "--learner rls"
+            )
+            return dict.fromkeys(large, text)
         way = 2 * np.sqrt(self.iterations) * self.step_size * size**2  # as Σ 1/√i is about 2·√iterations
         small = np.flatnonzero((size > 0) & (way < STUCK)).tolist()
         text = (

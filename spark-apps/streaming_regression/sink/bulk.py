@@ -23,6 +23,7 @@ from streaming_regression.sink.indices import Indices
 log = logging.getLogger(__name__)
 
 SMALLEST_BYTES = 64_000  # a cut connection or a busy server makes no request smaller than this; status 413 does
+LARGE_BYTES = 4_000  # a server or proxy that takes no smaller document is at fault itself, the document is not
 GROW_AFTER = 100  # requests in a row, after which a size that was reduced on suspicion is doubled again
 NOT_THERE = re.compile(r"Failed to establish a new connection|Name or service not known|NameResolutionError")
 """What tells of a server that is away: the size of the request has nothing to do with it."""
@@ -102,13 +103,18 @@ def write(
         try:
             items = _send(connection, client, body, index)
         except (ApiError, TransportError) as error:
-            if isinstance(error, ApiError) and error.status_code == 413:
-                if len(pending) == 1:
-                    refusals.append(Refusal(pending[0], _too_large(len(body))))
-                    continue
+            if isinstance(error, ApiError) and error.status_code == 413 and len(pending) > 1:
                 size.refused(len(body))
                 _tell(connection, len(body), size.now)
                 waiting.extendleft([pending[len(pending) // 2 :], pending[: len(pending) // 2]])
+                continue
+            if isinstance(error, ApiError) and error.status_code == 413:
+                if len(body) <= LARGE_BYTES:
+                    raise Refused(
+                        f"{connection.where}, or what is before it, takes no request of {len(body)} bytes (HTTP 413), "
+                        "which a single document needs: raise its limit (in nginx client_max_body_size)"
+                    ) from error
+                refusals.append(Refusal(pending[0], _too_large(len(body))))
                 continue
             failures += 1
             if failures > 1 and _by_its_size(error) and len(body) > SMALLEST_BYTES:
@@ -118,7 +124,7 @@ def write(
             continue
         failures = 0
         size.passed()
-        outcome = _sorted(connection, pending, items, index)
+        outcome = _sorted(connection, pending, items, index, lines)
         if outcome.suspects:
             indices.check(connection, client, outcome.indices)  # else it is the mapping that is at fault
             refusals += outcome.suspects
@@ -187,7 +193,11 @@ class _Outcome:
 
 
 def _sorted(
-    connection: Connection, pending: Sequence[int], items: Sequence[Mapping[str, Any]], index: str | None
+    connection: Connection,
+    pending: Sequence[int],
+    items: Sequence[Mapping[str, Any]],
+    index: str | None,
+    lines: Sequence[str],
 ) -> _Outcome:
     outcome = _Outcome([], [], [], set(), set())
     for position, item in zip(pending, items, strict=False):
@@ -200,7 +210,7 @@ def _sorted(
             case Fault.DOCUMENT:
                 outcome.suspects.append(Refusal(position, f"refused by Elasticsearch: {text}"))
                 outcome.indices.add(name)
-            case Fault.TOO_LARGE:
+            case Fault.TOO_LARGE if len(lines[position]) > LARGE_BYTES:
                 outcome.too_large.append(Refusal(position, f"refused by Elasticsearch: {text}"))
             case Fault.LASTING if result["status"] in {401, 403}:
                 raise Refused(f"Elasticsearch does not let {connection.login} write: {text}")
@@ -210,7 +220,7 @@ def _sorted(
                 outcome.again.append(position)
                 outcome.missing.add(name)
                 outcome.reason = f"Elasticsearch has no index {name}: {text}"
-            case Fault.PASSING:
+            case Fault.PASSING | Fault.TOO_LARGE:
                 outcome.again.append(position)
                 outcome.reason = f"Elasticsearch takes no documents for {name} now: {text}"
     return outcome
