@@ -236,8 +236,8 @@ def nested(path: str) -> dict[str, Any]:
 def test_names_reach_the_programs_through_kubernetes(tmp_path: Path) -> None:
     """In a variable Kubernetes makes $ of $$, and puts in another variable for $(NAME)."""
     values = tmp_path / "values.yaml"
-    given = {"features": [*AWKWARD_NAMES, "$$", "$(LABEL)"], "label": " cost in $$ "}
-    values.write_text(json.dumps(given, ensure_ascii=False))  # Python's YAML leaves y unquoted: a boolean to Helm
+    named = {"features": [*AWKWARD_NAMES, "$$", "$(LABEL)"], "label": " cost in $$ "}
+    values.write_text(json.dumps(named, ensure_ascii=False))  # Python's YAML leaves y unquoted: a boolean to Helm
     objects = render(values)
     for program in SETTINGS:
         given = environment(objects, program)
