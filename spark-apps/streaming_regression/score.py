@@ -21,8 +21,7 @@ from streaming_regression.decode import Fields, Invalid, decode
 from streaming_regression.documents import Gap, Origin, Points, Records, Tally
 from streaming_regression.errors import BY_NAME, StreamError
 from streaming_regression.kafka import consumer
-from streaming_regression.kafka.connection import Connection
-from streaming_regression.kafka.consumer import Range
+from streaming_regression.kafka.connection import Connection, Range
 from streaming_regression.learners import Model, Statistics
 from streaming_regression.sink import bulk
 from streaming_regression.sink import connection as elasticsearch

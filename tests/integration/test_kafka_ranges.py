@@ -16,8 +16,8 @@ from embedded import Kafka
 from streaming_regression.documents import Gap, Records
 from streaming_regression.errors import KafkaUnavailable, Refused, ServerUnavailable
 from streaming_regression.kafka import consumer
-from streaming_regression.kafka.connection import Connection
-from streaming_regression.kafka.consumer import Range, Reader
+from streaming_regression.kafka.connection import Connection, Range
+from streaming_regression.kafka.consumer import Reader
 from streaming_regression.kafka.ranges import KafkaRanges, Options, RangeReader
 from tests.waiting import wait_until
 

@@ -1,11 +1,11 @@
-"""How to reach Kafka, for the driver and the executors alike."""
+"""How to reach Kafka, and what to read of it, for the driver and the executors alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -13,6 +13,15 @@ from streaming_regression import secret
 from streaming_regression.errors import ConfigError
 
 Client = TypeVar("Client")
+
+
+class Range(NamedTuple):
+    """The offsets start <= offset < end of one partition."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from streaming_regression.documents import Gap, Records
 from streaming_regression.errors import ServerUnavailable
 from streaming_regression.kafka import errors
-from streaming_regression.kafka.connection import Connection
+from streaming_regression.kafka.connection import Connection, Range
 
 RECORDS = 10_000
 BYTES = 16 * 2**20
@@ -30,15 +30,6 @@ NEWS = frozenset([KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET, Kafk
 """Events that show that the brokers answer; others may come again and again, and must not keep the task waiting."""
 UNREADABLE = frozenset([KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_MSG])
 OUT_OF_RANGE = frozenset([KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE])
-
-
-class Range(NamedTuple):
-    """The offsets start <= offset < end of one partition."""
-
-    topic: str
-    partition: int
-    start: int
-    end: int
 
 
 @dataclass(slots=True)

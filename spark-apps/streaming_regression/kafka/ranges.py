@@ -2,7 +2,8 @@
 
 Spark keeps what it keeps for every source: the offset log, the commit log, triggers and recovery. The offsets have the
 form that Spark's own Kafka source writes, {"topic": {"partition": offset}}, so a checkpoint of that source can go on.
-Spark runs the reader in a Python process of its own beside the driver.
+Spark runs the reader in a Python process of its own beside the driver, and starts others to plan the query. So this
+module imports no more than it needs: numpy alone would add 0.3 s to the start of each.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadLimit, ReadMa
 from pyspark.sql.types import StructType
 
 from streaming_regression.kafka.admin import Place, Position, Topics, check_held, flat, nested
-from streaming_regression.kafka.connection import Connection
-from streaming_regression.kafka.consumer import Range
+from streaming_regression.kafka.connection import Connection, Range
 
 SCHEMA = "topic string, partition int, start bigint, end bigint"
 LEAST_PER_TASK = 5_000
