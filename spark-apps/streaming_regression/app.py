@@ -101,7 +101,7 @@ def run(settings: Settings, stop: Stop) -> None:
 
 
 def _stream(spark: SparkSession, settings: Settings, options: Options, regression: Regression) -> bool:
-    """Run the query; return True when all is done, False when it ended by a fault of Kafka's that may pass."""
+    """Run the query; return True when all is done, False when it ended by a fault that may pass."""
     query = _start(spark, settings, options, regression)
     try:
         while not query.awaitTermination(1):
@@ -188,9 +188,6 @@ def _session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
         "spark.sql.pyspark.jvmStacktrace.enabled": "true",
         "spark.sql.streaming.minBatchesToRetain": str(STATES_KEPT),
         "spark.sql.streaming.stopTimeout": "5s",
-        # Rows that a Python worker gets at once: enough to be quick, little enough for records of 1 MB.
-        "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
-        "spark.sql.execution.arrow.maxBytesPerBatch": str(16 * 2**20),
         # What the UI remembers: else the driver grows for the first thousand micro-batches.
         "spark.ui.retainedJobs": "100",
         "spark.ui.retainedStages": "100",

@@ -126,7 +126,7 @@ class Regression:
         """Predict and write all records, in one Spark job, and return what it found: bounded by partitions and d²."""
         settings = self._settings
         run = self._store.run()
-        assert run is not None  # noqa: S101 - Spark writes it before the first micro-batch
+        assert run is not None  # noqa: S101 - `StateStore.begin` wrote it before the query started
         task = score.Task(
             batch=batch,
             run=run,

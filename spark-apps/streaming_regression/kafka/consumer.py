@@ -26,10 +26,10 @@ AWAY_S = 30.0
 
 POLL_S = 0.05
 WATERMARKS_S = 2.0
-NEWS = frozenset([KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE])
+OUT_OF_RANGE = frozenset([KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE])
+NEWS = OUT_OF_RANGE | {KafkaError._PARTITION_EOF}
 """Events that show that the brokers answer; others may come again and again, and must not keep the task waiting."""
 UNREADABLE = frozenset([KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_MSG])
-OUT_OF_RANGE = frozenset([KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE])
 
 
 @dataclass(slots=True)
