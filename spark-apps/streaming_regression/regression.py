@@ -18,7 +18,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from streaming_regression import documents, score
 from streaming_regression.documents import Origin, Tally
-from streaming_regression.errors import Refused, StreamError
+from streaming_regression.errors import Refused
 from streaming_regression.kafka.admin import Topics
 from streaming_regression.learners import DivergedError, Learner, Model, Statistics
 from streaming_regression.score import Found
@@ -30,10 +30,6 @@ from streaming_regression.state import StateStore
 from streaming_regression.streaks import IN_A_ROW, Streaks
 
 log = logging.getLogger(__name__)
-
-
-class Stopping(Exception):
-    """A micro-batch must not begin any more, or was given up, and Spark must not think that it was done."""
 
 
 class Regression:
@@ -65,27 +61,9 @@ class Regression:
         self._prepared: set[date] = set()
         self._expired_on: date | None = None
         self._refreshing: threading.Thread | None = None
-        self.busy = threading.Lock()
-        self.stopping = threading.Event()
-        self.error: StreamError | None = None
-        self.last_success = time.monotonic()
 
     def process(self, frame: DataFrame, batch: int) -> None:
-        """Process micro-batch `batch`: what foreachBatch calls, once or, after a crash, again."""
-        with self.busy:
-            if self.stopping.is_set():
-                raise Stopping
-            try:
-                self._process(frame, batch)
-            except Exception as error:
-                if self.stopping.is_set():  # in a longer text than this one's Spark searches until its stack overflows
-                    raise Stopping from None
-                if isinstance(error, StreamError):
-                    self.error = error
-                raise
-            self.last_success = time.monotonic()
-
-    def _process(self, frame: DataFrame, batch: int) -> None:
+        """Process micro-batch `batch`; after a crash it is processed again, with the same result."""
         start = time.monotonic()
         done = self._store.load(batch)
         if done is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -140,7 +139,6 @@ def score(batches: Iterable[pa.RecordBatch], task: Task) -> Iterator[pa.RecordBa
     except StreamError as error:
         rows = [{"error": type(error).__name__, "message": str(error)}]
     yield pa.RecordBatch.from_pylist(rows, schema=RESULT)
-    freeze()
 
 
 @cache
@@ -149,14 +147,10 @@ def _client(connection: elasticsearch.Connection) -> Elasticsearch:
     return connection.open()
 
 
-@cache
-def freeze() -> None:
-    """Leave out of all later garbage collections what this process has imported, once.
-
-    Spark's worker collects after each task: 30 to 60 ms over these modules, more than a small task takes.
-    """
-    gc.collect()
-    gc.freeze()
+def warm_up(rows: Iterator[pa.RecordBatch], kafka: Connection) -> Iterator[pa.RecordBatch]:
+    """Yield `rows` as they are, after the imports of this module; open the connection to Kafka."""
+    consumer.reader(kafka)
+    yield from rows
 
 
 class _Scorer:
@@ -175,16 +169,15 @@ class _Scorer:
         for batch in batches:
             batch_time = int(batch["batch_time"].cast(pa.int64())[0].as_py())
             origin = Origin.at(batch_time, self._task.run, self._task.batch, self._task.prefix)
-            for wanted in _ranges(batch):
-                self._read(origin, wanted)
+            self._read(origin, _ranges(batch))
         while self._under_way:
             self._settle(*self._under_way.popleft())
         share = max(1, len(self._parts))  # the task's seconds, once in the sum over its parts
         shared = {"batch_time": batch_time, "seconds": [spent / share for spent in self._clock.seconds.values()]}
         return [{**part.row(), **shared} for part in self._parts.values()]
 
-    def _read(self, origin: Origin, wanted: Range) -> None:
-        for found in consumer.reader(self._task.kafka).read(wanted, gaps=self._task.gaps):
+    def _read(self, origin: Origin, share: Iterator[Range]) -> None:
+        for wanted, found in consumer.reader(self._task.kafka).read(share, gaps=self._task.gaps):
             self._clock.charge("read")
             if isinstance(found, Gap):
                 self._part(wanted).gaps.append((found.first, found.last))

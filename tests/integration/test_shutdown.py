@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from embedded import Elasticsearch, Kafka, free_port
-from streaming_regression.app import CLASSES
+from streaming_regression.spark.session import CLASSES
 from tests.integration.stream import App, Stream, synthetic
 from tests.integration.test_crashes import check_exactly_once
 from tests.waiting import wait_until

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from streaming_regression.app import _cause, _check_passing
 from streaming_regression.errors import ConfigError, KafkaUnavailable, Refused, StreamError, TopicMissing, WorkerLate
-from streaming_regression.settings import load
+from streaming_regression.spark import query
 
-SETTINGS = load(["--server-timeout-s", "60", "--checkpoint", "/c"])
 HEAD = "[STREAM_FAILED] Query [id = 1, runId = 2] terminated with exception: "
 SOURCE = (
     "[PYTHON_STREAMING_DATA_SOURCE_RUNTIME_ERROR] Failed when running Python streaming data source: latestOffset\n"
@@ -22,12 +18,11 @@ SOURCE = (
 
 def cause(text: str) -> Exception:
     failure: Any = RuntimeError(HEAD + text)
-    return _cause(failure, SETTINGS)
+    return query.cause(failure, "/c")
 
 
 def check_passing(error: Exception, since_s: float) -> None:
-    regression: Any = SimpleNamespace(last_success=time.monotonic() - since_s)
-    _check_passing(error, SETTINGS, regression)
+    query.check_passing(error, since_s, timeout_s=60)
 
 
 @pytest.mark.parametrize("error", [Refused, ConfigError, KafkaUnavailable, TopicMissing])
@@ -53,7 +48,7 @@ def test_a_worker_that_starts_late_on_a_busy_machine_is_started_again() -> None:
 @pytest.mark.parametrize("error", [KafkaUnavailable("away"), TopicMissing("away")])
 def test_a_fault_of_kafkas_that_may_pass_is_waited_for_until_the_timeout(error: StreamError) -> None:
     check_passing(error, since_s=10)
-    with pytest.raises(type(error), match=r"away; gave up after 6\d s \(--server-timeout-s\)"):
+    with pytest.raises(type(error), match=r"away; gave up after 61 s \(--server-timeout-s\)"):
         check_passing(error, since_s=61)
 
 

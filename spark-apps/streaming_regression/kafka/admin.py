@@ -13,7 +13,7 @@ from confluent_kafka.admin import AclOperation, AdminClient, OffsetSpec, TopicDe
 
 from streaming_regression.errors import StreamError
 from streaming_regression.kafka import errors
-from streaming_regression.kafka.connection import Connection
+from streaming_regression.kafka.connection import Connection, Place
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -23,9 +23,6 @@ PAUSE_S = 1.0
 
 URL_SAFE = str.maketrans("+/", "-_")
 """Kafka's own form of a topic's id, in which checkpoints hold it; librdkafka writes plain base64."""
-
-Place = tuple[str, int]
-"""Topic and partition."""
 
 Position = Mapping[str, Mapping[str, int]]
 """Topic → partition → offset of the next record, as in Spark's offset log."""

@@ -15,6 +15,10 @@ from streaming_regression.errors import ConfigError
 Client = TypeVar("Client")
 
 
+Place = tuple[str, int]
+"""Topic and partition."""
+
+
 class Range(NamedTuple):
     """The offsets start <= offset < end of one partition."""
 

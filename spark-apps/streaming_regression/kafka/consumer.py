@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from streaming_regression.documents import Gap, Records
 from streaming_regression.errors import ServerUnavailable
 from streaming_regression.kafka import errors
-from streaming_regression.kafka.connection import Connection, Range
+from streaming_regression.kafka.connection import Connection, Place, Range
+
+Message = Any
+"""A record, or an event with an error. The client's own type lets each part be None, so it tells the two not apart."""
 
 RECORDS = 10_000
 BYTES = 16 * 2**20
@@ -26,6 +31,7 @@ AWAY_S = 30.0
 
 POLL_S = 0.05
 WATERMARKS_S = 2.0
+METADATA_S = 2.0
 OUT_OF_RANGE = frozenset([KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE])
 NEWS = OUT_OF_RANGE | {KafkaError._PARTITION_EOF}
 """Events that show that the brokers answer; others may come again and again, and must not keep the task waiting."""
@@ -33,33 +39,53 @@ UNREADABLE = frozenset([KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaE
 
 
 @dataclass(slots=True)
-class _Pending:
-    """Records that were fetched and not handed on yet."""
+class _Reading:
+    """A range that is being read, and its records that were fetched and not handed on yet.
 
+    Attributes
+    ----------
+    most : bytes of values that are handed on at once.
+    position : the next offset to fetch.
+    """
+
+    wanted: Range
+    most: int
+    position: int
     offsets: list[int] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
 
-    def add(self, messages: list[Any]) -> None:
-        self.offsets += [message.offset() for message in messages]
+    @property
+    def rest(self) -> int:
+        """Offsets that are still to be fetched."""
+        return max(self.wanted.end - self.position, 0)
+
+    def add(self, messages: list[Message]) -> None:
+        """Keep the messages that belong to the range: the client also fetches what comes after it."""
+        offsets = [message.offset() for message in messages]
+        self.position = offsets[-1] + 1
+        if self.position > self.wanted.end:
+            offsets = offsets[: bisect_left(offsets, self.wanted.end)]
+            messages = messages[: len(offsets)]
+        self.offsets += offsets
         self.times += [message.timestamp()[1] for message in messages]
         self.values += [message.value() for message in messages]
 
-    def take(self, wanted: Range, *, whole: bool) -> Iterator[Records]:
-        """Yield the chunks that are full; with `whole` the rest, too.
+    def take(self) -> Iterator[Records]:
+        """Yield the chunks that are full; when all is fetched, the rest, too.
 
         Where a chunk ends depends on the records alone, never on how they arrived, so that a replay cuts them alike.
         """
         while self.values:
             sizes = accumulate(len(value) if value else 0 for value in self.values)
-            count = next((count for count, size in enumerate(sizes, 1) if size >= BYTES or count == RECORDS), None)
+            count = next((count for count, size in enumerate(sizes, 1) if size >= self.most or count == RECORDS), None)
             if count is None:
-                if not whole:
+                if self.rest:
                     return
                 count = len(self.values)
             yield Records(
-                wanted.topic,
-                wanted.partition,
+                self.wanted.topic,
+                self.wanted.partition,
                 np.array(self.offsets[:count], np.int64),
                 np.array(self.times[:count], np.int64),
                 self.values[:count],
@@ -68,7 +94,7 @@ class _Pending:
 
 
 class Reader:
-    """A consumer that reads ranges, one after the other; it joins no group.
+    """A consumer that reads ranges of offsets; it joins no group.
 
     librdkafka fetches ahead in a thread of its own while the caller works on what it got.
     """
@@ -92,13 +118,19 @@ class Reader:
                 "queued.max.messages.kbytes": 32 * 1024,
                 # Their defaults, a second and half a second, would hold up each range.
                 "fetch.queue.backoff.ms": 5,
-                "fetch.wait.max.ms": 10,
+                "fetch.wait.max.ms": 1,
             },
         )
+        # Else librdkafka asks for the partitions' leaders a second after the first assignment of each topic. If no
+        # broker answers, `read` tells what is wrong.
+        with suppress(KafkaException):
+            for topic in (connection.train_topic, connection.test_topic):
+                self._consumer.list_topics(topic, timeout=METADATA_S)
 
-    def read(self, wanted: Range, *, gaps: bool) -> Iterator[Records | Gap]:
-        """Yield the records of a range in chunks, and, with `gaps`, which of them are gone.
+    def read(self, share: Iterable[Range], *, gaps: bool) -> Iterator[tuple[Range, Records | Gap]]:
+        """Yield the records of ranges in chunks, and, with `gaps`, which of them are gone.
 
+        Each range is of another partition. The chunks of a range come in their order, those of several ranges mixed.
         Offsets without a record (marks of transactions, aborted and compacted records) are passed over.
 
         Raises
@@ -108,47 +140,64 @@ class Reader:
         ConfigError, Refused
             For a wrong login or CA, for missing rights, and, without `gaps`, for records that are gone.
         """
-        pending = _Pending()
-        position = wanted.start
-        heard = time.monotonic()
-        self._assign(wanted, position)
-        try:
-            while position < wanted.end:
-                room = min(RECORDS - len(pending.values), wanted.end - position)  # `consume` waits until it is full
-                records, events = self._consume(room)
-                if records:
-                    position = records[-1].offset() + 1
-                    if position > wanted.end:
-                        records = [record for record in records if record.offset() < wanted.end]
-                    pending.add(records)
-                    yield from pending.take(wanted, whole=False)
-                for event in events:
-                    error = event.error()
-                    if error.code() == KafkaError._PARTITION_EOF:
-                        position = max(position, event.offset())
-                    elif error.code() not in OUT_OF_RANGE:
-                        self._reported.append(error)
-                    elif position < wanted.end:
-                        first = self._first_held(wanted, position, gaps=gaps)
-                        if first > position:
-                            yield Gap(wanted.topic, wanted.partition, position, min(first, wanted.end) - 1)
-                            position = first
-                        self._assign(wanted, position)
-                if records or any(event.error().code() in NEWS for event in events):
-                    heard = time.monotonic()
-                self._check(wanted.topic, heard)
-            yield from pending.take(wanted, whole=True)
-        finally:
-            self._consumer.unassign()
+        for group in _groups(share):
+            most = BYTES // min(len(group), 16)  # so that many ranges together hold no more than one
+            try:
+                yield from self._read([_Reading(wanted, most, wanted.start) for wanted in group], gaps=gaps)
+            finally:
+                self._consumer.unassign()
 
-    def _consume(self, most: int) -> tuple[list[Any], list[Any]]:
+    def _read(self, readings: list[_Reading], *, gaps: bool) -> Iterator[tuple[Range, Records | Gap]]:
+        by_place = {(reading.wanted.topic, reading.wanted.partition): reading for reading in readings}
+        heard = time.monotonic()
+        self._assign(readings)
+        while waiting := [reading for reading in readings if reading.rest]:
+            # `consume` waits until it has as many.
+            messages, events = self._consume(min(RECORDS, sum(reading.rest for reading in waiting)))
+            for place, mine in _by_place(messages, readings):
+                reading = by_place[place]
+                if not reading.rest:
+                    continue  # fetched before the partition was unassigned
+                reading.add(mine)
+                yield from ((reading.wanted, records) for records in reading.take())
+            if len(readings) > 1 and (done := [reading for reading in waiting if not reading.rest]):
+                self._consumer.incremental_unassign([TopicPartition(*reading.wanted[:2]) for reading in done])
+            for event in events:
+                yield from self._note(event, by_place, gaps=gaps)
+            if messages or any(event.error().code() in NEWS for event in events):
+                heard = time.monotonic()
+            self._check(waiting[0].wanted.topic, heard)
+
+    def _note(
+        self, event: Message, by_place: Mapping[Place, _Reading], *, gaps: bool
+    ) -> Iterator[tuple[Range, Records | Gap]]:
+        """Take in what the client says of a partition, or of its connections."""
+        error = event.error()
+        if error.code() not in NEWS:
+            self._reported.append(error)
+            return
+        reading = by_place[event.topic(), event.partition()]
+        if error.code() == KafkaError._PARTITION_EOF:
+            reading.position = max(reading.position, event.offset())
+        elif reading.rest:
+            wanted, position = reading.wanted, reading.position
+            first = self._first_held(wanted, position, gaps=gaps)
+            if first > position:
+                yield wanted, Gap(wanted.topic, wanted.partition, position, min(first, wanted.end) - 1)
+                reading.position = first
+            self._assign(by_place.values())
+        yield from ((reading.wanted, records) for records in reading.take())
+
+    def _consume(self, most: int) -> tuple[list[Message], list[Message]]:
         """Return up to `most` records, and apart from them what the client has to say."""
-        messages: list[Any] = self._consumer.consume(most, POLL_S)  # the client's types do not tell the two apart
+        messages = self._consumer.consume(most, POLL_S)
         events = [message for message in messages if message.error() is not None]
         return [message for message in messages if message.error() is None] if events else messages, events
 
-    def _assign(self, wanted: Range, offset: int) -> None:
-        self._consumer.assign([TopicPartition(wanted.topic, wanted.partition, offset)])
+    def _assign(self, readings: Iterable[_Reading]) -> None:
+        """Fetch what is missing of the ranges, and nothing else."""
+        places = [TopicPartition(*reading.wanted[:2], reading.position) for reading in readings if reading.rest]
+        self._consumer.assign(places)
 
     def _first_held(self, wanted: Range, position: int, *, gaps: bool) -> int:
         """Return the first offset that the partition holds, after the broker has refused `position`."""
@@ -181,6 +230,30 @@ class Reader:
         del self._reported[:-10]
         if failure:
             raise failure
+
+
+def _groups(share: Iterable[Range]) -> Iterator[list[Range]]:
+    """Put ranges together that are fetched at once: a request for each would cost 10 ms, and they may be many.
+
+    Together they have at most RECORDS offsets, so that a task holds no more of them than of one large range.
+    """
+    group: list[Range] = []
+    for wanted in share:
+        if group and sum(each.end - each.start for each in [*group, wanted]) > RECORDS:
+            yield group
+            group = []
+        group.append(wanted)
+    if group:
+        yield group
+
+
+def _by_place(messages: list[Message], readings: list[_Reading]) -> Iterator[tuple[Place, list[Message]]]:
+    """Yield the messages of each partition."""
+    if len(readings) == 1 and messages:
+        yield readings[0].wanted[:2], messages
+        return
+    for place, mine in groupby(messages, lambda message: (message.topic(), message.partition())):
+        yield place, list(mine)
 
 
 @cache

@@ -18,10 +18,12 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadLimit, ReadMaxRows, SupportsTriggerAvailableNow
 from pyspark.sql.types import StructType
 
-from streaming_regression.kafka.admin import Place, Position, Topics, check_held, flat, nested
-from streaming_regression.kafka.connection import Connection, Range
+from streaming_regression.kafka.admin import Position, Topics, check_held, flat, nested
+from streaming_regression.kafka.connection import Connection, Place, Range
 
 SCHEMA = "topic string, partition int, start bigint, end bigint"
+FIRST = 500
+"""Offsets of a run's first micro-batch. A model of zero weights predicts it, so it is small; later ones grow."""
 LEAST_PER_TASK = 5_000
 """Offsets that are worth a task of their own: a task costs about 10 ms whatever it holds."""
 
@@ -33,12 +35,14 @@ class Options:
     Attributes
     ----------
     most : records per micro-batch at most, all partitions together.
+    rows_seen : records that the run had learned when the program started.
     tasks : tasks per micro-batch at most.
     gaps : go on where records are gone from the front of a partition.
     """
 
     connection: Connection
     most: int
+    rows_seen: int
     tasks: int
     gaps: bool
 
@@ -91,6 +95,7 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         self._options = options
         self._topics = Topics(options.connection)
         self._final: dict[Place, int] | None = None
+        self._began: int | None = None  # sum of the offsets at which this query began
 
     def initialOffset(self) -> dict[str, dict[str, int]]:  # noqa: N802
         """Return the first offset of each partition."""
@@ -119,8 +124,18 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         check_held(begins, self._topics.first(places), ends, gaps=self._options.gaps)
         if self._final is not None:
             ends = {place: min(end, self._final.get(place, 0)) for place, end in ends.items()}
-        most = None if isinstance(limit, ReadAllAvailable) else self._options.most
+        most = None if isinstance(limit, ReadAllAvailable) else self._most(sum(known.values()))
         return nested(known | limited(begins, ends, most))
+
+    def _most(self, position: int) -> int:
+        """Return the limit of a micro-batch that begins at `position`, a sum of offsets.
+
+        A micro-batch is at most as large as all before it: so each is predicted by a model that has seen as much, and
+        the error over the offset shows how the model learns.
+        """
+        if self._began is None:
+            self._began = position
+        return min(self._options.most, max(FIRST, self._options.rows_seen + position - self._began))
 
     def partitions(self, start: Position, end: Position) -> list[Share]:
         """Return the shares of the tasks; the same for the same offsets, so that a replay adds up the same way."""
