@@ -69,8 +69,7 @@ class Topics:
             After that time; for a missing topic after that time, for a wrong CA or login at once; for missing rights,
             and for a topic that was recreated since the last check.
         """
-        for topic in self._names:
-            description = self._patiently(partial(self._describe, topic), timeout_s)
+        for topic, description in self._patiently(self._describe, timeout_s).items():
             identity = str(description.topic_id).translate(URL_SAFE)
             if self._ids.setdefault(topic, identity) != identity:
                 raise errors.recreated(topic)
@@ -87,15 +86,14 @@ class Topics:
             When some are gone, or when there were never as many.
         """
         wanted = flat(position)
-        first = self._patiently(partial(self.first, wanted), timeout_s)
-        end = self._patiently(partial(self.end, wanted), timeout_s)
+        first, end = self._patiently(partial(self.bounds, wanted), timeout_s)
         check_held(wanted, first, end, gaps=gaps)
 
     def lag(self, position: Position) -> int | None:
         """Return the number of records that Kafka holds beyond `position`; None without an answer."""
         wanted = flat(position)
         try:
-            ends = self.end(wanted)
+            _, ends = self.bounds(wanted)
         except StreamError as error:
             log.debug("no consumer lag: %s", error)
             return None
@@ -103,47 +101,46 @@ class Topics:
 
     def places(self) -> list[Place]:
         """Return all partitions of both topics."""
-        found = []
-        for topic in self._names:
-            found += [(topic, partition.id) for partition in self._describe(topic).partitions]
-        return sorted(found)
+        found = self._describe().items()
+        return sorted((topic, partition.id) for topic, description in found for partition in description.partitions)
 
-    def first(self, places: Iterable[Place]) -> dict[Place, int]:
-        """Return the first offset that each partition holds."""
-        return self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+    def bounds(self, places: Iterable[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
+        """Return the first offset that each partition holds, and the offset behind its last record.
 
-    def end(self, places: Iterable[Place]) -> dict[Place, int]:
-        """Return the offset behind the last record of each partition that is not part of an open transaction."""
-        return self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-
-    def _offsets(self, places: Iterable[Place], which: OffsetSpec) -> dict[Place, int]:
-        asked = {TopicPartition(*place): which for place in places}
-        if not asked:
-            return {}
+        Records of an open transaction, and what comes after them, are not counted.
+        """
+        wanted = [TopicPartition(*place) for place in places]
+        if not wanted:
+            return {}, {}
         options: dict[str, Any] = {"isolation_level": IsolationLevel.READ_COMMITTED, "request_timeout": ANSWER_WITHIN_S}
-        found = self._ask(lambda: self._admin().list_offsets(asked, **options))
-        return {(place.topic, place.partition): int(answer.offset) for place, answer in found.items()}
+        list_offsets = partial(self._admin().list_offsets, **options)
+        kinds = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        first, end = self._ask(*[partial(list_offsets, dict.fromkeys(wanted, kind)) for kind in kinds])
+        return _by_place(first), _by_place(end)
 
-    def _describe(self, topic: str) -> TopicDescription:
-        asked = TopicCollection([topic])
+    def _describe(self) -> dict[str, TopicDescription]:
+        asked = TopicCollection(list(self._names))
         options: dict[str, Any] = {"include_authorized_operations": True, "request_timeout": ANSWER_WITHIN_S}
-        description: TopicDescription = self._ask(lambda: self._admin().describe_topics(asked, **options))[topic]
-        return description
+        (found,) = self._ask(lambda: self._admin().describe_topics(asked, **options))
+        return found
 
     def _admin(self) -> AdminClient:
         if self._client is None:
             self._client = self.connection.open(AdminClient, self._reported.append, {})
         return self._client
 
-    def _ask(self, call: Callable[[], Mapping[Any, Any]]) -> dict[Any, Any]:
-        """Return the answers to a call of the administration client by what they are about."""
+    def _ask(self, *calls: Callable[[], Mapping[Any, Any]]) -> list[dict[Any, Any]]:
+        """Return the answers to calls of the administration client, which run at once, by what they are about."""
         self._reported.clear()
         topic = self._names[0]
         try:
-            found = {}
-            for key, future in call().items():
-                topic = getattr(key, "topic", key)
-                found[key] = future.result()
+            found = []
+            for futures in [call() for call in calls]:
+                answers = {}
+                for key, future in futures.items():
+                    topic = getattr(key, "topic", key)
+                    answers[key] = future.result()
+                found.append(answers)
             return found
         except KafkaException as failure:
             self._admin().poll(0)  # serves error_cb, which knows more of broken connections
@@ -170,6 +167,10 @@ class Topics:
                 log.warning("%s; waiting (%.0f of %.0f s)", trouble, waited, timeout_s)
                 logged = max(2 * waited, 5.0)
             time.sleep(PAUSE_S)
+
+
+def _by_place(answers: Mapping[TopicPartition, Any]) -> dict[Place, int]:
+    return {(place.topic, place.partition): int(answer.offset) for place, answer in answers.items()}
 
 
 def check_held(

@@ -99,7 +99,8 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def initialOffset(self) -> dict[str, dict[str, int]]:  # noqa: N802
         """Return the first offset of each partition."""
-        return nested(self._topics.first(self._topics.places()))
+        first, _ = self._topics.bounds(self._topics.places())
+        return nested(first)
 
     def getDefaultReadLimit(self) -> ReadLimit:  # noqa: N802
         """Return the limit of a micro-batch."""
@@ -107,7 +108,7 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
         """Take the offsets that are the ends now as the ends of the whole query."""
-        self._final = self._topics.end(self._topics.places())
+        _, self._final = self._topics.bounds(self._topics.places())
 
     def latestOffset(self, start: Position, limit: ReadLimit) -> dict[str, dict[str, int]]:  # noqa: N802
         """Return the end of the micro-batch that begins at `start`.
@@ -120,8 +121,8 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         known = flat(start)
         places = self._topics.places()
         begins = {place: known.get(place, 0) for place in places}  # a partition that is new begins at 0
-        ends = self._topics.end(places)
-        check_held(begins, self._topics.first(places), ends, gaps=self._options.gaps)
+        first, ends = self._topics.bounds(places)
+        check_held(begins, first, ends, gaps=self._options.gaps)
         if self._final is not None:
             ends = {place: min(end, self._final.get(place, 0)) for place, end in ends.items()}
         most = None if isinstance(limit, ReadAllAvailable) else self._most(sum(known.values()))
