@@ -52,7 +52,7 @@ def run(settings: Settings, stop: Stop) -> None:
             warm_up(spark, partial(score.warm_up, kafka=kafka))
             store = _store(spark, settings, topics)
             store.check()
-            # Else Spark has programs, readlink and chmod, change its files on a local disk: 16 a micro-batch, 0.1 s.
+            # Else Spark starts programs, readlink and chmod, for its files on a local disk: 16 a micro-batch, 0.1 s.
             if store.local and spark.conf.get(FILE_MANAGER, None) is None:
                 spark.conf.set(FILE_MANAGER, BY_FILE_SYSTEM)
             newest = store.prune()

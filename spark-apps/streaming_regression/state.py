@@ -67,7 +67,7 @@ class StateStore:
     @property
     def local(self) -> bool:
         """Whether the checkpoint is in a file system of this machine, or one that is mounted there."""
-        return bool(self._fs.getScheme() == "file")
+        return bool(self._fs.getUri().getScheme() == "file")
 
     def run(self) -> str | None:
         """Return the query's id, which Spark writes once per checkpoint before the first micro-batch; None if new."""

@@ -114,6 +114,9 @@ def _options(settings: Settings) -> dict[str, str]:
         "spark.sql.pyspark.jvmStacktrace.enabled": "true",
         "spark.sql.streaming.minBatchesToRetain": str(BATCHES_KEPT),
         "spark.sql.streaming.stopTimeout": "5s",
+        # Hadoop's other file system for a local disk starts `chmod` for each file: 4 processes a micro-batch. It also
+        # writes checksums beside the files, and a file and its checksum cannot be renamed in one step.
+        "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
         # The rows of a micro-batch are a few ranges of offsets: compiling code for them costs more than it saves.
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
