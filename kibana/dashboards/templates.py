@@ -33,6 +33,7 @@ def templates(names: Names) -> dict[str, dict[str, Any]]:
             "rows_seen": LONG,
             "seconds": DOUBLE,
             "lag": LONG,
+            "points_fraction": DOUBLE,
         },
         "invalid": {
             **PLACE,

@@ -114,6 +114,7 @@ def mappings(fields: Fields) -> dict[str, dict[str, Any]]:
             "rows_seen": LONG,
             "seconds": DOUBLE,
             "lag": LONG,
+            "points_fraction": DOUBLE,
         },
         "invalid": {
             **PLACE,
@@ -174,8 +175,11 @@ class Points:
     pred: Floats
 
     def without(self, refused: Sequence[int]) -> Points:
-        """Return these points but those at `refused`."""
-        kept = np.delete(np.arange(len(self.y)), refused)
+        """Return these points but those of the records at the positions `refused`."""
+        return self.only(~np.isin(self.positions, refused))
+
+    def only(self, kept: NDArray[np.bool_]) -> Points:
+        """Return the points for which `kept`, shape (m,), is true."""
         return Points(self.positions[kept], self.x[kept], self.y[kept], self.pred[kept])
 
 
@@ -274,7 +278,16 @@ def metrics(origin: Origin, tallies: Iterable[Tally]) -> list[str]:
     ]
 
 
-def model(origin: Origin, fields: Fields, learner: str, after: Model, *, seconds: float, lag: int | None) -> list[str]:
+def model(
+    origin: Origin,
+    fields: Fields,
+    learner: str,
+    after: Model,
+    *,
+    seconds: float,
+    lag: int | None,
+    points_fraction: float,
+) -> list[str]:
     """Return the bulk lines of the document of the model `after` the micro-batch."""
     intercept, *weights = after.weights.tolist()
     document = {
@@ -287,6 +300,7 @@ def model(origin: Origin, fields: Fields, learner: str, after: Model, *, seconds
         "rows_seen": after.rows_seen,
         "seconds": seconds,
         "lag": lag,
+        "points_fraction": points_fraction,
     }
     return [_lines({"_index": origin.index("models"), "_id": str(origin.batch)}, document)]
 

@@ -115,6 +115,7 @@ class Regression:
             connection=self._connection,
             kafka=self._topics.connection,
             gaps=settings.on_data_loss == "continue",
+            points_fraction=settings.points_fraction,
         )
         scored = frame.mapInArrow(partial(score.score, task=task), from_arrow_schema(score.RESULT))
         rows: list[Mapping[str, Any]] = [row.asDict() for row in scored.collect()]
@@ -150,7 +151,8 @@ class Regression:
                 *gap,
             )
         lines = documents.gaps(origin, found.gaps) + documents.metrics(origin, found.tallies)
-        lines += documents.model(origin, fields, name, after, seconds=seconds, lag=lag)
+        fraction = self._settings.points_fraction
+        lines += documents.model(origin, fields, name, after, seconds=seconds, lag=lag, points_fraction=fraction)
         bulk.write_all(self._connection, self._client, lines, self._indices)
         self._refreshing = indices.refresh(self._client, origin, self._refreshing)
         _log(origin.batch, found.tallies, self._settings, seconds, lag, stages)

@@ -9,13 +9,13 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from functools import cache
 from itertools import starmap
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from elasticsearch import Elasticsearch
 
-from streaming_regression import documents, streaks
+from streaming_regression import documents, sampling, streaks
 from streaming_regression.decode import Fields, Invalid, decode
 from streaming_regression.documents import Gap, Origin, Points, Records, Tally
 from streaming_regression.errors import BY_NAME, StreamError
@@ -68,6 +68,7 @@ class Task:
     connection: elasticsearch.Connection
     kafka: Connection
     gaps: bool
+    points_fraction: float
 
 
 @dataclass(slots=True)
@@ -153,6 +154,17 @@ def warm_up(rows: Iterator[pa.RecordBatch], kafka: Connection) -> Iterator[pa.Re
     yield from rows
 
 
+class _Chunk(NamedTuple):
+    """Records that are being written: all their points, and those of them that are stored."""
+
+    wanted: Range
+    origin: Origin
+    records: Records
+    points: Points
+    stored: Points
+    writing: Future[list[Refusal]]
+
+
 class _Scorer:
     def __init__(self, task: Task, client: Elasticsearch, pool: Executor) -> None:
         self._task = task
@@ -162,7 +174,7 @@ class _Scorer:
         self._model = task.model
         self._clock = _Clock()
         self._parts: dict[Range, _Part] = {}
-        self._under_way: deque[tuple[Range, Origin, Records, Points, Future[list[Refusal]]]] = deque()
+        self._under_way: deque[_Chunk] = deque()
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> list[dict[str, object]]:
         batch_time: int | None = None
@@ -171,7 +183,7 @@ class _Scorer:
             origin = Origin.at(batch_time, self._task.run, self._task.batch, self._task.prefix)
             self._read(origin, _ranges(batch))
         while self._under_way:
-            self._settle(*self._under_way.popleft())
+            self._settle(self._under_way.popleft())
         share = max(1, len(self._parts))  # the task's seconds, once in the sum over its parts
         shared = {"batch_time": batch_time, "seconds": [spent / share for spent in self._clock.seconds.values()]}
         return [{**part.row(), **shared} for part in self._parts.values()]
@@ -184,7 +196,7 @@ class _Scorer:
                 continue
             self._send(wanted, origin, found)
             if len(self._under_way) > WRITES_AHEAD:
-                self._settle(*self._under_way.popleft())
+                self._settle(self._under_way.popleft())
         self._clock.charge("read")
 
     def _part(self, wanted: Range) -> _Part:
@@ -194,7 +206,7 @@ class _Scorer:
         return self._parts[wanted]
 
     def _send(self, wanted: Range, origin: Origin, records: Records) -> None:
-        """Decode, predict and encode, and begin to write."""
+        """Decode and predict all records, encode those points that are stored, and begin to write."""
         learn = records.topic == self._task.train_topic
         decoded = decode(records.values, self._task.fields, label_needed=learn)
         self._part(wanted).reasons += streaks.count(decoded.invalid)
@@ -203,10 +215,19 @@ class _Scorer:
         points = Points(np.array(decoded.positions, np.int64), decoded.x, decoded.y, pred)
         self._clock.charge("predict")
         faulty = documents.invalid(origin, records, decoded.invalid)
-        lines = documents.points(origin, self._task.fields, records, points)
+        stored = self._sample(records, points)
+        lines = documents.points(origin, self._task.fields, records, stored)
         self._clock.charge("encode")
         writing = self._pool.submit(self._write, origin, records, lines, decoded.invalid, faulty)
-        self._under_way.append((wanted, origin, records, points, writing))
+        self._under_way.append(_Chunk(wanted, origin, records, points, stored, writing))
+
+    def _sample(self, records: Records, points: Points) -> Points:
+        """Return the points to store."""
+        fraction = self._task.points_fraction
+        if fraction >= 1:
+            return points
+        offsets = records.offsets[points.positions]
+        return points.only(sampling.chosen(records.topic, records.partition, offsets, fraction))
 
     def _write(
         self, origin: Origin, records: Records, lines: list[str], faults: list[Invalid], faulty: list[str]
@@ -224,15 +245,14 @@ class _Scorer:
             shorter = documents.invalid(origin, records, again, whole=False)
             bulk.write_all(self._task.connection, self._client, shorter, self._indices, index)
 
-    def _settle(
-        self, wanted: Range, origin: Origin, records: Records, points: Points, writing: Future[list[Refusal]]
-    ) -> None:
+    def _settle(self, chunk: _Chunk) -> None:
         """Wait until records are acknowledged, then count and learn what became a point."""
+        wanted, origin, records, points, stored, writing = chunk
         refusals = writing.result()
         if refusals:
-            faults = [Invalid(int(points.positions[one.position]), None, one.reason) for one in refusals]
+            faults = [Invalid(int(stored.positions[one.position]), None, one.reason) for one in refusals]
             self._keep(origin, records, faults, documents.invalid(origin, records, faults))
-            points = points.without([one.position for one in refusals])
+            points = points.without([fault.position for fault in faults])
             self._part(wanted).reasons += streaks.count(faults)
         self._clock.charge("write")
         self._part(wanted).add(records, points, learn=records.topic == self._task.train_topic)

@@ -111,6 +111,13 @@ class Settings(BaseSettings):
         description="when Kafka has deleted records before they were read: end with exit code 4, or go on behind them, "
         "with an ERROR line and a document of the gap",
     )
+    points_fraction: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the points that is stored in Elasticsearch, chosen by topic, partition and offset; "
+        "errors, metrics and model count every record, and invalid records are all kept",
+    )
     available_now: bool = Field(False, description="stop when all records that are there now have been processed")
     checkpoint: str = Field(
         "checkpoint",

@@ -94,9 +94,11 @@ def test_ids_and_indices_follow_from_the_batch_alone() -> None:
     assert document["@timestamp"] == "2026-02-28T23:30:00.000Z"
     fields = Fields(("a", "b"), "y")
     model = Model(np.array([0.5, 1.0, 2.0]), 90)
-    ((action, document),) = parsed(documents.model(ORIGIN, fields, "rls", model, seconds=1.5, lag=None))
+    lines = documents.model(ORIGIN, fields, "rls", model, seconds=1.5, lag=None, points_fraction=0.25)
+    ((action, document),) = parsed(lines)
     assert action == {"_index": "spark-models-2026.02.28", "_id": "7"}
     assert (document["intercept"], document["weights"], document["rows_seen"]) == (0.5, {"a": 1.0, "b": 2.0}, 90)
+    assert document["points_fraction"] == 0.25
 
 
 def test_every_field_of_a_document_is_in_its_mapping() -> None:
@@ -113,7 +115,7 @@ def test_every_field_of_a_document_is_in_its_mapping() -> None:
     lines = {
         "points": documents.points(ORIGIN, fields, records, found),
         "metrics": documents.metrics(ORIGIN, [tally]),
-        "models": documents.model(ORIGIN, fields, "rls", Model(np.ones(3)), seconds=1.0, lag=1),
+        "models": documents.model(ORIGIN, fields, "rls", Model(np.ones(3)), seconds=1.0, lag=1, points_fraction=1.0),
         "invalid": invalid,
     }
     for kind, template in documents.templates("spark", fields).items():

@@ -1,0 +1,112 @@
+"""With `--points-fraction` a share of the points is stored, and every record counts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+from elasticsearch import Elasticsearch as Client
+
+from streaming_regression.decode import Fields
+from streaming_regression.documents import mappings
+from streaming_regression.sampling import chosen
+from tests.integration.stream import Stream
+from tests.reference import lstsq
+
+FLAGS = ("--max-offsets-per-trigger", "4000", "--trigger-interval-s", "0")
+REFUSED = 200.0
+MANY, FEW = 0.2, 0.1
+CRASHED = 3
+"""The micro-batch whose points were written when the driver was killed."""
+
+
+def make_indices_that_refuse(stream: Stream) -> None:
+    """The day's index of the points, made by hand, copies a feature to a byte, which takes no 200."""
+    mapping = mappings(Fields(("a", "b"), "y"))["points"]
+    mapping["properties"]["x"]["properties"] = {
+        "a": {"type": "double", "copy_to": "narrow"},
+        "b": {"type": "double"},
+    }
+    mapping["properties"]["narrow"] = {"type": "byte"}
+    with Client(stream.search.url) as client:
+        for days in (0, 1):  # it may be about midnight
+            day = datetime.now(timezone.utc) + timedelta(days=days)
+            client.indices.create(index=f"{stream.prefix}-points-{day:%Y.%m.%d}", mappings=mapping)
+
+
+def records(number: int) -> list[bytes]:
+    """Of 97 records one has no feature, and of 50 one has a point that those indices refuse."""
+    rng = np.random.default_rng(14)
+    rows = rng.normal(size=(number, 2))
+    rows[::50, 0] = REFUSED
+    label = rows @ [3.0, 1.0] + 0.5 + rng.normal(size=number)
+    return [
+        json.dumps({"a": None if i % 97 == 5 else a, "b": b, "y": y}).encode()
+        for i, ((a, b), y) in enumerate(zip(rows.tolist(), label.tolist(), strict=True))
+    ]
+
+
+def test_stored_points_are_those_of_the_hash_and_all_records_count_also_over_a_crash_and_a_change(
+    stream: Stream,
+) -> None:
+    """Killed with the points of a micro-batch written, and started again with a smaller fraction.
+
+    So this micro-batch is replayed by another choice, which is a part of the first one. Among the records are some that
+    have no feature (invalid), and some whose point Elasticsearch refuses if it gets it.
+    """
+    stream.features, stream.label = ("a", "b"), "y"
+    stream.create_topics()
+    values = records(15_000)
+    stream.produce(train=values[:12_000], test=values[12_000:])
+    make_indices_that_refuse(stream)
+
+    program = (str(Path(__file__).with_name("crashing.py")), f"all-points-written:{CRASHED + 1}")
+    with stream.app(*FLAGS, "--points-fraction", str(MANY), program=program) as app:
+        assert app.wait(120) == -9, app.log
+    done = stream.run(*FLAGS, "--points-fraction", str(FEW))
+    assert done.returncode == 0, done.stderr
+
+    metrics = stream.documents("metrics")
+    models = {model["batch"]: model for model in stream.documents("models")}
+    assert sorted(models) == [*range(len(models))]
+    assert len(models) > CRASHED + 2
+    assert all(model["points_fraction"] == (MANY if number < CRASHED else FEW) for number, model in models.items())
+    weights = {number + 1: [model["weights"]["a"], model["weights"]["b"]] for number, model in models.items()}
+    intercepts = {number + 1: model["intercept"] for number, model in models.items()}
+    weights[0], intercepts[0] = [0.0, 0.0], 0.0
+
+    points: set[str] = set()
+    invalid: set[str] = set()
+    learned = []
+    for one in metrics:
+        batch, topic, partition = one["batch"], one["topic"], one["partition"]
+        offsets = np.arange(one["first_offset"], one["last_offset"] + 1)
+        mine = [json.loads(stream.produced[topic][offset * stream.partitions + partition] or b"") for offset in offsets]
+        known = np.array([record["a"] is not None for record in mine])
+        table = np.array([[record["a"] or 0, record["b"], record["y"]] for record in mine])
+        refusable = known & (table[:, 0] == REFUSED)
+        by_many, by_few = (chosen(topic, partition, offsets, fraction) for fraction in (MANY, FEW))
+        last = by_many if batch < CRASHED else by_few
+        ever = by_many if batch <= CRASHED else by_few
+        names = np.array([f"{topic}-{partition}-{offset}" for offset in offsets])
+        points.update(names[ever & known & ~refusable])
+        invalid.update(names[~known | (ever & refusable)])
+
+        counted = known & ~(last & refusable)
+        x, y = table[counted, :2], table[counted, 2]
+        error = y - x @ weights[batch] - intercepts[batch]
+        want = [len(mine), (~counted).sum(), len(y), error @ error, np.abs(error).sum(), y.sum(), y @ y]
+        have = [one[name] for name in ("rows", "invalid", "labelled", "sum_squared_error", "sum_absolute_error")]
+        np.testing.assert_allclose([*have, one["sum_y"], one["sum_y_squared"]], want, rtol=1e-9, atol=1e-9)
+        if topic == stream.train:
+            learned.append(table[counted])
+    assert sum(one["rows"] for one in metrics) == len(values)
+    assert Counter(one["_id"] for one in stream.documents("points")) == Counter(points)
+    assert Counter(one["_id"] for one in stream.documents("invalid")) == Counter(invalid)
+    assert sum("out of range" in one["reason"] for one in stream.documents("invalid")) > 10
+    want = lstsq(np.concatenate(learned))
+    assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
+    assert stream.last_model()["rows_seen"] == sum(map(len, learned))
