@@ -153,6 +153,8 @@ def test_the_diagnosis_names_missing_storage_classes_secrets_and_images() -> Non
         ([{"batch": 1, "lag": 0}], 9, 7, ""),
         ([{"batch": 1, "lag": None}], 9, 7, ""),
         ([{"batch": 1, "lag": 5}], 9, 7, "7 points and no more yet, though 5 records wait in Kafka"),
+        ([{"batch": 1, "lag": 5, "points_fraction": 1}], 9, 7, "7 points and no more yet"),
+        ([{"batch": 1, "lag": 5, "points_fraction": 0.01}], 9, 7, "7 metrics documents and no more yet, though 5"),
         ([{"batch": 1, "lag": 0}], 400, 7, ""),
         ([{"batch": 1, "lag": 5}], 400, 7, "no points flow: the newest micro-batch is 40"),
     ],
@@ -181,6 +183,9 @@ def test_points_flow_when_there_are_some_and_they_grow_or_none_wait(
     assert CHECK["points"](environment, seen).startswith(words)
     assert (CHECK["points"](environment, seen) == "") == (words == "")
     assert asked[0] == ("http://a:9200/spark-models-*/_search", "Basic dXNlcm5hbWU6cGFzc3dvcmQ=", None)
+    if models:
+        kind = "metrics" if models[0].get("points_fraction", 1) < 1 else "points"
+        assert asked[1][0] == f"http://a:9200/spark-{kind}-*/_search"
     if words.startswith("7"):
         points += 1
         assert CHECK["points"](environment, seen) == ""

@@ -119,6 +119,7 @@ def test_values_reach_the_programs_as_they_are_meant(monkeypatch: pytest.MonkeyP
     assert (settings.learner, settings.rls_half_life, settings.rls_ridge) == ("sgd", 1e6, 0.1)
     assert (settings.sgd_iterations, settings.sgd_convergence_tolerance, settings.sgd_intercept) == (20, 0.0, True)
     assert (settings.max_offsets_per_trigger, settings.trigger_interval_s) == (2_000_000, 0.5)
+    assert settings.points_fraction == 0.00001
     assert (settings.index_prefix, settings.checkpoint, settings.replace_run) == ("wear", "/checkpoint/wear", True)
     assert (settings.kafka_train_topic, settings.kafka_test_topic) == ("machines_train", "machines.Test")
     assert (settings.retention_days, settings.log_format) == (0, "json")
@@ -186,6 +187,7 @@ SAME: list[tuple[str, list[Any], list[Any], Object]] = [
     ("sgd.convergenceTolerance", [0, 1], [-0.1, 1.1], {}),
     ("triggerIntervalS", [0, 0.5, 86_400], [-1, 86_401], {}),
     ("maxOffsetsPerTrigger", [1, 2**31 - 1], [0, 2**31], {}),
+    ("pointsFraction", [1e-9, 0.01, 1], [0, -0.1, 1.01], {}),
     ("retentionDays", [0, 36_500], [-1, 36_501], {}),
     ("serverTimeoutS", [0, 0.5, 31_536_000], [-1, 31_536_001], {}),
 ]

@@ -200,10 +200,12 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
             f"the app has learned nothing yet: no document in {prefix}-models-*. Does anybody send records? "
             f"{SEND.format(**environment)}"
         )
-    count = search(f"{prefix}-points-*", {"size": 0, "track_total_hits": True})["total"]["value"]
     model = models["hits"][0]["_source"]
+    # Where points are a sample, a micro-batch may add none. Each adds metrics documents: then those are counted.
+    kind, found = ("points", "points") if model.get("points_fraction", 1) >= 1 else ("metrics", "metrics documents")
+    count = search(f"{prefix}-{kind}-*", {"size": 0, "track_total_hits": True})["total"]["value"]
     if not count:
-        return f"{prefix}-points-* is empty: are all records invalid? {prefix}-invalid-* says why"
+        return f"{prefix}-{kind}-* is empty: are all records invalid? {prefix}-invalid-* says why"
     time_of_batch = datetime.fromisoformat(model["@timestamp"].replace("Z", "+00:00"))
     age_s = (datetime.now(timezone.utc) - time_of_batch).total_seconds()
     lag = model.get("lag")
@@ -214,7 +216,7 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
         sends = f"either nobody sends any ({SEND.format(**environment)})"
         say(f"no records since {model['@timestamp']}: {sends}, or the driver waits for Kafka (its log says so)")
     before = seen.setdefault("points", count)
-    return f"{count} points and no more yet, though {lag} records wait in Kafka" if lag and count <= before else ""
+    return f"{count} {found} and no more yet, though {lag} records wait in Kafka" if lag and count <= before else ""
 
 
 def diagnosis(cluster: Cluster, release: str) -> Iterator[str]:

@@ -20,6 +20,7 @@
 - {name: TRIGGER_INTERVAL_S, value: {{ .Values.triggerIntervalS | quote }}}
 - {name: ELASTICSEARCH_MAX_REQUEST_BYTES, value: {{ int64 .Values.elasticsearch.maxRequestBytes | quote }}}
 - {name: MAX_OFFSETS_PER_TRIGGER, value: {{ int64 .Values.maxOffsetsPerTrigger | quote }}}
+- {name: POINTS_FRACTION, value: {{ .Values.pointsFraction | quote }}}
 - {name: ON_DATA_LOSS, value: {{ .Values.onDataLoss }}}
 - {name: CHECKPOINT, value: /checkpoint/{{ trim .Values.indexPrefix }}}
 - {name: INDEX_PREFIX, value: {{ include "streaming-ml.text" .Values.indexPrefix }}}
