@@ -115,21 +115,22 @@ class Page:
         Both together have REQUEST_TIMEOUT_S seconds.
         """
         since, end = choice.since, time.monotonic() + REQUEST_TIMEOUT_S
-        extent, batch, model = self._search(
+        extent, batch, model, fraction = self._search(
             [
                 ("metrics", queries.extent(self.names, since)),
                 ("metrics", queries.newest([TIME])),
                 ("models", queries.newest(["lag", "seconds"])),
+                ("models", queries.fraction(since)),
             ],
             end,
         )
-        known = queries.read_extent(extent)
+        known, stored = queries.read_extent(extent), queries.read_fraction(fraction)
         panels = [panel for section in choice.sections for panel in section.panels]
         topics = [section.topic for section in choice.sections if section.topic]
         asked = [panel for panel in panels if not isinstance(panel, Sample)]
         answers = self._search(
             [
-                *(("points", queries.sample(topic, known, choice.feature)) for topic in topics),
+                *(("points", queries.sample(topic, known, choice.feature, stored)) for topic in topics),
                 *((panel.index, _query(panel, since, known)) for panel in asked),
             ],
             end,
@@ -140,6 +141,7 @@ class Page:
         return {
             **_state(batch, model),
             "whole": whole,
+            "points_fraction": stored,
             "panels": {
                 panel.id: queries.read_sample(panel, samples[panel.topic or ""], choice.feature)
                 if isinstance(panel, Sample)

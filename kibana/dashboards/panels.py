@@ -174,8 +174,8 @@ def _of_a_set(name: str, title: str, topic: str, names: Names) -> Section:
             Sample(
                 f"{name}-points",
                 "Points with predictions",
-                f"Observed and predicted {label} against one feature, for at most {SAMPLE:,} records that are spread "
-                "evenly over the time range. Where the model is good the two clouds lie on each other.",
+                f"Observed and predicted {label} against one feature, for at most {SAMPLE:,} of the stored points, "
+                "spread evenly over the time range. Where the model is good the two clouds lie on each other.",
                 Place(28, 0, 20, 14),
                 "points",
                 topic,
@@ -198,8 +198,8 @@ def _of_a_set(name: str, title: str, topic: str, names: Names) -> Section:
             Sample(
                 f"{name}-residuals",
                 "Residuals",
-                f"Histogram of the residuals, observed minus predicted {label}, of the sampled records. A good fit is "
-                "narrow and centred at 0; a shifted peak is a bias.",
+                f"Histogram of the residuals, observed minus predicted {label}, of at most {SAMPLE:,} of the stored "
+                "points. A good fit is narrow and centred at 0; a shifted peak is a bias.",
                 Place(16, 14, 16, 12),
                 "points",
                 topic,
@@ -208,7 +208,8 @@ def _of_a_set(name: str, title: str, topic: str, names: Names) -> Section:
             Sample(
                 f"{name}-prediction-over-label",
                 "Prediction against observation",
-                f"Predicted over observed {label} of the sampled records. A perfect prediction lies on the diagonal.",
+                f"Predicted over observed {label} of at most {SAMPLE:,} of the stored points. Perfect predictions lie "
+                "on the diagonal.",
                 Place(32, 14, 16, 12),
                 "points",
                 topic,
@@ -228,17 +229,30 @@ def _of_the_model(names: Names) -> Section:
                 "model-rows-seen",
                 "Records learned",
                 "Labelled train records that the newest model has learned from.",
-                Place(0, 0, 16, 6),
+                Place(0, 0, 12, 6),
                 "models",
                 None,
                 Measure("records", "max(rows_seen)"),
+            ),
+            Metric(
+                "model-points-stored",
+                "Points stored",
+                "Share of the points that the stream stores (--points-fraction), the smallest of the time range. Below "
+                "100 % the points are a sample: drawings and lists of points show it. All other numbers count every "
+                "record.",
+                Place(12, 0, 12, 6),
+                "models",
+                None,
+                Measure("share", "100 * min(points_fraction)"),
+                "%",
+                4,
             ),
             Metric(
                 "model-invalid",
                 "Invalid records",
                 "Records of the time range that could not be used; the table tells why. They are kept, raw, in "
                 f"{names.pattern('invalid')}.",
-                Place(16, 0, 16, 6),
+                Place(24, 0, 12, 6),
                 "metrics",
                 None,
                 Measure("records", "sum(invalid)"),
@@ -248,7 +262,7 @@ def _of_the_model(names: Names) -> Section:
                 "Lost records",
                 "Kafka offsets whose records were gone before the stream had read them: the topic keeps records for "
                 f"too short a time. Each gap is one document in {names.pattern('invalid')}, with first and last.",
-                Place(32, 0, 16, 6),
+                Place(36, 0, 12, 6),
                 "invalid",
                 None,
                 Measure("offsets", "sum(lost)"),

@@ -15,6 +15,8 @@ Query = dict[str, Any]
 Row = dict[str, Any]
 STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 604_800)
 PARTITIONS = 10_000
+CLUSTERS = 100
+"""Ranges of offsets at most, in each of which some points are looked up where the stored points are a sample."""
 BINS = 30
 
 
@@ -73,6 +75,17 @@ def read_extent(answer: Mapping[str, Any]) -> Extent:
         for topic in found["topic"]["buckets"]
     }
     return Extent(offsets, found["first"]["value"], found["last"]["value"])
+
+
+def fraction(since: str | None) -> Query:
+    """Return the search, in the models, that `read_fraction` reads."""
+    return {"size": 0, "query": within(since), "aggs": {"fraction": {"min": {"field": "points_fraction"}}}}
+
+
+def read_fraction(answer: Mapping[str, Any]) -> float:
+    """Return the smallest share of the points that was stored in the time range; 1 where no document tells."""
+    found = answer.get("aggregations", {}).get("fraction", {}).get("value")
+    return 1.0 if found is None else float(found)
 
 
 def newest(kind_fields: Iterable[str]) -> Query:
@@ -168,41 +181,67 @@ def read_table(panel: Table, answer: Mapping[str, Any]) -> list[list[str | int]]
     return sorted(found, key=lambda row: -int(row[-1]))[: panel.rows]
 
 
-def sample(topic: str, known: Extent, feature: str) -> Query:
+def sample(topic: str, known: Extent, feature: str, stored: float = 1.0) -> Query:
     """Return the search for at most SAMPLE points, spread evenly over the topic's offsets.
 
-    One offset stands for each block of a power of two: as the stream goes on the same points stay in the sample and new
-    ones come in, until the blocks double, so the drawing does not jump. And they are looked up in the index of offsets
-    (an `ids` query would look into every segment for every id), and read from columns: the cost hardly depends on the
-    number of points.
+    Where all points are stored, one offset stands for each block of a power of two: as the stream goes on the same
+    points stay in the sample and new ones come in, until the blocks double, so the drawing does not jump. And they are
+    looked up in the index of offsets (an `ids` query would look into every segment for every id), and read from
+    columns: the cost hardly depends on the number of points.
+
+    Parameters
+    ----------
+    stored
+        The share of the points that is stored. Below 1 nearly no single offset would be found, so it is ranges of
+        offsets that stand for the blocks, as long as it takes to find as many points.
     """
     ranges = known.of(topic)
-    level = sample_level(ranges)
-    blocks = {block for first, last in ranges.values() for block in range(first >> level, (last >> level) + 1)}
-    offsets = sorted(representative(block, level) for block in blocks)
     partitions = [
         {"bool": {"filter": [{"term": {"partition": number}}, {"range": {"offset": {"gte": first, "lte": last}}}]}}
         for number, (first, last) in ranges.items()
     ]
-    filters = [{"terms": {"offset": offsets}}, {"term": {"topic": topic}}, {"bool": {"should": partitions}}]
-    return {
+    offsets = _at_offsets(ranges) if stored >= 1 else _near_offsets(ranges, stored)
+    filters: list[Query] = [*offsets, {"term": {"topic": topic}}, {"bool": {"should": partitions}}]
+    query: Query = {"bool": {"filter": filters}} if partitions else {"match_none": {}}
+    common = {
         "size": SAMPLE,
-        "query": {"bool": {"filter": filters}} if partitions else {"match_none": {}},
         "stored_fields": "_none_",
         "docvalue_fields": [f"x.{feature}", "y", "pred"],
-        "sort": ["_doc"],
         "track_total_hits": False,
     }
+    if stored >= 1:
+        return {**common, "query": query, "sort": ["_doc"]}
+    # More than SAMPLE may match, by chance or because more were stored before. A hash of the offset chooses evenly.
+    chosen = {"query": query, "random_score": {"seed": 1, "field": "offset"}, "boost_mode": "replace"}
+    return {**common, "query": {"function_score": chosen}}
 
 
-def sample_level(ranges: Mapping[int, tuple[int, int]]) -> int:
-    """Return the lowest power of two by which offsets are cut into at most SAMPLE blocks, all ranges taken together.
+def _at_offsets(ranges: Mapping[int, tuple[int, int]]) -> list[Query]:
+    level = sample_level(ranges, SAMPLE)
+    return [{"terms": {"offset": sorted(representative(block, level) for block in _blocks(ranges, level))}}]
+
+
+def _near_offsets(ranges: Mapping[int, tuple[int, int]], stored: float) -> list[Query]:
+    if sum(last - first + 1 for first, last in ranges.values()) * stored <= SAMPLE:
+        return []
+    level = sample_level(ranges, CLUSTERS)
+    length = math.ceil(SAMPLE / max(CLUSTERS, len(ranges)) / stored)  # in offsets
+    begins = sorted(representative(block, level) for block in _blocks(ranges, level))
+    return [{"bool": {"should": [{"range": {"offset": {"gte": one, "lt": one + length}}} for one in begins]}}]
+
+
+def _blocks(ranges: Mapping[int, tuple[int, int]], level: int) -> set[int]:
+    return {block for first, last in ranges.values() for block in range(first >> level, (last >> level) + 1)}
+
+
+def sample_level(ranges: Mapping[int, tuple[int, int]], most: int) -> int:
+    """Return the lowest power of two by which offsets are cut into at most `most` blocks, all ranges taken together.
 
     With more ranges than that it is the one where each is a single block.
     """
     highest = max((last for _, last in ranges.values()), default=0)
     level = 0
-    while highest >> level and sum((last >> level) - (first >> level) + 1 for first, last in ranges.values()) > SAMPLE:
+    while highest >> level and sum((last >> level) - (first >> level) + 1 for first, last in ranges.values()) > most:
         level += 1
     return level
 

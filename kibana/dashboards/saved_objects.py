@@ -124,7 +124,8 @@ def _saved_search(names: Names, section: Section) -> Json:
     reference = "kibanaSavedObjectMeta.searchSourceJSON.index"
     attributes = {
         "title": section.title,
-        "description": f"The records of topic {section.topic}, with their predictions",
+        "description": f"The stored points of topic {section.topic}, with their predictions: all, or a sample where "
+        "--points-fraction is below 1",
         "columns": [*(f"x.{name}" for name in names.features), "y", "pred", "Squared error", "partition", "offset"],
         "sort": [[TIME, "desc"]],
         "grid": {},

@@ -255,6 +255,19 @@ def test_lost_records_are_told_apart(open_page, written):
     expect(seen.page.locator("#model-invalid-reasons .rows")).to_have_text("none")
 
 
+def test_page_says_that_points_are_a_sample(open_page, written):
+    written.write(50)
+    seen = open_page()
+    expect(seen.page.locator("#updated")).to_have_text(re.compile(r"updated \d\d:\d\d:\d\d$"))
+    assert seen.number("model-points-stored") == 100
+    written.write(400, fraction=0.07)
+    expect(seen.page.locator("#updated")).to_have_text(
+        re.compile("· points are a sample: 7 % are stored$"), timeout=NEW_DATA_MS
+    )
+    assert seen.number("model-points-stored") == 7
+    assert seen.number("train-mse") == pytest.approx(mse(written.of("train")), rel=1e-4)
+
+
 def test_stream_that_has_stopped_says_since_when_and_what_waits(open_page, written):
     written.write(10, hours_ago(1), lag=1234)
     seen = open_page()

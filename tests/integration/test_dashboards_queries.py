@@ -189,6 +189,28 @@ def test_sample_stays_while_the_stream_goes_on(written):
     assert before < after
 
 
+@pytest.mark.parametrize(("rows", "at_least"), [(2000, 300), (60_000, SAMPLE / 2)], ids=["few", "many"])
+def test_where_points_are_a_sample_the_drawings_are_full_and_the_numbers_exact(written, rows, at_least):
+    """With one offset for each block, as where all points are stored, one in ten would be found."""
+    written.write(rows, noise=9, fraction=0.1)
+    found = data(written)
+    shown = found["panels"]
+    assert (found["points_fraction"], shown["model-points-stored"]) == (0.1, pytest.approx(10))
+    assert shown["train-mse"] == pytest.approx(mse(written.of("learn")), rel=1e-12)
+    assert shown["train-r2"] == pytest.approx(r2(written.of("learn")), rel=1e-9)
+    assert shown["model-rows-seen"] == 2 * rows
+    offsets = {
+        (x, pred): batch.first_offset + i
+        for batch in written.of("learn")
+        for i, (x, pred) in enumerate(zip(batch.x[:, 0].tolist(), batch.pred.tolist(), strict=True))
+    }
+    drawn = [offsets[row["x"], row["pred"]] for row in shown["train-points"]]
+    assert at_least < len(drawn) <= SAMPLE
+    assert sum(one["count"] for one in shown["train-residuals"]) == len(drawn)
+    tenths = np.bincount(np.array(drawn) * 10 // rows, minlength=10)
+    assert tenths.min() > len(drawn) / 10 / 3, "spread over all offsets"
+
+
 def test_residual_histogram_equals_numpys(written):
     written.write(700, noise=20)
     bins = panels(written)["train-residuals"]

@@ -71,9 +71,10 @@ class Written:
         unlabelled: bool = False,
         lag: int = 0,
         gaps: Sequence[int] = (),
+        fraction: float = 1.0,
     ) -> None:
-        """Write a micro-batch: `rows` points to each partition of both topics; to train also invalid records, and gaps
-        of so many lost records.
+        """Write a micro-batch: `rows` points to each partition of both topics, of which a `fraction` is stored; to
+        train also invalid records, and gaps of so many lost records.
         """
         number = len(self.models)
         rng = np.random.default_rng(number)
@@ -92,6 +93,7 @@ class Written:
         weights = dict(zip(self.names.features, rng.normal(size=len(self.names.features)).tolist(), strict=True))
         seen = sum(len(batch.y) for batch in [*self.batches, *made] if batch.topic == self.names.train)
         model = {"intercept": float(number), "weights": weights, "rows_seen": seen, "seconds": 1.5 + number, "lag": lag}
+        model["points_fraction"] = fraction
         self.models.append({**model, "time": time})
         self.batches += made
         self.invalid += [(reason, name, self.names.train) for reason, name in faults]
@@ -114,7 +116,8 @@ class Written:
         common = {"run": "test", "@timestamp": time.isoformat()}
         for batch in made:
             place = {"topic": batch.topic, "partition": batch.partition}
-            for i in range(len(batch.y)):
+            stored = np.random.default_rng(batch.first_offset).random(len(batch.y)) < model["points_fraction"]
+            for i in np.flatnonzero(stored).tolist():
                 offset = batch.first_offset + i
                 label = {} if np.isnan(batch.y[i]) else {"y": batch.y[i]}
                 error = {"squared_error": (batch.y[i] - batch.pred[i]) ** 2} if label else {}

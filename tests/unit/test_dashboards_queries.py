@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from dashboards import formula
 from dashboards.errors import ConfigError
 from dashboards.panels import BUCKETS, SAMPLE, TIME, Line, Names, sections
-from dashboards.queries import BINS, STEPS_S, Extent, histogram, interval, representative, sample, sample_level
+from dashboards.queries import (
+    BINS,
+    CLUSTERS,
+    STEPS_S,
+    Extent,
+    histogram,
+    interval,
+    representative,
+    sample,
+    sample_level,
+)
 from dashboards.settings import Load, Serve, load
 
 LINES = [panel for section in sections(Names()) for panel in section.panels if isinstance(panel, Line)]
@@ -33,7 +43,7 @@ def test_every_value_is_in_one_bin(values):
 
 @given(RANGES)
 def test_sample_is_never_larger_and_never_much_smaller_than_allowed(ranges):
-    level = sample_level(ranges)
+    level = sample_level(ranges, SAMPLE)
     blocks = [
         sum((last >> n) - (first >> n) + 1 for first, last in ranges.values()) for n in (level, level - (level > 0))
     ]
@@ -57,6 +67,33 @@ def test_sample_is_not_empty_where_every_second_offset_holds_a_mark_of_a_transac
 def test_sample_of_more_partitions_than_points_is_bounded():
     ranges = dict.fromkeys(range(SAMPLE + 100), (0, 10))
     assert len(sample("train", Extent({"train": ranges}), "a")["query"]["bool"]["filter"][0]["terms"]["offset"]) == 1
+
+
+@given(RANGES, st.floats(1e-9, 0.99))
+def test_sample_of_sampled_points_is_looked_up_in_few_ranges_as_long_as_it_takes(ranges, stored):
+    """Counting the points that the ranges hold on average: about as many as are drawn, wherever there are so many."""
+    filters = sample("train", Extent({"train": ranges}), "a", stored)["query"]["function_score"]["query"]
+    total = sum(last - first + 1 for first, last in ranges.values()) * stored
+    if total <= SAMPLE:
+        assert "match_none" in filters or len(filters["bool"]["filter"]) == 2, "all of the time range"
+        return
+    clauses = filters["bool"]["filter"][0]["bool"]["should"]
+    assert len(clauses) <= CLUSTERS
+    (length,) = {one["range"]["offset"]["lt"] - one["range"]["offset"]["gte"] for one in clauses}
+    level = sample_level(ranges, CLUSTERS)
+    blocks = sum((last >> level) - (first >> level) + 1 for first, last in ranges.values())
+    assert blocks * length * stored <= SAMPLE + blocks
+    assert blocks * length * stored >= SAMPLE / 2
+
+
+def test_sample_of_sampled_points_stays_while_the_stream_goes_on():
+    """Until the blocks double, the ranges that there were stay, and new ones come."""
+
+    def begins(last: int) -> set[int]:
+        query = sample("train", Extent({"train": {0: (0, last)}}), "a", 0.01)["query"]["function_score"]["query"]
+        return {one["range"]["offset"]["gte"] for one in query["bool"]["filter"][0]["bool"]["should"]}
+
+    assert begins(1_100_000) < begins(1_200_000)
 
 
 @given(RANGES.filter(bool), st.floats(0, 4e12), st.floats(0, 1e11))

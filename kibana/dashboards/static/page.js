@@ -241,7 +241,8 @@ function tell(data) {
   else if (data.state === "stopped") say("stopped", `No new data since ${since(data.last)}${waiting}`);
   else if (!data.whole) say("stopped", "Elasticsearch cannot reach a part of the data: the numbers leave it out");
   else say("live", "Live");
-  $("updated").textContent = `· updated ${clock.format(new Date(data.time))}`;
+  const sample = data.points_fraction < 1 ? ` · points are a sample: ${number(100 * data.points_fraction)} % are stored` : "";
+  $("updated").textContent = `· updated ${clock.format(new Date(data.time))}${sample}`;
 }
 
 function since(text) {
