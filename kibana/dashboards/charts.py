@@ -93,7 +93,7 @@ def diagonal(names: Names) -> Spec:
 def residuals(names: Names, x: Spec, y: Spec) -> Spec:
     """Return the residuals' histogram, for the fields or bins `x` and the count `y`."""
     x = {**x, "type": "quantitative", "title": f"residual ({names.label}, observed − predicted)"}
-    y = {**y, "type": "quantitative", "title": "records"}
+    y = {**y, "type": "quantitative", "title": "points"}
     if "aggregate" in y:
         return {"mark": {"type": "bar"}, "encoding": {"x": x, "y": y, "tooltip": [x, y]}}
     numbers = {"type": "quantitative"}

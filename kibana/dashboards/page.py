@@ -105,7 +105,7 @@ class Page:
                 columns = {
                     "feature": [["x", feature], ["y", f"observed {label}"], ["pred", f"predicted {label}"]],
                     "diagonal": [["y", f"observed {label}"], ["pred", f"predicted {label}"]],
-                    "residuals": [["start", "from"], ["end", "to"], ["count", "records"]],
+                    "residuals": [["start", "from"], ["end", "to"], ["count", "points"]],
                 }[panel.drawing]
                 return common | {"spec": charts.sample(panel, self.names, feature), "columns": columns}
 
