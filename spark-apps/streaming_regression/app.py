@@ -9,10 +9,9 @@ from functools import partial
 
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.functions import current_timestamp
 
 from streaming_regression import score
-from streaming_regression.kafka.admin import Topics
+from streaming_regression.kafka.admin import Topics, nested
 from streaming_regression.kafka.connection import Connection
 from streaming_regression.kafka.ranges import KafkaRanges, Options
 from streaming_regression.learners import GradientDescent, Learner, RecursiveLeastSquares
@@ -58,7 +57,8 @@ def run(settings: Settings, stop: Stop) -> None:
             newest = store.prune()
             rows_seen = newest.rows_seen if newest else 0
             tasks = TASKS_PER_CORE * spark.sparkContext.defaultParallelism
-            options = Options(kafka, settings.max_offsets_per_trigger, rows_seen, tasks, gaps)
+            initial, _ = topics.bounds(topics.places())
+            options = Options(kafka, nested(initial), settings.max_offsets_per_trigger, rows_seen, tasks, gaps)
             ranges = beside.submit(_ranges, spark, options)  # takes a second, as Spark asks Python about the source
             topics.check_held(store.position(), settings.server_timeout_s, gaps=gaps)
             run = store.begin()
@@ -73,7 +73,7 @@ def run(settings: Settings, stop: Stop) -> None:
                 log.info("a new run: 0 rows learned so far")
             else:
                 log.info("going on with run %s: %d rows learned so far", run, rows_seen)
-            regression = Regression(settings, _learner(settings), connection, client, store, topics)
+            regression = Regression(settings, _learner(settings), connection, client, store, topics, options=options)
             query = Query(ranges.result(), settings, regression.process)
             while True:
                 with stop.deferred(query.stopping):
@@ -87,9 +87,7 @@ def run(settings: Settings, stop: Stop) -> None:
 
 def _ranges(spark: SparkSession, options: Options) -> DataFrame:
     spark.dataSource.register(KafkaRanges)
-    ranges = spark.readStream.format(KafkaRanges.name()).option("options", options.to_json()).load()
-    # Here, not in foreachBatch: Spark logs it with the offsets, so a replay gets the same.
-    return ranges.withColumn("batch_time", current_timestamp())
+    return spark.readStream.format(KafkaRanges.name()).option("options", options.to_json()).load()
 
 
 def _store(spark: SparkSession, settings: Settings, kafka_topics: Topics) -> StateStore:

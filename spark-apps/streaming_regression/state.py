@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -92,11 +92,12 @@ class StateStore:
         assert run is not None  # noqa: S101 - it is there now, from us or from another driver
         return run
 
-    def began(self, batch: int) -> date | None:
-        """Return the day (UTC) on which micro-batch `batch` began, from Spark's offset log; None if it is not there."""
+    def began(self, batch: int) -> datetime:
+        """Return when micro-batch `batch` began, in UTC, from Spark's offset log: a replay gets the same time."""
         text = self._read(self._offsets(batch)) or ""
-        found = re.search(r'"batchTimestampMs":(\d+)', text)
-        return datetime.fromtimestamp(int(found[1]) / 1000, timezone.utc).date() if found else None
+        with _whole(self._offsets(batch)):
+            (milliseconds,) = re.findall(r'"batchTimestampMs":(\d+)', text)
+            return datetime.fromtimestamp(int(milliseconds) / 1000, timezone.utc)
 
     def end_offsets(self, batch: int) -> dict[str, dict[str, int]]:
         """Return topic → partition → offset behind the last record of micro-batch `batch`, from Spark's offset log."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from streaming_regression.decode import Invalid
 from streaming_regression.documents import Tally
@@ -36,17 +36,9 @@ def count(invalid: Iterable[Invalid]) -> Counter[Reason]:
     return Counter(Reason(one.field, _without_content(one.reason)) for one in invalid)
 
 
-def commonest(counts: Counter[Reason]) -> list[dict[str, object]]:
-    """Return the most frequent faults as `RESULT` holds them."""
-    return [{**fault._asdict(), "count": times} for fault, times in counts.most_common(KEPT)]
-
-
-def summed(rows: Iterable[Mapping[str, Any]]) -> Counter[Reason]:
-    """Return the sum of what `commonest` returned."""
-    total: Counter[Reason] = Counter()
-    for row in rows:
-        total[Reason(row["field"], row["reason"])] += row["count"]
-    return total
+def commonest(counts: Counter[Reason]) -> Counter[Reason]:
+    """Return the most frequent faults."""
+    return Counter(dict(counts.most_common(KEPT)))
 
 
 class Streaks:

@@ -34,6 +34,7 @@ class Options:
 
     Attributes
     ----------
+    initial : where a new run begins.
     most : records per micro-batch at most, all partitions together.
     rows_seen : records that the run had learned when the program started.
     tasks : tasks per micro-batch at most.
@@ -41,6 +42,7 @@ class Options:
     """
 
     connection: Connection
+    initial: dict[str, dict[str, int]]
     most: int
     rows_seen: int
     tasks: int
@@ -98,9 +100,8 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         self._began: int | None = None  # sum of the offsets at which this query began
 
     def initialOffset(self) -> dict[str, dict[str, int]]:  # noqa: N802
-        """Return the first offset of each partition."""
-        first, _ = self._topics.bounds(self._topics.places())
-        return nested(first)
+        """Return where a new run begins."""
+        return self._options.initial
 
     def getDefaultReadLimit(self) -> ReadLimit:  # noqa: N802
         """Return the limit of a micro-batch."""
@@ -139,17 +140,11 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return min(self._options.most, max(FIRST, self._options.rows_seen + position - self._began))
 
     def partitions(self, start: Position, end: Position) -> list[Share]:
-        """Return the shares of the tasks; the same for the same offsets, so that a replay adds up the same way."""
-        before = flat(start)
-        ranges = [
-            Range(*place, before.get(place, 0), stop)
-            for place, stop in flat(end).items()
-            if stop > before.get(place, 0)
-        ]
-        return [Share(share) for share in shares(ranges, self._options.tasks)]
+        """Return the shares of the tasks."""
+        return [Share(share) for share in planned(start, end, self._options.tasks)]
 
     def read(self, partition: InputPartition) -> Iterator[tuple[str, int, int, int]]:
-        """Yield the ranges of a task, on an executor."""
+        """Yield the ranges of a task."""
         yield from partition.ranges  # type: ignore[attr-defined]
 
 
@@ -165,6 +160,13 @@ def limited(begins: Mapping[Place, int], ends: Mapping[Place, int], most: int | 
         found[place] = begins[place] + after * most // total - before * most // total
         before = after
     return found
+
+
+def planned(start: Position, end: Position, tasks: int) -> list[list[Range]]:
+    """Return which ranges each task reads; the same for the same offsets, so that a replay adds up the same way."""
+    before = flat(start)
+    ranges = [Range(*place, before.get(place, 0), stop) for place, stop in flat(end).items()]
+    return shares([each for each in ranges if each.end > each.start], tasks)
 
 
 def shares(ranges: Iterable[Range], tasks: int) -> list[list[Range]]:

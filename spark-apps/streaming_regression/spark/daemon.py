@@ -13,17 +13,9 @@ import sys
 
 from pyspark.daemon import manager
 
-IMPORTS = (
-    "pyspark.worker",
-    "pyspark.sql.worker.plan_data_source_read",
-    "pandas",  # pyarrow imports it when it first converts Python objects
-    "streaming_regression.kafka.ranges",
-    "streaming_regression.score",
-)
-
 if __name__ == "__main__":
     if sys.argv[1:] == ["pyspark.worker"]:  # Spark also has workers that only plan the query
-        for module in IMPORTS:
+        for module in ("pyspark.worker", "streaming_regression.score"):
             importlib.import_module(module)
         # Spark's workers collect after each task: 30 to 60 ms over these modules, more than a small task takes.
         gc.collect()

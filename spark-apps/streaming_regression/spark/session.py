@@ -6,13 +6,12 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import TimeoutExpired
 
-import pyarrow as pa
 import pyspark
 from py4j.protocol import Py4JError
 from pyspark.core.context import SparkContext
@@ -80,19 +79,17 @@ def session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
     _stop(spark)
 
 
-def warm_up(spark: SparkSession, function: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]) -> None:
-    """Let Python workers import the module of `function` in the background, while the driver prepares the query.
+def warm_up(spark: SparkSession, function: Callable[[Iterable[object]], Iterable[object]]) -> None:
+    """Start the Python workers in the background, by a Spark job that calls `function` in each.
 
-    Without it the first micro-batch waits for these imports. `function` gets rows of Arrow and returns them.
+    The driver prepares the query meanwhile. Without it the first micro-batch waits for their imports.
     """
-    cores = spark.sparkContext.defaultParallelism
+    context = spark.sparkContext
+    cores = context.defaultParallelism
 
     def run() -> None:
         with suppress(PySparkException, Py4JError, ConnectionError):  # the first micro-batch tells what is wrong
-            rows = spark.range(0, cores, 1, cores)
-            for _ in range(2):  # each task of a micro-batch has two workers: the source's and the scorer's
-                rows = rows.mapInArrow(function, rows.schema)
-            rows.collect()
+            context.parallelize(range(cores), cores).mapPartitions(function).collect()
 
     threading.Thread(target=run, name="warm-up", daemon=True).start()
 
