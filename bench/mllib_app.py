@@ -2,8 +2,8 @@
 
 Flags as for our app. Settings after the projects' own advice: the micro-batch is cached, because MLlib reads it once
 per iteration; features are scaled to about 1, without which its gradient descent diverges; bulk requests of 5,000
-documents with orjson. The update is that of pyspark's StreamingLinearRegressionWithSGD.trainOn, whose DStreams no
-longer read Kafka.
+documents with orjson. Spark's Kafka connector comes from Maven Central, once. The update is that of pyspark's
+StreamingLinearRegressionWithSGD.trainOn, whose DStreams no longer read Kafka.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
+import pyspark
 from elasticsearch import Elasticsearch, OrjsonSerializer
 from elasticsearch.helpers import bulk
 from pyspark.mllib.regression import LabeledPoint, LinearRegressionWithSGD
@@ -52,7 +53,13 @@ def write(rows: Iterable[Row], url: str, index: str, features: list[str], batch:
 def main() -> None:
     options = app_options(__doc__)
     features, label = options.features, options.label
-    spark = SparkSession.builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
+    settings = {
+        "spark.ui.showConsoleProgress": "false",
+        "spark.jars.packages": f"org.apache.spark:spark-sql-kafka-0-10_2.13:{pyspark.__version__}",
+        "spark.jars.excludes": "org.slf4j:slf4j-api,org.apache.hadoop:hadoop-client-api,"
+        "org.apache.hadoop:hadoop-client-runtime",  # pyspark has them
+    }
+    spark = SparkSession.builder.config(map=settings).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     schema = StructType([StructField(name, DoubleType()) for name in [*features, label]])
     records = (
