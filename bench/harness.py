@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -42,6 +43,8 @@ RIVER, MLLIB = ("bench/river_app.py",), ("bench/mllib_app.py",)  # for `Stream.a
 OURS = ("-m", "streaming_regression")
 ALWAYS = ("--trigger-interval-s", "0", "--log-format", "json")
 KEPT_UP = "kept up"  # the verdict on a rate
+FULL = 0.9  # of the largest micro-batch: a smaller one belongs to the growing first ones, or is what was left
+WRITTEN = ("bench/results", "docs/bench-*.svg", "README.md")  # by the benchmarks, so no change of what is measured
 MB = 1e6
 PACKAGES = ("pyspark", "numpy", "elasticsearch", "confluent-kafka", "scikit-learn", "river", "vowpalwabbit")
 
@@ -81,13 +84,20 @@ def log_rows(rows: int) -> None:
     sys.stderr.flush()
 
 
+def git(*words: str) -> str:
+    """Return what git says of this repository, nothing where there is no repository."""
+    command = ["git", "-C", str(ROOT), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def machine() -> dict[str, Any]:
     """Return what this machine is, the versions of what runs on it, and of what they were asked for."""
     about = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.*)", about.read_text() if about.exists() else "")
     java = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    commit = git("rev-parse", "--short", "HEAD")
+    if git("status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{path}" for path in WRITTEN)):
+        commit += ", dirty"
     versions = {"Java": java.split('"')[1] if '"' in java else "?", "Python": platform.python_version()}
     versions |= {"Kafka": KAFKA_VERSION, "Elasticsearch": ELASTICSEARCH_VERSION}
     for package in PACKAGES:
@@ -106,8 +116,12 @@ def machine() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def results(name: str, description: str | None) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """Yield the size asked for, the results' folder, and results to fill in; they are written if all goes well."""
+    """Yield the size asked for, the results' folder, and results to fill in; they are written if all goes well.
+
+    SIGTERM ends the `with` blocks, as Ctrl-C does, so that no program that was started here goes on.
+    """
     given, start = options(description), time.monotonic()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     found: dict[str, Any] = {"machine": machine()}
     print("machine", json.dumps(found["machine"]), flush=True)
     yield given.size, given.results, found
@@ -253,17 +267,16 @@ class Run:
     slots: int = 1
 
     def steady(self, warm_up: int) -> dict[str, Any]:
-        """Return rate, CPU and memory from when `warm_up` rows were done, without a small last micro-batch.
+        """Return rate, CPU and memory over micro-batches of full size, from when `warm_up` rows were done.
 
+        The first micro-batches of a new run grow, and the last one holds what was left: these do not count.
         `shares`, of ours: what part of its task slots' wall time each stage took; "write" waits for Elasticsearch.
         """
-        rows = np.cumsum([event["rows"] for event in self.events])
-        times = [event["at"] for event in self.events]
-        first = int(np.searchsorted(rows, warm_up))
-        last = len(rows) - 1
-        if self.events[last]["rows"] < 0.9 * statistics.median(event["rows"] for event in self.events):
-            last -= 1  # what was left
-        assert last > first, f"too few micro-batches: {len(rows)}"
+        sizes = np.array([event["rows"] for event in self.events])
+        rows, times = np.cumsum(sizes), [event["at"] for event in self.events]
+        full = np.flatnonzero(sizes >= FULL * sizes.max())
+        first, last = max(int(np.searchsorted(rows, warm_up)), int(full[0]) - 1), int(full[-1])
+        assert last > first, f"no micro-batch of full size after the first {warm_up:,} rows: {sizes.tolist()}"
         start, end, done = times[first], times[last], int(rows[last] - rows[first])
         cpu = {role: seconds / done * 1e6 for role, seconds in self.usage.cpu(start, end).items()}
         found = {
@@ -302,7 +315,7 @@ def run(
     environment = {"PYSPARK_SUBMIT_ARGS": f"--master {master} pyspark-shell"} if master else {}
     flags = ("--available-now", *ALWAYS, *flags)
     executors = re.match(r"local-cluster\[(\d+)", master)
-    slots = min(int(executors[1]) if executors else os.cpu_count() or 1, 2 * stream.partitions)
+    slots = int(executors[1]) if executors else os.cpu_count() or 1
     with Usage(stream.broker, stream.search) as usage, contextlib.ExitStack() as stack:
         apps = []
         for number in range(processes):
