@@ -3,17 +3,19 @@
 From when a record is due to be sent to Kafka until a search in Elasticsearch finds its point, as a dashboard would that
 refreshes all the time: some 50 records a second are followed, with a search for those not yet found every 50 ms. Index
 settings are the defaults: Elasticsearch refreshes once a second; ours asks for it after each micro-batch, too. Each
-program runs alone, first to warm up, then at each rate. Then rates from 0.9 of what it reached in bench/pipeline.py
-downwards, as long as they are 5 % above those before: the first that it keeps up with is its highest sustained one. It
-keeps up if all records are found, and the median of the last third of the time is not 0.5 s and 30 % above the first's.
-Ours and MLlib's begin a micro-batch as soon as the one before has ended.
+program runs alone, first to warm up, then at each rate. Its highest sustained rate is then found by bisection: the
+interval from the highest rate that it kept up with to 1.1 times its rate in bench/pipeline.py is halved until its ends
+are within 7 %, or until the program has had its number of tries. A program keeps up if all records are found, and the
+median of the last third of the time is not 0.5 s and 30 % above the first's. Such a third lasts at least four times the
+median latency at the highest rate kept up with, up to 20 s, so that it holds several micro-batches. Ours and MLlib's
+begin a micro-batch as soon as the one before has ended.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -29,26 +31,36 @@ from tests.integration.stream import App
 
 PROGRAMS = {"ours": OURS, "river": RIVER, "mllib": MLLIB}
 WINDOWS = 3
+WARM_UP_S = 6.0
 PROBES_PER_SECOND = 50
 GROWTH_S, GROWTH, GRACE_S = 0.5, 0.3, 10.0  # by how much the median may grow; how long to look for records in the end
 FELL_BEHIND, NOT_SENT = "fell behind", "not measured: the load was not sent in full"
+NEAR, ABOVE = 0.07, 1.1  # the last interval of a bisection; its first upper end, times the rate in bench/pipeline.py
+SEVERAL, LONGEST_S = 4, 20.0  # a window in median latencies, for it is to hold several micro-batches; but no longer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a program is measured: its shortest window in seconds, and the tries of its bisection."""
+
+    window_s: float
+    rates: Sequence[int]
+    tries: int
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured; `shares` of a program's rate in bench/pipeline.py are tried in the end."""
+    """What is measured; Elasticsearch is warmed up with `raw` documents."""
 
-    programs: dict[str, float]  # and how long a window is, in seconds: several micro-batches
-    rates: Sequence[int]
-    shares: Sequence[float]
-    warm_up_s: float
-    raw: int  # documents to warm Elasticsearch up with
+    programs: dict[str, Plan]
+    raw: int
 
 
+RATES = (100, 1_000, 5_000)
 SIZES = {
-    "full": Sizes({"ours": 5, "river": 5, "mllib": 8}, (100, 1_000, 5_000), (0.9, 0.75, 0.6, 0.45), 6, 100_000),
-    "quick": Sizes({"ours": 5, "river": 5}, (5_000,), (), 6, 100_000),
-    "tiny": Sizes({"ours": 2, "river": 2}, (100, 300), (0.01,), 5, 20_000),
+    "full": Sizes({"ours": Plan(5, RATES, 5), "river": Plan(5, RATES, 5), "mllib": Plan(16, RATES[-1:], 3)}, 100_000),
+    "quick": Sizes({"ours": Plan(5, RATES[-1:], 0), "river": Plan(5, RATES[-1:], 0)}, 100_000),
+    "tiny": Sizes({"ours": Plan(2, (100, 300), 1), "river": Plan(2, (100, 300), 1)}, 20_000),
 }
 
 
@@ -92,7 +104,7 @@ class Watch:
         end = start + WINDOWS * window_s
         found = list(self.found(end - start))
         share = (self.load.sent - sent) / (rate * (time.time() - start))
-        found += self.until_found(end, GRACE_S)
+        found += self.until_found(end, max(GRACE_S, window_s))
         edges = [start + n * window_s for n in range(WINDOWS + 1)]
         windows = [[wait for due, wait in found if low <= due < high] for low, high in pairwise(edges)]
         result: dict[str, Any] = {"rate": rate, "sent": share}
@@ -116,26 +128,44 @@ def grown(medians: Sequence[float]) -> bool:
     return medians[-1] - medians[0] > max(GROWTH_S, GROWTH * medians[0])
 
 
-def measure(program: str, watch: Watch, app: App, size: Sizes, reached: float) -> list[dict[str, Any]]:
-    """Return latencies of a running program, rate by rate."""
-    watch.load.rate = size.rates[0]
-    deadline = time.time() + 120
-    while not list(watch.found(1)):
-        assert time.time() < deadline, f"no point of {program} was found:\n{app.log[-4000:]}"
-    watch.load.rate = min(1_000.0, size.rates[-1])
-    list(watch.found(size.warm_up_s))
-    results: list[dict[str, Any]] = []
-    for rate in [*size.rates, *(round(share * reached, -2) for share in size.shares)]:
-        highest = max((one["rate"] for one in results if one["verdict"] == KEPT_UP), default=0)
-        if len(results) >= len(size.rates) and rate <= 1.05 * highest:
+def bisect(low: float, high: float, tries: int, keeps_up: Callable[[float], bool]) -> None:
+    """Try rates between one that was kept up with and one too high, until they are near each other."""
+    for _ in range(tries):
+        if high - low <= NEAR * high:
             break
+        middle = float(f"{(low + high) / 2:.3g}")
+        low, high = (middle, high) if keeps_up(middle) else (low, middle)
+
+
+def measure(program: str, watch: Watch, app: App, plan: Plan, reached: float) -> list[dict[str, Any]]:
+    """Return latencies of a running program, rate by rate."""
+    results: list[dict[str, Any]] = []
+
+    def highest() -> dict[str, Any]:
+        return max(
+            (one for one in results if one["verdict"] == KEPT_UP), key=lambda one: float(one["rate"]), default={}
+        )
+
+    def keeps_up(rate: float) -> bool:
+        usual = highest().get("p50", {"median": 0.0})["median"]
         watch.until_found(time.time(), 60)
-        one = watch.at_rate(float(rate), size.programs[program])
+        one = watch.at_rate(rate, min(max(plan.window_s, SEVERAL * usual), LONGEST_S))
         assert app.process.poll() is None, app.log[-4000:]
         watch.load.rate = 0.0  # so that it catches up
         times = ", ".join(f"{q} {one[q]['median']:.2f} s" for q in ("p50", "p99", "max") if q in one)
         print(f"{program}: {rate:7,.0f} records/s: {times}, {one['verdict']}", flush=True)
         results.append(one)
+        return bool(one["verdict"] == KEPT_UP)
+
+    watch.load.rate = plan.rates[0]
+    deadline = time.time() + 120
+    while not list(watch.found(1)):
+        assert time.time() < deadline, f"no point of {program} was found:\n{app.log[-4000:]}"
+    watch.load.rate = min(1_000.0, plan.rates[-1])
+    list(watch.found(WARM_UP_S))
+    for rate in plan.rates:
+        keeps_up(float(rate))
+    bisect(highest().get("rate", 0.0), ABOVE * reached, plan.tries, keeps_up)
     return results
 
 
@@ -148,12 +178,12 @@ def main() -> None:
         push(warm := full.again("warm"), bodies(full), 2, 2)
         clear(warm)
         results["programs"] = {}
-        for program in size.programs:
+        for program, plan in size.programs.items():
             which, flags = PROGRAMS[program], river_flags(pipeline["chosen"]["river"]) if program == "river" else ()
             reached = 0.0
-            if size.shares and program in pipeline["programs"]:
+            if program in pipeline["programs"]:
                 reached = pipeline["programs"][program]["records_per_second"]["median"]
-            elif size.shares:
+            elif plan.tries:
                 per_batch = ("--max-offsets-per-trigger", str(size.raw // 8))
                 one = run(full.again(program), *flags, *per_batch, program=which)
                 reached = one.steady(size.raw // 3)["records_per_second"]
@@ -164,7 +194,7 @@ def main() -> None:
                 Load(stream, whole_flights(300_000), PROBES_PER_SECOND) as load,
             ):
                 watch = Watch(load, client, f"{stream.prefix}-points-*")
-                results["programs"][program] = measure(program, watch, app, size, reached)
+                results["programs"][program] = measure(program, watch, app, plan, reached)
 
 
 if __name__ == "__main__":
