@@ -1,11 +1,12 @@
 """How speed, memory and state grow.
 
 Our app alone, one thing varied at a time from the base (3 features, 3 partitions a topic, 100,000 rows a micro-batch,
-one process): rows a micro-batch, features, partitions, executors as local processes, and the points that Elasticsearch
-holds already, which one long run fills up, 200,000 rows a micro-batch: its memory is followed, too. A refresh of the
-live page (`Page.data`, all sections, all data) is timed after the base's run and after the long one. Then the time to
-the first point that can be found, from the start and from the restart after a SIGKILL of driver, Java and workers, with
-records coming in.
+one process): rows a micro-batch, features, partitions (several rounds in turn), executors as local processes, and the
+points that Elasticsearch holds already, which one long run fills up, 200,000 rows a micro-batch: its memory is
+followed, too. Another run over the same topics stores one point of a hundred. A refresh of the live page (`Page.data`,
+all sections, all data) is timed after the base's run and after the long one. Before all this, the time to the first
+point that a search finds, from the start of a new run and from the restart after a SIGKILL of driver, Java and workers,
+with records coming in.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import psutil
 from elasticsearch import Elasticsearch as Client
 
 from bench import harness
-from bench.harness import Load, New, clear, run, shown, spread, streaming, whole_flights
+from bench.harness import Load, New, Run, clear, run, shown, spread, streaming, whole_flights
 from dashboards.page import Choice, Page
 from dashboards.panels import Names
 from tests.integration.stream import Stream, synthetic
@@ -38,19 +39,21 @@ class Sizes:
     batches: int
     rows: Sequence[int]
     partitions: Sequence[int]
+    rounds: int  # of these
     executors: Sequence[int]
     features: Sequence[int]
     with_features: int
     stored: tuple[int, int]  # points, rows a micro-batch
-    restarts: int
+    starts: int  # and as many restarts
+    sampled: bool = True  # a run that stores one point of a hundred
 
 
 SIZES = {
     "full": Sizes(
-        100_000, 4, [1_000, 10_000, 200_000], [1, 24], [1, 2, 4], [1, 10, 100], 10_000, (10_000_000, 200_000), 3
+        100_000, 5, [1_000, 10_000, 200_000], [1, 24], 3, [1, 2], [1, 10, 100], 10_000, (8_000_000, 200_000), 3
     ),
-    "quick": Sizes(40_000, 5, [], [], [], [3, 30], 10_000, (300_000, 40_000), 1),
-    "tiny": Sizes(2_000, 6, [500], [4], [1], [3, 10], 400, (30_000, 2_000), 1),
+    "quick": Sizes(40_000, 6, [], [], 0, [], [3, 30], 10_000, (300_000, 40_000), 1, sampled=False),
+    "tiny": Sizes(2_000, 6, [500], [1, 4], 2, [1], [3, 10], 400, (30_000, 2_000), 1),
 }
 
 
@@ -64,7 +67,7 @@ def point(stream: Stream, varied: str, value: int, per_batch: int, master: str =
         "rows": per_batch,
         "state_bytes": states[-1].stat().st_size,
     }
-    result |= found.steady(sum(event["rows"] for event in found.events[:2]))
+    result |= found.steady(per_batch)
     if varied == "base":
         result["refresh_ms"] = refresh(stream)
     clear(stream)
@@ -77,10 +80,10 @@ def varied(new: New, size: Sizes) -> list[dict[str, Any]]:
     flights = whole_flights(size.per_batch * size.batches)
     base = new("base", flights)
     found = [point(base, "base", 0, size.per_batch)]
-    found += [point(new(f"rows-{n}", whole_flights(min(20 * n, 800_000))), "rows", n, n) for n in size.rows]
-    for partitions in size.partitions:
-        stream = new(f"partitions-{partitions}", flights, partitions=partitions)
-        found.append(point(stream, "partitions", partitions, size.per_batch))
+    found += [point(new(f"rows-{n}", whole_flights(min(20 * n, 1_000_000))), "rows", n, n) for n in size.rows]
+    streams = {n: new(f"partitions-{n}", flights, partitions=n) for n in size.partitions}
+    for number in range(size.rounds):
+        found += [point(one.again(str(number)), "partitions", n, size.per_batch) for n, one in streams.items()]
     for executors in size.executors:
         stream, master = base.again(f"executors-{executors}"), f"local-cluster[{executors},1,1024]"
         found.append(point(stream, "executors", executors, size.per_batch, master))
@@ -110,11 +113,9 @@ def refresh(stream: Stream) -> dict[str, Any]:
     return spread(times[5:])
 
 
-def stored(new: New, size: Sizes) -> dict[str, Any]:
-    """Return speed and memory by points that Elasticsearch holds, in ten steps of one run after its warm-up."""
+def in_steps(found: Run, size: Sizes) -> dict[str, Any]:
+    """Return speed and memory in ten steps of one long run after its warm-up."""
     points, per_batch = size.stored
-    stream = new("stored", whole_flights(points))
-    found = run(stream, "--max-offsets-per-trigger", str(per_batch), timeout_s=1200)
     rows = np.cumsum([event["rows"] for event in found.events])
     times = [event["at"] for event in found.events]
     first = int(np.searchsorted(rows, max(points // 20, 2 * per_batch)))
@@ -123,50 +124,66 @@ def stored(new: New, size: Sizes) -> dict[str, Any]:
     for low, high in pairwise(np.unique(np.linspace(first, end, 11).astype(int)).tolist()):
         rate, memory = float(rows[high] - rows[low]) / (times[high] - times[low]), found.usage.memory(times[high])
         steps.append({"points": int(rows[high]), "records_per_second": rate, "memory_mb": memory})
-        print(f"{rows[high]:,} points: {rate:,.0f} records/s, Java {memory.get('Java', 0):.0f} MB", flush=True)
-    result = {"warm_up": int(rows[first]), "steps": steps, "refresh_ms": refresh(stream)}
+        print(f"{rows[high]:,} records: {rate:,.0f} records/s, Java {memory.get('Java', 0):.0f} MB", flush=True)
+    return {"warm_up": int(rows[first]), "steps": steps}
+
+
+def stored(new: New, size: Sizes) -> dict[str, Any]:
+    """Return how a long run goes whose points are all stored, and one that stores one point of a hundred."""
+    points, per_batch = size.stored
+    flags = ("--max-offsets-per-trigger", str(per_batch))
+    stream = new("stored", whole_flights(points))
+    results = {}
+    if size.sampled:
+        sampled = stream.again("sampled")
+        found = run(sampled, *flags, "--points-fraction", "0.01", timeout_s=1200)
+        counted = sum(one["rows"] for one in sampled.documents("metrics"))
+        assert counted == points, f"{counted} records counted of {points}"
+        assert abs(sampled.count("points") - points / 100) < points**0.5, "more or fewer points than one of a hundred"
+        clear(sampled)
+        results["sampled"] = in_steps(found, size)
+    results["stored"] = in_steps(run(stream, *flags, timeout_s=1200), size) | {"refresh_ms": refresh(stream)}
     clear(stream)
-    return result
+    return results
 
 
 def restarts(new: New, size: Sizes) -> dict[str, Any]:
-    """Return seconds to the first new point that can be found: from the start, and from restarts after SIGKILL."""
-    stream = new("restarts")
+    """Return seconds to the first new point that a search finds: from new runs' starts, and restarts after SIGKILL."""
+    first = new("restarts")
+    runs = [first.again(f"start-{number}") for number in range(size.starts)]
     times: list[float] = []
-    with Client(stream.search.url, request_timeout=60) as client, Load(stream, whole_flights(1_000)) as load:
+    with Client(first.search.url, request_timeout=60) as client, Load(first, whole_flights(1_000)) as load:
         load.rate = 1_000.0
 
-        def points() -> int:
+        def none_above(stream: Stream, known: int) -> str:
             quiet = client.options(ignore_status=[404, 503])  # an index that is being made
-            return int(quiet.count(index=f"{stream.prefix}-points-*").get("count", 0))
+            points = int(quiet.count(index=f"{stream.prefix}-points-*").get("count", 0))
+            return "" if points > known else f"no point beyond the {known} known"
 
-        def none_above(known: int) -> str:
-            return "" if points() > known else f"no point beyond the {known} known"
-
-        for number in range(size.restarts + 1):
+        for stream in [*runs, *[runs[-1]] * size.starts]:
             known = -1
             while known != (known := stream.count("points")):  # what was under way when it was killed comes yet
                 time.sleep(1)
             start = time.time()
             with streaming(stream) as app:
-                wait_until(partial(none_above, known), 120, poll_s=0.05)
+                wait_until(partial(none_above, stream, known), 120, poll_s=0.05)
                 times.append(time.time() - start)
-                print(f"start {number}: first new point after {times[-1]:.1f} s", flush=True)
-                wait_until(partial(none_above, known + 5_000), 120)
+                print(f"{stream.prefix}: first new point after {times[-1]:.1f} s", flush=True)
+                wait_until(partial(none_above, stream, known + 5_000), 120)
                 me = psutil.Process(app.process.pid)
                 for process in [me, *me.children(recursive=True)]:  # Spark's Python workers are a group of their own
                     with contextlib.suppress(psutil.NoSuchProcess):
                         process.kill()
-    return {"start_s": times[0], "restart_s": spread(times[1:])}
+    return {"start_s": spread(times[: size.starts]), "restart_s": spread(times[size.starts :])}
 
 
 def main() -> None:
-    with harness.results("growth", __doc__) as (given, _, results), harness.servers() as new:
+    with harness.results("growth", __doc__) as (given, _, found), harness.servers() as new:
         size = SIZES[given]
-        results["restarts"] = restarts(new, size)
-        print(f"restart: {shown(results['restarts']['restart_s'])} s", flush=True)
-        results["varied"] = varied(new, size)
-        results["stored"] = stored(new, size)
+        found["restarts"] = restarts(new, size)
+        print(f"start, restart: {', '.join(map(shown, found['restarts'].values()))} s", flush=True)
+        found["varied"] = varied(new, size)
+        found.update(stored(new, size))
 
 
 if __name__ == "__main__":
