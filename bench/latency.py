@@ -58,7 +58,9 @@ class Sizes:
 
 RATES = (100, 1_000, 5_000)
 SIZES = {
-    "full": Sizes({"ours": Plan(5, RATES, 5), "river": Plan(5, RATES, 5), "mllib": Plan(16, RATES[-1:], 3)}, 100_000),
+    "full": Sizes(
+        {"ours": Plan(5, RATES, 5), "river": Plan(5, RATES[1:], 4), "mllib": Plan(16, RATES[-1:], 3)}, 100_000
+    ),
     "quick": Sizes({"ours": Plan(5, RATES[-1:], 0), "river": Plan(5, RATES[-1:], 0)}, 100_000),
     "tiny": Sizes({"ours": Plan(2, (100, 300), 1), "river": Plan(2, (100, 300), 1)}, 20_000),
 }
