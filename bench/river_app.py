@@ -20,7 +20,7 @@ from river import linear_model, preprocessing
 
 from bench.harness import app_options, log_rows
 
-LOG_EVERY = 10_000
+LOG_EVERY = 5_000
 
 
 def actions(consumer: Consumer, places: list[TopicPartition], options: argparse.Namespace) -> Iterator[Any]:
