@@ -159,11 +159,10 @@ def measure(program: str, watch: Watch, app: App, plan: Plan, reached: float) ->
         results.append(one)
         return bool(one["verdict"] == KEPT_UP)
 
-    watch.load.rate = plan.rates[0]
+    watch.load.rate = min(1_000.0, plan.rates[-1])
     deadline = time.time() + 120
     while not list(watch.found(1)):
         assert time.time() < deadline, f"no point of {program} was found:\n{app.log[-4000:]}"
-    watch.load.rate = min(1_000.0, plan.rates[-1])
     list(watch.found(WARM_UP_S))
     for rate in plan.rates:
         keeps_up(float(rate))
