@@ -11,7 +11,7 @@ import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming_regression import score
-from streaming_regression.kafka.admin import Topics, nested
+from streaming_regression.kafka.admin import Topics
 from streaming_regression.kafka.connection import Connection
 from streaming_regression.kafka.ranges import KafkaRanges, Options
 from streaming_regression.learners import GradientDescent, Learner, RecursiveLeastSquares
@@ -57,8 +57,8 @@ def run(settings: Settings, stop: Stop) -> None:
             newest = store.prune()
             rows_seen = newest.rows_seen if newest else 0
             tasks = TASKS_PER_CORE * spark.sparkContext.defaultParallelism
-            initial, _ = topics.bounds(topics.places())
-            options = Options(kafka, nested(initial), settings.max_offsets_per_trigger, rows_seen, tasks, gaps)
+            beginning = topics.beginning(settings.server_timeout_s)
+            options = Options(kafka, beginning, settings.max_offsets_per_trigger, rows_seen, tasks, gaps)
             ranges = beside.submit(_ranges, spark, options)  # takes a second, as Spark asks Python about the source
             topics.check_held(store.position(), settings.server_timeout_s, gaps=gaps)
             run = store.begin()

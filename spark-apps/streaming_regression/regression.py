@@ -119,15 +119,15 @@ class Regression:
             gaps=settings.on_data_loss == "continue",
             points_fraction=settings.points_fraction,
         )
-        # What the frame would give, with half the cost: Spark plans no query, and needs one Python worker a task, not
-        # two.
+        # The frame holds the same ranges. Its rows cost twice as much: Spark would plan a query to get them, and start
+        # a second Python worker for each task.
         shares = self._planned(batch)
         tasks = frame.sparkSession.sparkContext.parallelize(shares, max(1, len(shares)))
         return origin, score.found(tasks.mapPartitions(partial(score.score, task=task)).collect())
 
     def _planned(self, batch: int) -> list[list[Range]]:
         """Return the ranges of offsets for each task, from Spark's offset log."""
-        begin = self._store.end_offsets(batch - 1) if batch else self._options.initial
+        begin = self._store.end_offsets(batch - 1) if batch else self._options.beginning
         return planned(begin, self._store.end_offsets(batch), self._options.tasks)
 
     def _learn(self, before: Model, parts: list[Statistics]) -> Model:

@@ -102,7 +102,10 @@ class StateStore:
     def end_offsets(self, batch: int) -> dict[str, dict[str, int]]:
         """Return topic → partition → offset behind the last record of micro-batch `batch`, from Spark's offset log."""
         text = self._read(self._offsets(batch))
-        offsets: dict[str, dict[str, int]] = json.loads(text.splitlines()[-1]) if text else {}
+        with _whole(self._offsets(batch)):
+            if not text:
+                raise ValueError("it is missing or empty")
+            offsets: dict[str, dict[str, int]] = json.loads(text.splitlines()[-1])
         return offsets
 
     def position(self) -> dict[str, dict[str, int]]:

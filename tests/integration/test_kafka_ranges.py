@@ -16,6 +16,7 @@ from embedded import Kafka
 from streaming_regression.documents import Gap, Records
 from streaming_regression.errors import KafkaUnavailable, Refused, ServerUnavailable
 from streaming_regression.kafka import consumer
+from streaming_regression.kafka.admin import Topics
 from streaming_regression.kafka.connection import Connection, Range
 from streaming_regression.kafka.consumer import Reader
 from streaming_regression.kafka.ranges import KafkaRanges, Options, RangeReader
@@ -61,7 +62,7 @@ class Topic:
         deleted.result()
 
     def source(self, *, gaps: bool = False, most: int = 100, rows_seen: int = 0, tasks: int = 2) -> RangeReader:
-        options = Options(self.connection, most, rows_seen, tasks, gaps)
+        options = Options(self.connection, Topics(self.connection).beginning(10), most, rows_seen, tasks, gaps)
         reader = KafkaRanges({"options": options.to_json()}).streamReader(None)  # type: ignore[arg-type]
         assert isinstance(reader, RangeReader)
         return reader

@@ -77,6 +77,17 @@ class Topics:
             if rights and AclOperation.READ not in rights:
                 raise errors.no_right_to_read(self.connection, topic)
 
+    def beginning(self, timeout_s: float) -> dict[str, dict[str, int]]:
+        """Return where a new run begins: at the first record that each partition holds.
+
+        Raises
+        ------
+        KafkaUnavailable, TopicMissing
+            After `timeout_s` seconds without an answer.
+        """
+        first, _ = self._patiently(lambda: self.bounds(self.places()), timeout_s)
+        return nested(first)
+
     def check_held(self, position: Position, timeout_s: float, *, gaps: bool) -> None:
         """See that Kafka still holds all records from `position` on; with `gaps` some may be gone from the front.
 

@@ -34,7 +34,7 @@ class Options:
 
     Attributes
     ----------
-    initial : where a new run begins.
+    beginning : where a new run begins.
     most : records per micro-batch at most, all partitions together.
     rows_seen : records that the run had learned when the program started.
     tasks : tasks per micro-batch at most.
@@ -42,7 +42,7 @@ class Options:
     """
 
     connection: Connection
-    initial: dict[str, dict[str, int]]
+    beginning: dict[str, dict[str, int]]
     most: int
     rows_seen: int
     tasks: int
@@ -101,7 +101,7 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def initialOffset(self) -> dict[str, dict[str, int]]:  # noqa: N802
         """Return where a new run begins."""
-        return self._options.initial
+        return self._options.beginning
 
     def getDefaultReadLimit(self) -> ReadLimit:  # noqa: N802
         """Return the limit of a micro-batch."""
