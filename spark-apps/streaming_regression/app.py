@@ -55,10 +55,9 @@ def run(settings: Settings, stop: Stop) -> None:
             if store.local and spark.conf.get(FILE_MANAGER, None) is None:
                 spark.conf.set(FILE_MANAGER, BY_FILE_SYSTEM)
             newest = store.prune()
-            rows_seen = newest.rows_seen if newest else 0
             tasks = TASKS_PER_CORE * spark.sparkContext.defaultParallelism
-            beginning = topics.beginning(settings.server_timeout_s)
-            options = Options(kafka, beginning, settings.max_offsets_per_trigger, rows_seen, tasks, gaps)
+            beginning = store.beginning(partial(topics.beginning, settings.server_timeout_s))
+            options = Options(kafka, beginning, settings.max_offsets_per_trigger, tasks, gaps)
             ranges = beside.submit(_ranges, spark, options)  # takes a second, as Spark asks Python about the source
             topics.check_held(store.position(), settings.server_timeout_s, gaps=gaps)
             run = store.begin()
@@ -72,7 +71,7 @@ def run(settings: Settings, stop: Stop) -> None:
             if newest is None:
                 log.info("a new run: 0 rows learned so far")
             else:
-                log.info("going on with run %s: %d rows learned so far", run, rows_seen)
+                log.info("going on with run %s: %d rows learned so far", run, newest.rows_seen)
             regression = Regression(settings, _learner(settings), connection, client, store, topics, options=options)
             query = Query(ranges.result(), settings, regression.process)
             while True:

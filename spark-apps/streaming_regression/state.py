@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,6 +24,8 @@ from streaming_regression.learners import Model, Statistics
 FORMAT = 2
 JAVA_ERRORS = (Py4JJavaError, PySparkException)
 """What a call into Java raises: PySpark turns some of Java's exceptions, IllegalArgumentException say, into its own."""
+Offsets = dict[str, dict[str, int]]
+"""Topic → partition → offset of the next record, as in Spark's offset log."""
 REMEDY = "restore the folder from a backup, or start anew with another --checkpoint and --index-prefix"
 
 
@@ -99,16 +101,34 @@ class StateStore:
             (milliseconds,) = re.findall(r'"batchTimestampMs":(\d+)', text)
             return datetime.fromtimestamp(int(milliseconds) / 1000, timezone.utc)
 
-    def end_offsets(self, batch: int) -> dict[str, dict[str, int]]:
+    def end_offsets(self, batch: int) -> Offsets:
         """Return topic → partition → offset behind the last record of micro-batch `batch`, from Spark's offset log."""
         text = self._read(self._offsets(batch))
         with _whole(self._offsets(batch)):
             if not text:
                 raise ValueError("it is missing or empty")
-            offsets: dict[str, dict[str, int]] = json.loads(text.splitlines()[-1])
+            offsets: Offsets = json.loads(text.splitlines()[-1])
         return offsets
 
-    def position(self) -> dict[str, dict[str, int]]:
+    def beginning(self, first: Callable[[], Offsets]) -> Offsets:
+        """Return where the run began, in the form of `end_offsets`.
+
+        A new run begins at `first()`, which is kept: a replay of the first micro-batch must begin there too, whatever
+        Kafka has deleted since. Empty for a run of a version that did not keep it.
+        """
+        file, aside = self._path(self._folder, "beginning.json"), self._path(self._folder, ".beginning.json.tmp")
+        text = self._read(file)
+        if text is None:
+            if self._batches():
+                return {}
+            text = json.dumps(first())
+            with _usable(str(self._checkpoint)):
+                self._write(aside, text)
+                self._fs.rename(aside, file)
+        with _whole(file):
+            return dict(json.loads(text))
+
+    def position(self) -> Offsets:
         """Return where the micro-batch after the newest state begins, as `end_offsets` does; empty for a new run."""
         batches = self._batches()
         return self.end_offsets(batches[-1]) if batches else {}

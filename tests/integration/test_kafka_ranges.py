@@ -61,8 +61,8 @@ class Topic:
         (deleted,) = self.admin.delete_records([TopicPartition(self.name, partition, offset)]).values()
         deleted.result()
 
-    def source(self, *, gaps: bool = False, most: int = 100, rows_seen: int = 0, tasks: int = 2) -> RangeReader:
-        options = Options(self.connection, Topics(self.connection).beginning(10), most, rows_seen, tasks, gaps)
+    def source(self, *, gaps: bool = False, most: int = 100, tasks: int = 2) -> RangeReader:
+        options = Options(self.connection, Topics(self.connection).beginning(10), most, tasks, gaps)
         reader = KafkaRanges({"options": options.to_json()}).streamReader(None)  # type: ignore[arg-type]
         assert isinstance(reader, RangeReader)
         return reader
@@ -248,19 +248,21 @@ def test_ranges_of_many_partitions_are_read_together_each_whole_and_in_its_order
             assert read == [b"%d-%d" % (wanted.partition, offset) for offset in range(start, wanted.end)]
 
 
-def test_a_new_run_begins_with_small_micro_batches(topic: Topic) -> None:
-    topic.send([b"x"] * 10_000)
+def test_a_run_begins_with_small_micro_batches_and_an_interrupted_one_goes_on_alike(topic: Topic) -> None:
+    topic.send([b"x"] * 10_010)
+    topic.delete_before(10)
 
-    def ends(source: RangeReader) -> list[int]:
-        found = [0]
-        while found[-1] < 10_000:
+    def ends(source: RangeReader, start: int) -> list[int]:
+        found = [start]
+        while found[-1] < 10_010:
             begin = {topic.name: {"0": found[-1]}, f"{topic.name}-test": {"0": 0}}
             found.append(source.latestOffset(begin, ReadMaxRows(3_000))[topic.name]["0"])
         return found[1:]
 
-    assert ends(topic.source(most=3_000)) == [500, 1_000, 2_000, 4_000, 7_000, 10_000]
-    assert ends(topic.source(most=3_000, rows_seen=1_500)) == [1_500, 4_500, 7_500, 10_000]
-    assert ends(topic.source(most=200))[:2] == [200, 400]
+    whole = [510, 1_010, 2_010, 4_010, 7_010, 10_010]
+    assert ends(topic.source(most=3_000), 10) == whole
+    assert ends(topic.source(most=3_000), 1_010) == whole[2:]
+    assert ends(topic.source(most=200), 10)[:2] == [210, 410]
 
 
 def test_a_partition_that_is_added_is_read_from_its_beginning(topic: Topic) -> None:

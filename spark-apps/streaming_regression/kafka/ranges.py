@@ -34,9 +34,8 @@ class Options:
 
     Attributes
     ----------
-    beginning : where a new run begins.
+    beginning : where the run began.
     most : records per micro-batch at most, all partitions together.
-    rows_seen : records that the run had learned when the program started.
     tasks : tasks per micro-batch at most.
     gaps : go on where records are gone from the front of a partition.
     """
@@ -44,7 +43,6 @@ class Options:
     connection: Connection
     beginning: dict[str, dict[str, int]]
     most: int
-    rows_seen: int
     tasks: int
     gaps: bool
 
@@ -97,10 +95,9 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         self._options = options
         self._topics = Topics(options.connection)
         self._final: dict[Place, int] | None = None
-        self._began: int | None = None  # sum of the offsets at which this query began
 
     def initialOffset(self) -> dict[str, dict[str, int]]:  # noqa: N802
-        """Return where a new run begins."""
+        """Return where the run begins."""
         return self._options.beginning
 
     def getDefaultReadLimit(self) -> ReadLimit:  # noqa: N802
@@ -126,18 +123,18 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         check_held(begins, first, ends, gaps=self._options.gaps)
         if self._final is not None:
             ends = {place: min(end, self._final.get(place, 0)) for place, end in ends.items()}
-        most = None if isinstance(limit, ReadAllAvailable) else self._most(sum(known.values()))
+        most = None if isinstance(limit, ReadAllAvailable) else self._most(known)
         return nested(known | limited(begins, ends, most))
 
-    def _most(self, position: int) -> int:
-        """Return the limit of a micro-batch that begins at `position`, a sum of offsets.
+    def _most(self, start: Mapping[Place, int]) -> int:
+        """Return the limit of a micro-batch that begins at `start`.
 
         A micro-batch is at most as large as all before it: so each is predicted by a model that has seen as much, and
-        the error over the offset shows how the model learns.
+        the error over the offset shows how the model learns. The limit depends on offsets alone, so a run that was
+        interrupted cuts the same micro-batches as another that was not.
         """
-        if self._began is None:
-            self._began = position
-        return min(self._options.most, max(FIRST, self._options.rows_seen + position - self._began))
+        before = sum(start.values()) - sum(flat(self._options.beginning).values())
+        return min(self._options.most, max(FIRST, before))
 
     def partitions(self, start: Position, end: Position) -> list[Share]:
         """Return the shares of the tasks."""
