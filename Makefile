@@ -64,6 +64,7 @@ format: $(READY) ## rewrite the Python files in the project's style
 
 generate: $(READY) ## write anew the files that are made from code (a test says when one is stale)
 	@$(BIN)/python docs/configuration.py
+	@$(BIN)/python docs/licences.py
 	@$(BIN)/python -m dashboards build
 	@$(BIN)/python charts/generate.py
 
