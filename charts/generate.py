@@ -1,5 +1,7 @@
 """Writes from each chart's values.yaml its values.schema.json and the table in its README.md: `make generate`.
 
+It also writes the version of pyproject.toml into the charts and into the producer's Job.
+
 Comments in values.yaml say what is not in the values themselves: `# --` what a value means, and `# @schema` what else
 holds for it, in the words of JSON Schema. A map with a `# --` of its own is a value, whatever is in it; other maps are
 groups of values, which are closed: a typo is an error.
@@ -8,6 +10,7 @@ groups of values, which are closed: a typo is an error.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,12 @@ import yaml
 CHARTS = Path(__file__).parent
 NAMES = ("streaming-ml", "operators")
 BEGIN, END = "<!-- values: made by `make generate` -->\n", "<!-- end of values -->\n"
+STAMPED = {
+    "charts/streaming-ml/Chart.yaml": r"^((?:version|appVersion): ).*",
+    "charts/operators/Chart.yaml": r"^(version: ).*",
+    "producer/job.yaml": r"^( *image: streaming-ml-producer:).*",
+}
+"""Files that contain the project's version, and the pattern of what comes before it."""
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 Schema = dict[str, Any]
 NAMED: dict[str, Schema] = {
@@ -74,6 +83,18 @@ def readme(chart: str) -> str:
     return f"{before}{BEGIN}{table}\n{END}{after}"
 
 
+def stamped(path: str, version: str) -> str:
+    """Return the content of one of the files STAMPED with `version`."""
+    text = (CHARTS.parent / path).read_text(encoding="utf-8")
+    return re.sub(STAMPED[path], rf"\g<1>{version}", text, flags=re.MULTILINE)
+
+
+def project_version() -> str:
+    """Return the version in pyproject.toml."""
+    text = (CHARTS.parent / "pyproject.toml").read_text(encoding="utf-8")
+    return str(re.findall(r'^version = "(.+?)"', text, re.MULTILINE)[0])
+
+
 def _group(node: Any, content: dict[str, Any], lines: list[str]) -> tuple[Value, ...]:  # noqa: ANN401 - yaml's
     found = []
     for key, inner in node.value:
@@ -128,6 +149,8 @@ def _shown(default: object) -> str:
 
 
 if __name__ == "__main__":
+    for path in STAMPED:
+        (CHARTS.parent / path).write_text(stamped(path, project_version()), encoding="utf-8")
     for name in NAMES:
         (CHARTS / name / "values.schema.json").write_text(schema(name), encoding="utf-8")
         (CHARTS / name / "README.md").write_text(readme(name), encoding="utf-8")
