@@ -1,7 +1,7 @@
-"""Uses what a stream uses of Java, so that Java can keep those classes, parsed and verified, in an archive (CDS).
+"""Loads the Java classes of a stream, so that the JVM can store them, parsed and verified, in a CDS archive.
 
-To be run in a JVM with -XX:ArchiveClassesAtExit=FILE, for .venv and for the image; one with -XX:SharedArchiveFile=FILE
-is at work in two thirds of the time. A JVM of another version, or with other jars, ignores that file. Needs no server.
+Run it in a JVM with -XX:ArchiveClassesAtExit=FILE, for .venv and for the image. A JVM with -XX:SharedArchiveFile=FILE
+then starts in two thirds of the time. A JVM of another version or with other jars ignores the file. It needs no server.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ NOBODY = "127.0.0.1:9"
 
 
 class Range(InputPartition):
-    """What a task reads."""
+    """The range that a task reads."""
 
 
 class Ranges(DataSource):
-    """A source in Python, as the app's."""
+    """A Python data source like the app's."""
 
     @classmethod
     def name(cls) -> str:
@@ -43,10 +43,10 @@ class Ranges(DataSource):
 
 
 class Reader(DataSourceStreamReader, SupportsTriggerAvailableNow):
-    """Gives one range, once."""
+    """Reads one range, once."""
 
     def initialOffset(self) -> dict[str, dict[str, int]]:  # noqa: N802
-        """Return where to begin."""
+        """Return the first offset."""
         return {"train": {"0": 0}}
 
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
@@ -66,14 +66,14 @@ class Reader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
 
 def main() -> None:
-    """Process micro-batches, and ask for Kubernetes where it is not."""
+    """Process micro-batches, and call a Kubernetes API that is not there, to load the classes of both."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = SparkSession.builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
     spark.sparkContext.setLogLevel("OFF")
     spark.dataSource.register(Ranges)
     stream(spark.readStream.format(Ranges.name()).load())
     jvm = spark._jvm
-    assert jvm is not None  # noqa: S101 - it is there, as the stream was
+    assert jvm is not None  # noqa: S101 - the stream has started it
     client = jvm.io.fabric8.kubernetes.client
     config = client.ConfigBuilder().withMasterUrl(f"https://{NOBODY}").withRequestRetryBackoffLimit(0).build()
     kubernetes = client.KubernetesClientBuilder().withConfig(config).build()
@@ -82,7 +82,7 @@ def main() -> None:
     kubernetes.close()
     spark.stop()
     gateway = spark.sparkContext._gateway
-    if gateway and gateway.proc:  # Java is this program's child, as it is not in the image, and writes at its end
+    if gateway and gateway.proc:  # the JVM, a child process except in the image, writes at its end
         gateway.proc.communicate()
 
 

@@ -1,4 +1,4 @@
-"""One rule for all settings of the same sort. The other programs have the same rules, in the same words."""
+"""Validation of settings, one rule per kind of setting. The other programs have copies of these rules."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ SHOULD = {
 
 
 def checked_flags(argv: Sequence[str], switches: Collection[str]) -> list[str]:
-    """Return the arguments without blanks around values; refuse a flag that is given twice, or with nothing.
+    """Return the arguments without blanks around values; refuse a flag that is given twice, or without a value.
 
-    Of two, the one that counts would be a guess. A line break in `--flag=value` would hide from pydantic-settings what
-    comes after it.
+    For a flag given twice it would be unclear which value counts. In `--flag=value`, pydantic-settings does not see
+    the text after a line break.
 
     Parameters
     ----------
     argv : Sequence[str]
         The program's arguments.
     switches : Collection[str]
-        The flags without a value, without their `--`: each can be `--no-…`, too.
+        The names, without `--`, of the flags that take no value; each flag also has a form `--no-…`.
 
     Raises
     ------
     ConfigError
-        For the first such flag.
+        For the first wrong flag.
     """
     words: list[str] = []
     seen: set[str] = set()
@@ -62,7 +62,7 @@ def checked_flags(argv: Sequence[str], switches: Collection[str]) -> list[str]:
 
 
 def plain(value: object) -> object:
-    """Return a value as given, without blanks around it; ValueError for a text that no setting can hold."""
+    """Return a value without blanks around it; ValueError for text that is not UTF-8 or has control characters."""
     if not isinstance(value, str):
         return value
     value = value.strip()
@@ -76,20 +76,20 @@ def plain(value: object) -> object:
 
 
 def setting(value: object, name: str, default: object) -> object:
-    """Return the value of setting `name` as `plain` does, its default for a blank one; ValueError for a bad file."""
+    """Return setting `name` as `plain` does, or `default` if it is blank; ValueError for a file that cannot be used."""
     value = plain(value)
     if value == "":
         return default
     if name.endswith("_file") and isinstance(value, str):
         try:
             Path(value).is_file()
-        except OSError as error:  # a name that is too long, a folder that this user may not enter
+        except OSError as error:  # the name is too long, or this user may not enter the folder
             raise ValueError(f"this file cannot be used: {error.strerror}") from error
     return value
 
 
 def parts(value: str) -> tuple[str, ...]:
-    """Return the parts of a list `a,b,c`, without the blanks around them; ValueError where one is empty."""
+    """Return the parts of a list `a,b,c` without blanks around them; ValueError for an empty part."""
     found = tuple(part.strip() for part in value.split(","))
     if "" in found:
         raise ValueError(f"{value!r} has an empty part: a comma is between two parts")
@@ -97,14 +97,14 @@ def parts(value: str) -> tuple[str, ...]:
 
 
 def once(found: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the parts of a list; ValueError where one stands there twice."""
+    """Return the parts of a list; ValueError for a part that is listed twice."""
     if repeated := sorted(part for part, times in Counter(found).items() if times > 1):
         raise ValueError(f"{', '.join(repeated)} stands there twice")
     return found
 
 
 def field_name(name: str) -> str:
-    """Return a JSON field's name; ValueError for one that cannot be used in Elasticsearch or in a list."""
+    """Return the name of a JSON field; ValueError for a name that Elasticsearch or a list cannot hold."""
     if ":" in name:
         raise ValueError(f"{name!r} looks like a name with a type: all are JSON numbers, give the name alone")
     if not name or re.search(r'[,*"\\<>{}\x00-\x1f]|^\.|\.$|\.\.', name):
@@ -113,14 +113,14 @@ def field_name(name: str) -> str:
 
 
 def topic(name: str) -> str:
-    """Return a topic's name; ValueError for one that Kafka cannot have."""
+    """Return the name of a topic; ValueError for a name that Kafka does not allow."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or name in {".", ".."}:
         raise ValueError(f"{name!r} is no topic name: letters, digits, '.', '_' and '-' only")
     return name
 
 
 def _is_address(address: str) -> bool:
-    """Tell whether it is host:port; ValueError for an IPv6 address without brackets."""
+    """Return whether `address` is host:port; ValueError for an IPv6 address without brackets."""
     host, _, port = address.rpartition(":")
     if ":" in host and re.fullmatch(r"[0-9A-Fa-f:.%]+", address):
         raise ValueError(f"{address!r}: an IPv6 address stands in brackets, such as [::1]:9092")
@@ -135,7 +135,7 @@ def _is_address(address: str) -> bool:
 
 
 def brokers(value: str) -> str:
-    """Return a list of brokers as Kafka's clients take it; ValueError for what is none."""
+    """Return a list of brokers in the form that Kafka's clients take; ValueError for an invalid address."""
     if "@" in value:
         raise ValueError("no password in an address: use --kafka-user and --kafka-password-file")
     found = once(parts(value))
@@ -146,13 +146,13 @@ def brokers(value: str) -> str:
 
 
 def line(error: Mapping[str, Any], secrets: Collection[str]) -> str:
-    """Return what to say of one of pydantic's errors; `secrets` are the settings whose value must not show."""
+    """Return the message for an error of pydantic; `secrets` are the settings whose values must not show."""
     message = str(error["msg"]).removeprefix("Value error, ")
     if not error["loc"]:
         return message
     name = str(error["loc"][0])
     setting = f"--{name.replace('_', '-')} / {name.upper()}"
-    if name in secrets:  # what stands there may be the secret itself
+    if name in secrets:  # the value may be the secret itself
         return f"{setting}: there is no such file: name the file that holds the secret"
     if error["type"] == "path_not_file":
         return f"{setting}: there is no file {error['input']}"
@@ -163,7 +163,7 @@ def line(error: Mapping[str, Any], secrets: Collection[str]) -> str:
 
 
 def unknown(text: str) -> str:
-    """Return what argparse says, without what follows an unknown flag: it may be a password."""
+    """Return argparse's message without the values of unknown flags: they may be passwords."""
     head, found, words = text.partition("unrecognized arguments: ")
     kept: list[str] = []
     for before, word in zip(["", *words.split()], words.split(), strict=False):
@@ -173,5 +173,5 @@ def unknown(text: str) -> str:
 
 
 def switches(fields: Mapping[str, Any]) -> list[str]:
-    """Return the flags without a value among a settings class's fields."""
+    """Return the names of the flags that take no value, from the fields of a settings class."""
     return [name.replace("_", "-") for name, field in fields.items() if field.annotation is bool]

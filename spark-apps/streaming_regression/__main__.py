@@ -17,7 +17,7 @@ log = logging.getLogger("streaming_regression")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code (0 done or told to stop, 1 a bug, else see `errors`)."""
-    stop = Stop()  # before the imports below, which take their time
+    stop = Stop()  # before the imports below, which are slow
     argv = sys.argv[1:] if argv is None else argv
     logs.set_up("INFO", _log_format(argv))
     debug = False
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load(argv)
         logs.set_up(settings.log_level, settings.log_format)
         debug = settings.log_level == "DEBUG"
-        from streaming_regression import app  # noqa: PLC0415 - Spark takes a second to import, --help should not
+        from streaming_regression import app  # noqa: PLC0415 - importing Spark takes a second; --help needs none
 
         app.run(settings, stop)
     except StreamError as error:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _log_format(argv: Sequence[str]) -> str:
-    """Return the format asked for, for what there is to say before all settings are known to be right."""
+    """Return the requested log format, for messages that come before the settings are validated."""
     flags = re.findall(r"--log-format[= ](\w+)", " ".join(argv))
     return flags[-1] if flags else os.environ.get("LOG_FORMAT", "text").strip()
 

@@ -28,8 +28,8 @@ from streaming_regression.stopping import Stop
 log = logging.getLogger(__name__)
 
 TASKS_PER_CORE = 1
-"""Tasks of a micro-batch for each core (or, where it is set, of spark.default.parallelism). Each gets the same number
-of offsets, so more of them would only add what a task costs whatever its records (10 ms and more)."""
+"""Tasks of a micro-batch per core (or per unit of spark.default.parallelism, if it is set). All tasks get the same
+number of offsets, so more tasks would only add their fixed cost (10 ms and more each)."""
 
 
 def run(settings: Settings, stop: Stop) -> None:
@@ -38,7 +38,7 @@ def run(settings: Settings, stop: Stop) -> None:
     Raises
     ------
     ConfigError, ServerUnavailable, Refused
-        As soon as it is clear that the stream cannot go on.
+        As soon as it is known that the stream cannot continue.
     """
     connection = _connection(settings)
     kafka = _kafka(settings)
@@ -51,14 +51,14 @@ def run(settings: Settings, stop: Stop) -> None:
             warm_up(spark, partial(score.warm_up, kafka=kafka))
             store = _store(spark, settings, topics)
             store.check()
-            # Else Spark starts programs, readlink and chmod, for its files on a local disk: 16 a micro-batch, 0.1 s.
+            # Spark's default manager runs readlink and chmod for files on a local disk: 16 runs, 0.1 s, a micro-batch.
             if store.local and spark.conf.get(FILE_MANAGER, None) is None:
                 spark.conf.set(FILE_MANAGER, BY_FILE_SYSTEM)
             newest = store.prune()
             tasks = TASKS_PER_CORE * spark.sparkContext.defaultParallelism
             beginning = store.beginning(partial(topics.beginning, settings.server_timeout_s))
             options = Options(kafka, beginning, settings.max_offsets_per_trigger, tasks, gaps)
-            ranges = beside.submit(_ranges, spark, options)  # takes a second, as Spark asks Python about the source
+            ranges = beside.submit(_ranges, spark, options)  # takes a second: Spark starts Python for it
             topics.check_held(store.position(), settings.server_timeout_s, gaps=gaps)
             run = store.begin()
             replace = settings.replace_run
@@ -66,7 +66,7 @@ def run(settings: Settings, stop: Stop) -> None:
             indices = Indices(settings.index_prefix, settings.fields)
             today = datetime.now(timezone.utc).date()
             indices.install(connection, client, today)
-            indices.prepare(connection, client, today)  # now, not with the first record: Kibana reads fields from them
+            indices.prepare(connection, client, today)  # before any record: Kibana reads fields from indices
             indices.look_back(connection, client)
             if newest is None:
                 log.info("a new run: 0 rows learned so far")
@@ -80,7 +80,7 @@ def run(settings: Settings, stop: Stop) -> None:
                 if done or query.stopping.is_set():
                     break
                 topics.check(settings.server_timeout_s)
-        if query.stopping.is_set():  # only now: what Spark has to say of it comes before
+        if query.stopping.is_set():  # logged here, after Spark's own messages
             log.info("stopped, as told")
 
 

@@ -1,4 +1,4 @@
-"""From the bytes of Kafka records to numbers, or to the reason why not."""
+"""Decodes the bytes of Kafka records into numbers, or into the reason why a record is invalid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import orjson
 
 from streaming_regression.learners import LIMIT, Floats
 
-NUMBERS = frozenset([int, float])  # exact types: bool is an int to isinstance
+NUMBERS = frozenset([int, float])  # compared exactly, because isinstance(True, int) holds
 JSON_TYPES = {
     str: "a string",
     bool: "a boolean",
@@ -34,9 +34,9 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """Why the record at `position` is no point; `field` is None where the whole record is at fault.
+    """Why the record at `position` is invalid; `field` is None if the whole record is at fault.
 
-    Reasons hold nothing of the record but JSON's own words, so that they can be counted.
+    A reason contains nothing of the record's content except constants such as NaN, so equal faults can be counted.
     """
 
     position: int
@@ -46,9 +46,9 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Records apart: `positions` (ascending) of the m valid ones with their `x`, shape (m, d), and `y`, shape (m,).
+    """The m valid records, by `positions` (ascending), `x`, shape (m, d), and `y`, shape (m,); and the invalid ones.
 
-    The label of a test record that has none, or null, is NaN. Each other record stands in `invalid`, ascending.
+    A missing or null label of a test record is NaN. `invalid` is in the order of the positions.
     """
 
     positions: list[int]
@@ -65,11 +65,11 @@ class _InvalidRecord(ValueError):
 
 
 def decode(values: Sequence[bytes | None], fields: Fields, *, label_needed: bool) -> Decoded:
-    """Decode records: JSON objects in UTF-8 whose features, and label if it is needed or there, are finite numbers.
+    """Decode records: JSON objects in UTF-8 whose features and label are finite numbers.
 
-    Where the label is not needed, null counts as absent. Of a repeated name the last counts; other names are ignored.
-    Numbers above `LIMIT` in magnitude count as not finite, because their squares would not be. Any bytes give a point
-    or an `Invalid`, never an exception.
+    Unless `label_needed`, the label may be absent or null. If a name is repeated, its last value counts; other names
+    are ignored. Numbers above `LIMIT` in magnitude count as not finite, because sums of their squares could overflow.
+    Any bytes give a point or an `Invalid`, never an exception.
     """
     names = (*fields.features, fields.label)
     pick = itemgetter(*names)
@@ -82,7 +82,7 @@ def decode(values: Sequence[bytes | None], fields: Fields, *, label_needed: bool
             row = pick(loads(value))  # type: ignore[arg-type]
             if not NUMBERS.issuperset(map(type, row)):
                 raise TypeError
-        except (ValueError, KeyError, TypeError):  # not plainly valid: look closely
+        except (ValueError, KeyError, TypeError):  # the fast path failed: decode it thoroughly
             try:
                 row = _row(value, fields, label_needed)
             except _InvalidRecord as error:
@@ -98,17 +98,17 @@ def decode(values: Sequence[bytes | None], fields: Fields, *, label_needed: bool
         for index in reversed(bad.tolist()):
             name = names[int(np.argmax(large[index]))]
             invalid.append(Invalid(positions.pop(index), name, f"not finite: beyond ±{LIMIT:g}"))
-        invalid.sort(key=lambda one: one.position)
+        invalid.sort(key=lambda fault: fault.position)
         table = np.delete(table, bad, axis=0).reshape(-1, len(names))
     return Decoded(positions, table[:, :-1], table[:, -1], invalid)
 
 
 def _row(value: bytes | None, fields: Fields, label_needed: bool) -> tuple[float, ...]:
-    """Return the numbers of one record, or raise with its first fault; slower than the loop above, and thorough."""
-    constants: list[str] = []  # NaN, Infinity, -Infinity: Python's and JavaScript's writers know them, JSON does not
+    """Return the numbers of one record, or raise its first fault; slower than the path in `decode`, but complete."""
+    constants: list[str] = []  # NaN, Infinity, -Infinity: some encoders write them, but they are not JSON
     record = _parse(value, constants)
     row = [_number(record, name) for name in fields.features]
-    unlabelled = not label_needed and record.get(fields.label) is None  # many writers put null for "not known"
+    unlabelled = not label_needed and record.get(fields.label) is None  # null often means "unknown"
     row.append(np.nan if unlabelled else _number(record, fields.label))
     if constants:
         raise _InvalidRecord(None, f"not JSON: {constants[0]}")
@@ -132,8 +132,8 @@ def _parse(value: bytes | None, constants: list[str]) -> dict[str, object]:
         return float(name)
 
     try:
-        # Unlike orjson, the standard library goes on at 1e400, NaN or half a surrogate, so that the field can be named,
-        # or ignored where it is not ours. As floats, numbers of any length parse in no time.
+        # Unlike orjson, the standard library accepts 1e400, NaN and lone surrogates, so that the fault can name the
+        # field, or be ignored in a field that is not used. Parsing integers as floats is fast for any length.
         record = json.loads(text, parse_int=float, parse_constant=constant)
     except RecursionError:
         raise _InvalidRecord(None, "nested too deeply") from None
@@ -145,7 +145,7 @@ def _parse(value: bytes | None, constants: list[str]) -> dict[str, object]:
 
 
 def _fault(value: bytes) -> str:
-    """Return what orjson finds wrong, without the place: its words are clear, and the same for all Pythons."""
+    """Return orjson's error message without the position: it is clear, and the same for all Python versions."""
     try:
         orjson.loads(value)
     except orjson.JSONDecodeError as error:

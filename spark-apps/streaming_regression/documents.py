@@ -1,4 +1,4 @@
-"""The documents: indices, mappings, ids, and their text in Elasticsearch's bulk format; the same on every replay."""
+"""The documents: index names, mappings, ids and lines in Elasticsearch's bulk format; the same on every replay."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from streaming_regression.learners import Floats, Model
 KINDS = ("points", "metrics", "models", "invalid")
 PRIORITY = 500  # of the index templates; Elastic's own have 100 and 200
 KEYWORD, LONG, DOUBLE = {"type": "keyword"}, {"type": "long"}, {"type": "double"}
-BEGINNING = 200  # bytes that are kept of a value that is too large for Elasticsearch, or what is before it
+BEGINNING = 200  # bytes that are kept of a value that is too large for Elasticsearch or for a proxy
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 YEAR_10000_MS = 253_402_300_800_000
 COMMON = {"run": KEYWORD, "@timestamp": {"type": "date"}}
 PLACE = {"topic": KEYWORD, "partition": {"type": "integer"}, "offset": LONG}
 NOT_SUMMED = frozenset(["topic", "partition", "first_offset", "last_offset"])
-VALUE_ONLY = {"type": "keyword", "index": False, "doc_values": False}  # kept and shown, never searched: any length
+VALUE_ONLY = {"type": "keyword", "index": False, "doc_values": False}  # stored, not indexed: any length
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What all documents of one micro-batch share. `time` is the micro-batch's own, in UTC, the same on a replay."""
+    """The fields shared by all documents of one micro-batch. `time` is its start, in UTC, the same on a replay."""
 
     run: str
     batch: int
@@ -40,7 +40,7 @@ class Origin:
 
     @classmethod
     def at(cls, microseconds: int, run: str, batch: int, prefix: str) -> Origin:
-        """Return the origin of a micro-batch whose time is so many microseconds after the start of 1970."""
+        """Return the origin of a micro-batch whose time is `microseconds` after the start of 1970."""
         return cls(run, batch, EPOCH + timedelta(microseconds=microseconds), prefix)
 
     def index(self, kind: str) -> str:
@@ -50,9 +50,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What one micro-batch knows of one partition: the numbers of a metrics document.
+    """The metrics of one partition in one micro-batch: the numbers of a metrics document.
 
-    `rows` counts all records: points, of which `labelled` have a label, and `invalid`. The sums are over the labelled.
+    `rows` counts all records, `labelled` the points with a label, `invalid` the invalid records. The sums are over the
+    labelled points.
     """
 
     topic: str
@@ -68,7 +69,7 @@ class Tally:
     sum_y_squared: float
 
     def joined(self, behind: Tally) -> Tally:
-        """Return the numbers of this range of offsets and the one `behind` it together."""
+        """Return the metrics of this range of offsets and the next range, `behind`, together."""
         numbers = asdict(behind)
         sums = {name: value + numbers[name] for name, value in asdict(self).items() if name not in NOT_SUMMED}
         return replace(self, last_offset=behind.last_offset, **sums)
@@ -80,22 +81,22 @@ def index_name(prefix: str, kind: str, day: date) -> str:
 
 
 def index_date(name: str, prefix: str) -> date | None:
-    """Return the date in an index's name, None for a name that is none of the prefix's."""
+    """Return the date in an index's name, or None if the name does not belong to the prefix."""
     match = re.fullmatch(rf"{re.escape(prefix)}-(?:{'|'.join(KINDS)})-(\d{{4}})\.(\d\d)\.(\d\d)", name)
     try:
         return date(*map(int, match.groups())) if match else None
-    except ValueError:  # 2026.13.45 is nobody's day
+    except ValueError:  # not a date, such as 2026.13.45
         return None
 
 
 def index_kind(name: str, prefix: str) -> str:
-    """Return which documents an index of the prefix holds, by its name."""
+    """Return the kind of documents that an index of the prefix holds, from its name."""
     return name.removeprefix(f"{prefix}-").partition("-")[0]
 
 
 def mappings(fields: Fields) -> dict[str, dict[str, Any]]:
-    """Return the mappings by the kind of the documents: a field that is not listed is refused."""
-    # Feature names may hold dots: they are names, not paths.
+    """Return the mapping of each kind of document; Elasticsearch refuses documents with other fields."""
+    # The dots in a feature's name are part of the name; they do not separate objects.
     by_feature = {"type": "object", "subobjects": False, "properties": dict.fromkeys(fields.features, DOUBLE)}
     properties: dict[str, dict[str, Any]] = {
         "points": {**PLACE, "x": by_feature, "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG},
@@ -132,8 +133,8 @@ def mappings(fields: Fields) -> dict[str, dict[str, Any]]:
 def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
     """Return the index templates by name.
 
-    Elasticsearch takes no two templates of one priority that match the same name. Those of a longer prefix come first:
-    `a-points-*`, of prefix a, matches the indices of prefix a-points, too.
+    Elasticsearch refuses two templates of the same priority that match the same name. A longer prefix has a higher
+    priority, because `a-points-*`, of prefix a, also matches the indices of prefix a-points.
     """
     return {
         f"{prefix}-{kind}": {
@@ -156,7 +157,7 @@ class Gap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """n records of one partition, as Kafka holds them; `times` are milliseconds since 1970, -1 where there is none."""
+    """n records of one partition, as stored in Kafka; `times` are milliseconds since 1970, or -1 for no time."""
 
     topic: str
     partition: int
@@ -167,7 +168,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """The m of the n records that are points: `positions` among them, `x` (m, d), `y` (m,) NaN if none, `pred` (m,)."""
+    """The m points among n records: `positions` in the records, `x` (m, d), `y` (m,) (NaN: no label), `pred` (m,)."""
 
     positions: NDArray[np.int64]
     x: Floats
@@ -175,7 +176,7 @@ class Points:
     pred: Floats
 
     def without(self, refused: Sequence[int]) -> Points:
-        """Return these points but those of the records at the positions `refused`."""
+        """Return these points without those of the records at the positions `refused`."""
         return self.only(~np.isin(self.positions, refused))
 
     def only(self, kept: NDArray[np.bool_]) -> Points:
@@ -184,9 +185,10 @@ class Points:
 
 
 def points(origin: Origin, fields: Fields, records: Records, found: Points) -> list[str]:
-    """Return the bulk lines, action and document, of the points `found` among `records`; no label, no error.
+    """Return the bulk lines (action and document) of the points `found` among `records`.
 
-    Several times as quick as a dict and a dump per point: numbers become text all at once, then go into a template.
+    A point without a label has no `y` and no `squared_error`. All numbers are converted to text at once and then put
+    into a template, which is several times faster than serialising a dict per point.
     """
     if not found.y.size:
         return []
@@ -197,7 +199,7 @@ def points(origin: Origin, fields: Fields, records: Records, found: Points) -> l
         f'{_escape(head[:-1])},"offset":%s,"@timestamp":"%s","x":{{{slots}}},"pred":%s'
     )
     labelled = f'{start},"y":%s,"squared_error":%s}}\n'
-    unlabelled = f"{start}%.0s%.0s}}\n"  # %.0s takes a value and shows nothing of it
+    unlabelled = f"{start}%.0s%.0s}}\n"  # %.0s consumes a value and prints nothing
 
     numbers = np.column_stack([found.x, found.pred, found.y, np.square(found.y - found.pred)])
     texts = orjson.dumps(numbers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
@@ -207,13 +209,13 @@ def points(origin: Origin, fields: Fields, records: Records, found: Points) -> l
     missing = np.isnan(found.y)
     if not missing.any():
         return list(map(labelled.__mod__, rows))
-    return [(unlabelled if one else labelled) % row for one, row in zip(missing.tolist(), rows, strict=True)]
+    return [(unlabelled if no_label else labelled) % row for no_label, row in zip(missing.tolist(), rows, strict=True)]
 
 
 def invalid(origin: Origin, records: Records, faults: Sequence[Invalid], *, whole: bool = True) -> list[str]:
-    """Return the bulk lines of the records that `faults` names, with raw values: text, or base64 where it is none.
+    """Return the bulk lines of the records in `faults`, with their raw values as text or base64 (see `_kept`).
 
-    Unless `whole`, of a value just its beginning is kept, and the reason says so.
+    Unless `whole`, only the beginning of a long value is kept, and the reason says so.
     """
     times = _times(records.times[[fault.position for fault in faults]], origin)
     lines = []
@@ -237,18 +239,18 @@ def invalid(origin: Origin, records: Records, faults: Sequence[Invalid], *, whol
 
 
 def _kept(value: bytes | None) -> dict[str, str | None]:
-    """Return a record's value as text, or in base64 where it is none or JSON would need far more room for it."""
+    """Return a record's value as text, or as base64 if it is not UTF-8 or would be far longer as a JSON string."""
     if value is None:
         return {"value": None}
     with suppress(UnicodeDecodeError):
         text = value.decode()
-        if len(_json(text)) <= 2 * len(value) + 100:  # a control character takes six bytes
+        if len(_json(text)) <= 2 * len(value) + 100:  # JSON writes a control character as six bytes
             return {"value": text}
     return {"value_base64": b64encode(value).decode()}
 
 
 def gaps(origin: Origin, found: Iterable[Gap]) -> list[str]:
-    """Return the bulk lines of one document per gap, to be kept among the invalid records."""
+    """Return the bulk lines of one document per gap, for the index of invalid records."""
     return [
         _lines(
             {"_index": origin.index("invalid"), "_id": f"{gap.topic}-{gap.partition}-{gap.first}-gap"},
@@ -314,9 +316,9 @@ def _iso(time: datetime) -> str:
 
 
 def _times(times: NDArray[np.int64], origin: Origin) -> list[str]:
-    """Return records' times as ISO 8601; the micro-batch's own where a record has none, or one that cannot be right.
+    """Return records' times as ISO 8601; for a missing or impossible time, return that of the micro-batch.
 
-    A producer that writes micro- or nanoseconds where Kafka wants milliseconds names years that no calendar shows.
+    A producer that writes micro- or nanoseconds, where Kafka expects milliseconds, gives years beyond 9999.
     """
     possible = (times >= 0) & (times < YEAR_10000_MS)
     if not possible.all():

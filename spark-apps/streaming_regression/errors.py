@@ -33,13 +33,13 @@ class KafkaUnavailable(ServerUnavailable):
 
 
 class WorkerLate(ServerUnavailable):
-    """A Python worker of Spark's did not start in time, because the machine is too busy."""
+    """A Python worker of Spark did not start in time, because the machine is too busy."""
 
     may_pass = True
 
 
 class TopicMissing(ConfigError):
-    """A topic does not exist, or not yet."""
+    """A topic does not exist; it may still be created."""
 
     may_pass = True
 

@@ -1,4 +1,4 @@
-"""One line an event on standard error, in UTC, as text or JSON; also what Java and the Python workers write there."""
+"""Logs one line per event to standard error, in UTC, as text or JSON; converts output of Java and Python workers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 NOISE = re.compile(
-    # Java says so of Spark's own choice, and cannot be told not to.
+    # Java warns of an option that Spark sets. The warning cannot be switched off.
     rb"WARNING: Using incubator modules"
-    # A Python worker says so when its task has ended before it, as when Kafka goes away; the task's own fault is told.
+    # A Python worker prints this if its task ended first, for example without Kafka. The task's error is logged.
     rb"|Traceback .*pyspark/daemon\.py.*\n(BrokenPipe|ConnectionReset)Error: [^\n]*\n\Z",
     re.DOTALL,
 )
@@ -39,30 +39,30 @@ class _Json(_Text):
 
 
 def set_up(level: str, form: str) -> None:
-    """Log from `level` on; of libraries, warnings only."""
+    """Log events of `level` and above; of libraries, only warnings."""
     handler = logging.StreamHandler()
     handler.setFormatter(_formatter(form))
     if level != "DEBUG":
-        handler.addFilter(lambda record: "/py4j/" not in record.pathname)  # it logs, with stack traces, what it raises
+        handler.addFilter(lambda record: "/py4j/" not in record.pathname)  # it logs each error that it raises
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     logging.getLogger(__package__).setLevel(level)
     if level != "DEBUG":
-        logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # it warns of each try, we of the waiting
+        logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # it warns of each try; we log the waiting
 
 
 @contextmanager
 def relayed(form: str) -> Iterator[None]:
-    """Pass on what the processes that are started within will ever write to standard error.
+    """Relay standard error of the processes that are started within the block, for as long as they run.
 
-    A line that is none of a log in this form becomes one, a stack trace of Python becomes one event; what nobody needs
-    is left out.
+    A line that is not a log line of this form is converted to one. A Python stack trace becomes one event. NOISE is
+    dropped.
     """
     ours = os.dup(2)
     reading, writing = os.pipe()
     os.dup2(writing, 2)
     os.close(writing)
-    # A daemon: it ends with this process, even if those processes do not.
+    # A daemon thread ends with this process, even if those processes keep running.
     threading.Thread(target=_relay, args=(reading, os.dup(ours), form), name="stderr", daemon=True).start()
     try:
         yield
@@ -85,7 +85,7 @@ def _relay(source: int, sink: int, form: str) -> None:
 
 
 def _events(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Put the lines of each stack trace of Python together."""
+    """Yield each line as an event, and the lines of a Python stack trace as one."""
     trace = b""
     for line in lines:
         if trace or line.startswith(b"Traceback "):

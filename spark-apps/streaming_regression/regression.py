@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 
 
 class Regression:
-    """The model, and what each micro-batch does to it. All methods run on the driver.
+    """Holds the model and processes the micro-batches. All methods run on the driver.
 
-    A crash at any point replays the micro-batch with the same offsets, the same model before it and the same document
-    ids, because the model's state is the last thing written before Spark is told that the micro-batch is done.
+    After a crash at any point the micro-batch is replayed with the same offsets, the same previous model and the same
+    document ids, because the model's state is written last, just before Spark commits the micro-batch.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Regression:
         self._topics = topics
         self._options = options
         self._latest: tuple[int, Model] = (-1, Model(np.array(settings.initial)))
-        # A run over what is there now may have no three micro-batches.
+        # With --available-now a run may have fewer micro-batches than IN_A_ROW.
         self._streaks = Streaks(settings.index_prefix, 1 if settings.available_now else IN_A_ROW)
         self._indices = Indices(settings.index_prefix, settings.fields)
         self._prepared: set[date] = set()
@@ -66,7 +66,7 @@ class Regression:
         self._refreshing: threading.Thread | None = None
 
     def process(self, frame: DataFrame, batch: int) -> None:
-        """Process micro-batch `batch`; after a crash it is processed again, with the same result."""
+        """Process micro-batch `batch`. After a crash Spark calls this again, with the same result."""
         start = time.monotonic()
         done = self._store.load(batch)
         if done is not None:
@@ -77,13 +77,13 @@ class Regression:
         self._prepare(batch)
         origin, found = self._score(frame, batch, before)
         after = self._learn(before, found.statistics)
-        if found.tallies or found.gaps:  # else the offsets hold no records, but marks of transactions
+        if found.tallies or found.gaps:  # otherwise the offsets hold only transaction markers
             self._publish(origin, found, after, start)
         self._store.save(batch, after)
         self._latest = (batch, after)
 
     def _before(self, batch: int) -> Model:
-        """Return the model after the micro-batch before `batch`: from memory, after a restart from the checkpoint."""
+        """Return the model after micro-batch `batch` - 1, from memory or, after a restart, from the checkpoint."""
         if self._latest[0] == batch - 1:
             return self._latest[1]
         model = self._store.load(batch - 1)
@@ -95,7 +95,7 @@ class Regression:
         return model
 
     def _prepare(self, batch: int) -> None:
-        """Make the indices of the day, once, and of the day on which the first micro-batch began, if it is a replay."""
+        """Create today's indices if not yet done; before the first micro-batch also those of the day it began."""
         days = {datetime.now(timezone.utc).date()}
         if not self._prepared:
             days.add(self._store.began(batch).date())
@@ -104,7 +104,7 @@ class Regression:
             self._prepared.add(day)
 
     def _score(self, frame: DataFrame, batch: int, model: Model) -> tuple[Origin, Found]:
-        """Predict and write all records, in one Spark job, and return what it found: bounded by partitions and d²."""
+        """Predict and write all records in one Spark job; return its results, bounded in size by partitions and d²."""
         settings = self._settings
         run = self._store.run()
         assert run is not None  # noqa: S101 - `StateStore.begin` wrote it before the query started
@@ -119,8 +119,8 @@ class Regression:
             gaps=settings.on_data_loss == "continue",
             points_fraction=settings.points_fraction,
         )
-        # The frame holds the same ranges. Its rows cost twice as much: Spark would plan a query to get them, and start
-        # a second Python worker for each task.
+        # The same ranges as in `frame`, at half the cost: Spark plans no query and needs one Python worker per task
+        # instead of two.
         shares = self._planned(batch)
         tasks = frame.sparkSession.sparkContext.parallelize(shares, max(1, len(shares)))
         return origin, score.found(tasks.mapPartitions(partial(score.score, task=task)).collect())
@@ -131,7 +131,7 @@ class Regression:
         return planned(begin, self._store.end_offsets(batch), self._options.tasks)
 
     def _learn(self, before: Model, parts: list[Statistics]) -> Model:
-        """Return the next model; where the learner diverged, the last good one. Log what it cannot learn, once."""
+        """Return the next model, or the last good one if the learner diverged; log once each weight it cannot learn."""
         total = Statistics.total(parts, len(self._settings.fields.features))
         try:
             after = self._learner.update(before, total)
@@ -144,7 +144,7 @@ class Regression:
         return replace(after, warned=before.warned | doubts.keys())
 
     def _publish(self, origin: Origin, found: Found, after: Model, start: float) -> None:
-        """Write the documents of the micro-batch as a whole, log it, and delete old indices once a day."""
+        """Write the gaps, metrics and model of the micro-batch, log it, and delete old indices once a day."""
         seconds = time.monotonic() - start
         lag = self._topics.lag(self._store.end_offsets(origin.batch))
         fields, name = self._settings.fields, self._learner.name

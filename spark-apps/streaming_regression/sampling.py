@@ -1,4 +1,4 @@
-"""Which points are stored when only a share of them is: by a hash of the record's place, so that a replay agrees."""
+"""Chooses the points to store by a hash of topic, partition and offset, so that a replay chooses the same points."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ LAST_SHIFT = np.uint64(31)
 
 
 def chosen(topic: str, partition: int, offsets: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
-    """Tell which records of one partition belong to the sample.
+    """Return which records of one partition belong to the sample.
 
-    The answer depends on nothing but the arguments: not on the process, the machine or the version of Python. Each
-    record counts by itself, so it does not matter how a partition is cut into ranges. A larger fraction chooses all
-    that a smaller one chooses, and others.
+    The result depends only on the arguments, not on the process, the machine or the version of Python. Each record is
+    chosen independently, so it does not matter how a partition is cut into ranges. A larger fraction chooses all
+    records that a smaller one chooses, and more.
 
     Parameters
     ----------
     topic, partition
-        Where the records are. They seed the hash, so that partitions choose independently of each other.
+        The partition of the records. It seeds the hash, so that the samples of different partitions are independent.
     offsets : int64, shape (n,)
         Their offsets.
     fraction
@@ -37,13 +37,13 @@ def chosen(topic: str, partition: int, offsets: NDArray[np.int64], fraction: flo
     ----------
     SplitMix64: G. L. Steele, D. Lea, C. H. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014,
     with the constants of Sebastiano Vigna's splitmix64.c (https://prng.di.unimi.it/splitmix64.c). The hash of an offset
-    is the number that the generator gives as its offset-th, from a seed of its own for each partition: the first 8
-    bytes of BLAKE2b (RFC 7693) of "topic-partition".
+    is the offset-th number of the generator. Each partition has its own seed: the first 8 bytes of BLAKE2b (RFC 7693)
+    of "topic-partition".
     """
     if fraction >= 1:
         return np.ones(len(offsets), np.bool_)
     z = offsets.astype(np.uint64)
-    z *= GAMMA  # numbers of an array wrap around at 2^64, as the generator's do
+    z *= GAMMA  # uint64 arrays wrap around at 2^64, as the generator does
     z += _seed(topic, partition)
     for shift, factor in MIX:
         z ^= z >> shift

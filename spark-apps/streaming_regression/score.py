@@ -1,4 +1,4 @@
-"""What runs on executors: decode, predict, write, and return the statistics, all in one pass over a partition."""
+"""The work of the executors: read, decode, predict, write and collect statistics, in one pass over the records."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from streaming_regression.sink.indices import Indices
 
 STAGES = ("read", "decode", "predict", "encode", "write", "statistics")
 WRITES_AHEAD = 2
-"""Bulk requests under way while the next records are decoded; more brought nothing on 2 cores (bench/pipeline.py)."""
+"""Bulk writes in progress while the next records are decoded; more gave no speed on 2 cores (bench/pipeline.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What every executor needs to know of a micro-batch."""
+    """The data of a micro-batch that every executor needs."""
 
     origin: Origin
     fields: Fields
@@ -46,7 +46,7 @@ class Task:
 
 @dataclass(slots=True)
 class Part:
-    """What was found in a range of offsets; most names are those of `Tally`."""
+    """The results for a range of offsets; most names are those of `Tally`."""
 
     topic: str
     partition: int
@@ -64,7 +64,7 @@ class Part:
     reasons: Counter[streaks.Reason] = field(default_factory=Counter)
 
     def add(self, records: Records, points: Points, learn: bool) -> None:
-        """Count records, and learn from those that became points with a label."""
+        """Count records and, if `learn`, add the points with a label to the statistics."""
         known = ~np.isnan(points.y)
         x, y, pred = points.x[known], points.y[known], points.pred[known]
         error = y - pred
@@ -84,14 +84,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a task gives back.
+    """The result of a task.
 
     Attributes
     ----------
-    parts : one for each range of offsets that holds records or has lost some.
+    parts : the results for each range of offsets with records or gaps.
     seconds : wall time by the name of the stage.
-    error : why the task gave up. It is data, because Spark passes an exception on as text, and runs the task again,
-        which the sink has done already.
+    error : why the task failed. It is returned instead of raised, because Spark would pass an exception on as text
+        only and run the task again, although the sink has already retried.
     """
 
     parts: list[Part]
@@ -113,9 +113,9 @@ class _Clock:
 
 
 def score(shares: Iterable[list[Range]], task: Task) -> Iterator[Outcome]:
-    """Read, predict and write ranges of offsets; yield what was found when Elasticsearch has acknowledged all of it.
+    """Read, predict and write ranges of offsets; yield the results once Elasticsearch has acknowledged all documents.
 
-    Predictions are those of the model before the micro-batch. A point that Elasticsearch refuses becomes an invalid
+    Predictions are made with the model before the micro-batch. A point that Elasticsearch refuses becomes an invalid
     record and is not learned.
     """
     return (_outcome(share, task) for share in shares)
@@ -131,18 +131,18 @@ def _outcome(share: list[Range], task: Task) -> Outcome:
 
 @cache
 def _client(connection: elasticsearch.Connection) -> Elasticsearch:
-    """Return this process's client: the next task finds its connections open."""
+    """Return this process's client, so that the next task reuses its connections."""
     return connection.open()
 
 
 def warm_up(_: Iterable[object], kafka: Connection) -> Iterator[object]:
-    """Open the connection to Kafka: a Spark job that calls this starts its workers, which import this module."""
+    """Open the connection to Kafka. A Spark job that calls this also starts the workers, which import this module."""
     consumer.reader(kafka)
     yield from ()
 
 
 class _Chunk(NamedTuple):
-    """Records that are being written: all their points, and those of them that are stored."""
+    """Records that are being written, all their points, and the points that are stored."""
 
     wanted: Range
     records: Records
@@ -185,7 +185,7 @@ class _Scorer:
         return self._parts[wanted]
 
     def _send(self, wanted: Range, records: Records) -> None:
-        """Decode and predict all records, encode those points that are stored, and begin to write."""
+        """Decode and predict all records, encode the points to store, and start writing them."""
         learn = records.topic == self._task.train_topic
         decoded = decode(records.values, self._task.fields, label_needed=learn)
         self._part(wanted).reasons += streaks.count(decoded.invalid)
@@ -214,7 +214,7 @@ class _Scorer:
         return bulk.write(self._task.connection, self._client, lines, self._indices, self._origin.index("points"))
 
     def _keep(self, records: Records, faults: list[Invalid], faulty: list[str]) -> None:
-        """Write invalid records, one that is refused with the beginning of its value only."""
+        """Write invalid records; write a refused record again with only the beginning of its value."""
         index = self._origin.index("invalid")
         refusals = bulk.write(self._task.connection, self._client, faulty, self._indices, index)
         if refusals:
@@ -223,11 +223,11 @@ class _Scorer:
             bulk.write_all(self._task.connection, self._client, shorter, self._indices, index)
 
     def _settle(self, chunk: _Chunk) -> None:
-        """Wait until records are acknowledged, then count and learn what became a point."""
+        """Wait until records are acknowledged, then count them and learn from their points."""
         wanted, records, points, stored, writing = chunk
         refusals = writing.result()
         if refusals:
-            faults = [Invalid(int(stored.positions[one.position]), None, one.reason) for one in refusals]
+            faults = [Invalid(int(stored.positions[refusal.position]), None, refusal.reason) for refusal in refusals]
             self._keep(records, faults, documents.invalid(self._origin, records, faults))
             points = points.without([fault.position for fault in faults])
             self._part(wanted).reasons += streaks.count(faults)
@@ -238,7 +238,7 @@ class _Scorer:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the executors found in a micro-batch, in the order of topic, partition and offset.
+    """The results of all tasks of a micro-batch, in the order of topic, partition and offset.
 
     Attributes
     ----------
@@ -254,12 +254,12 @@ class Found:
 
 
 def found(outcomes: Iterable[Outcome]) -> Found:
-    """Return what tasks found, in the same order whatever the order of the tasks.
+    """Merge the results of tasks; the order of the result does not depend on the order of the tasks.
 
     Raises
     ------
     StreamError
-        The first that a task ran into.
+        The first error that a task returned.
     """
     result = Found()
     parts: list[Part] = []

@@ -1,4 +1,4 @@
-"""Passwords and keys, from the files that hold them; by what is read here no error names more than the file."""
+"""Reads passwords and keys from files; errors name the file, never its content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def read(path: Path, setting: str) -> str:
     Raises
     ------
     ConfigError
-        Naming `setting`, when the file cannot be read or holds nothing.
+        When the file cannot be read or is empty; the message names `setting`.
     """
     flag = f"--{setting.replace('_', '-')} / {setting.upper()}: {path}"
     try:
@@ -21,7 +21,7 @@ def read(path: Path, setting: str) -> str:
     except OSError as error:
         raise ConfigError(f"{flag} cannot be read ({error.strerror}): give this user the right to") from error
     except UnicodeDecodeError:
-        raise ConfigError(f"{flag} is no text in UTF-8") from None  # the error holds what was read
+        raise ConfigError(f"{flag} is no text in UTF-8") from None  # the error contains the file's bytes
     if not text:
         raise ConfigError(f"{flag} is empty: put the secret into it, alone")
     return text

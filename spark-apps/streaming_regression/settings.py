@@ -1,4 +1,4 @@
-"""Every setting: a flag `--kafka-bootstrap`, an environment variable `KAFKA_BOOTSTRAP`, a default. A flag wins."""
+"""All settings. Each has a flag `--kafka-bootstrap`, a variable `KAFKA_BOOTSTRAP` and a default; the flag wins."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         cli_kebab_case=True,
         cli_implicit_flags=True,
         cli_hide_none_type=True,
-        cli_parse_none_str="<none>",  # "None", the library's own, may be a name
+        cli_parse_none_str="<none>",  # the default, "None", may be a name
         cli_avoid_json=True,
         cli_show_env_vars=True,
         cli_exit_on_error=False,
@@ -231,13 +231,13 @@ def load(argv: Sequence[str]) -> Settings:
     Raises
     ------
     ConfigError
-        One line for each setting that is wrong, with its flag and its variable.
+        With one line for each wrong setting, which names its flag and its variable.
     """
     words = rules.checked_flags(argv, rules.switches(Settings.model_fields))
     try:
         return CliApp.run(Settings, cli_args=words)
     except ValidationError as error:
-        lines = [rules.line({**one}, SECRETS) for one in error.errors(include_url=False)]
+        lines = [rules.line({**problem}, SECRETS) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from error
     except SettingsError as error:
         raise ConfigError(rules.unknown(str(error))) from error

@@ -23,7 +23,7 @@ from streaming_regression.learners import Model, Statistics
 
 FORMAT = 2
 JAVA_ERRORS = (Py4JJavaError, PySparkException)
-"""What a call into Java raises: PySpark turns some of Java's exceptions, IllegalArgumentException say, into its own."""
+"""Exceptions of a call into Java: PySpark converts some, such as IllegalArgumentException, into its own."""
 Offsets = dict[str, dict[str, int]]
 """Topic → partition → offset of the next record, as in Spark's offset log."""
 REMEDY = "restore the folder from a backup, or start anew with another --checkpoint and --index-prefix"
@@ -31,7 +31,7 @@ REMEDY = "restore the folder from a backup, or start anew with another --checkpo
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a checkpoint belongs to: with any of it changed, its model would mean something else."""
+    """The settings and topics that a checkpoint's model depends on: with others the model would be wrong."""
 
     fields: Fields
     learner: str
@@ -40,7 +40,7 @@ class Identity:
 
 
 def in_use(checkpoint: str) -> str:
-    """Return what is wrong when someone else has written what was to be written."""
+    """Return the message for a checkpoint into which another driver has written."""
     return (
         f"another driver uses the checkpoint {checkpoint} at the same time: stop one of the two, or give this one "
         "another --checkpoint and --index-prefix"
@@ -50,8 +50,8 @@ def in_use(checkpoint: str) -> str:
 class StateStore:
     """Model states, one JSON file per micro-batch: `<checkpoint>/model/<batch>.json`.
 
-    Any file system that Hadoop knows will do (a PVC, HDFS, S3). On a local one the file is synced before it gets its
-    name, so that a power failure cannot leave half a state.
+    The checkpoint may be in any file system that Hadoop supports (a PVC, HDFS, S3). On a local file system a file is
+    synced before it is renamed, so that a power failure cannot leave half a state.
     """
 
     def __init__(self, jvm: JVMView, hadoop_conf: JavaObject, checkpoint: str, identity: Identity, keep: int) -> None:
@@ -59,7 +59,7 @@ class StateStore:
         with _usable(checkpoint):
             self._checkpoint = self._path(checkpoint)
             self._folder = self._path(self._checkpoint, "model")
-            # Its own instance, without checksum files: a file and its checksum cannot be renamed in one step.
+            # A separate instance that writes no checksum files: a file and its checksum cannot be renamed in one step.
             self._fs = jvm.org.apache.hadoop.fs.FileSystem.newInstance(self._folder.toUri(), hadoop_conf)
             self._fs.setWriteChecksum(False)
         self._identity = identity
@@ -68,11 +68,11 @@ class StateStore:
 
     @property
     def local(self) -> bool:
-        """Whether the checkpoint is in a file system of this machine, or one that is mounted there."""
+        """Whether the checkpoint is in a file system of this machine, including mounted ones."""
         return bool(self._fs.getUri().getScheme() == "file")
 
     def run(self) -> str | None:
-        """Return the query's id, which Spark writes once per checkpoint before the first micro-batch; None if new."""
+        """Return the query's id, which is written once per checkpoint, before the query starts; None if it is new."""
         if self._run is None:
             file = self._path(self._checkpoint, "metadata")
             text = self._read(file)
@@ -81,9 +81,9 @@ class StateStore:
         return self._run
 
     def begin(self) -> str:
-        """Return the query's id; a new checkpoint gets one now, in the file in which Spark looks for it first.
+        """Return the query's id; for a new checkpoint, first write a new id to the file from which Spark reads it.
 
-        So the run is known, and has claimed its indices, before the query starts.
+        So the run is known, and can claim its indices, before the query starts.
         """
         if self.run() is None:
             file, aside = self._path(self._checkpoint, "metadata"), self._path(self._folder, ".metadata.tmp")
@@ -91,7 +91,7 @@ class StateStore:
                 self._write(aside, json.dumps({"id": str(uuid4())}))
                 self._fs.rename(aside, file)
         run = self.run()
-        assert run is not None  # noqa: S101 - it is there now, from us or from another driver
+        assert run is not None  # noqa: S101 - written above, or by another driver
         return run
 
     def began(self, batch: int) -> datetime:
@@ -102,7 +102,7 @@ class StateStore:
             return datetime.fromtimestamp(int(milliseconds) / 1000, timezone.utc)
 
     def end_offsets(self, batch: int) -> Offsets:
-        """Return topic → partition → offset behind the last record of micro-batch `batch`, from Spark's offset log."""
+        """Return topic → partition → offset after the last record of micro-batch `batch`, from Spark's offset log."""
         text = self._read(self._offsets(batch))
         with _whole(self._offsets(batch)):
             if not text:
@@ -134,19 +134,21 @@ class StateStore:
         return self.end_offsets(batches[-1]) if batches else {}
 
     def check(self) -> None:
-        """See that the checkpoint can be written, and that its parts belong together.
+        """Check that the checkpoint is writable and consistent.
 
         Raises
         ------
-        ConfigError, Refused
-            With what is wrong.
+        ConfigError
+            When it is not writable.
+        Refused
+            When metadata or offsets of the newest state are missing.
         """
         with _usable(str(self._checkpoint)):
             probe = self._path(self._folder, ".probe.tmp")
             self._write(probe, "")
             self._fs.delete(probe, False)
             batches = self._batches()
-        # Without them Spark would count its micro-batches from 0 again, each of which seems to be done already.
+        # Without them Spark would number its micro-batches from 0 again, and the old states would make them look done.
         if batches and not (self._fs.exists(self._offsets(batches[-1])) and self.run()):
             raise Refused(
                 f"checkpoint {self._checkpoint} is not whole: there is model/{batches[-1]}.json, but not both metadata "
@@ -159,7 +161,7 @@ class StateStore:
         Raises
         ------
         Refused
-            When the state is of other features, label, learner or topics than this program is set to.
+            When the state has other features, label, learner or topics than the settings, or is damaged.
         """
         text = self._read(self._file(batch))
         if text is None:
@@ -203,7 +205,7 @@ class StateStore:
             raise Refused(in_use(str(self._checkpoint)))
 
     def prune(self) -> Model | None:
-        """Delete all but the newest `keep` states and what a crash left behind; return the newest."""
+        """Delete all but the newest `keep` states, and temporary files left by a crash; return the newest model."""
         batches = self._batches()
         newest = self.load(batches[-1]) if batches else None
         stale = [f"{batch}.json" for batch in batches[: -self._keep]]
@@ -269,8 +271,8 @@ class StateStore:
             if found == mine:
                 continue
             if key == "topic_ids":
-                anew = [name for name, old, new in zip(state["topics"], found, mine, strict=True) if old != new]
-                raise recreated(" and ".join(anew))
+                changed = [name for name, old, new in zip(state["topics"], found, mine, strict=True) if old != new]
+                raise recreated(" and ".join(changed))
             raise Refused(
                 f"checkpoint {self._checkpoint} holds a model with {key} {_shown(found)}, but "
                 f"{settings[key]} is {_shown(mine)}: set it back, or start anew with another --checkpoint "
@@ -279,7 +281,7 @@ class StateStore:
 
 
 def _converted(state: dict[str, Any], size: int) -> dict[str, Any]:
-    """Return a state of format 1 in the present one: its statistics are shifted by 0, its model has no centre."""
+    """Convert a state of format 1 to the current format: the shift of its statistics is 0, its model has no centre."""
     if state["format"] != 1:
         return state
     memory = state["memory"] and {**state["memory"], "shift": [0.0] * size}
@@ -306,7 +308,7 @@ def _whole(file: JavaObject) -> Iterator[None]:
 
 
 def _said(error: Py4JJavaError | PySparkException) -> str:
-    """Return what Java says of it, in a line, without names of exceptions where there are better words."""
+    """Return the first line of Java's message: that of the root cause, or its exception's name if it has no message."""
     if isinstance(error, PySparkException):
         return str(error).partition("\n")[0]
     cause = error.java_exception

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: at once while no micro-batch can be under way, else after it; a second one at once."""
+"""SIGTERM and SIGINT end the program at once or, during the query, after the micro-batch; a second signal at once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from types import FrameType
 
 
 class Stop:
-    """What the signals do from now on: they raise SystemExit(0), in the main thread, but while they are deferred.
+    """Handles both signals from now on: raises SystemExit(0) in the main thread, unless they are deferred.
 
-    `told` is whether there was one.
+    `told` is whether a signal has come.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Stop:
 
     @contextmanager
     def deferred(self, requested: threading.Event) -> Iterator[None]:
-        """Within, the first signal only sets `requested`."""
+        """Within the block, the first signal only sets `requested`."""
         self._requested = requested
         try:
             yield

@@ -1,4 +1,4 @@
-"""Why records are invalid: counted on executors, and told by the driver when a topic has nothing else."""
+"""The reasons of invalid records: counted on executors, logged by the driver if all records of a topic are invalid."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from streaming_regression.documents import Tally
 log = logging.getLogger(__name__)
 
 IN_A_ROW = 3
-"""Micro-batches of invalid records alone before the first WARNING; the next comes after twice as many, and so on."""
+"""Micro-batches in a row with only invalid records until the first WARNING; each next one needs twice as many."""
 KEPT = 8
-"""Reasons that a range of offsets reports, the most frequent ones: enough for the one that is told."""
+"""Number of reasons, the most frequent ones, that a range of offsets reports; a WARNING shows only one."""
 
 
 class Reason(NamedTuple):
-    """What is wrong with a record: the field at fault, None for the whole record, and the reason."""
+    """The fault of a record: the field (None for the whole record) and the reason."""
 
     field: str | None
     reason: str
@@ -29,11 +29,11 @@ class Reason(NamedTuple):
 
 
 def count(invalid: Iterable[Invalid]) -> Counter[Reason]:
-    """Count faults by field and reason; both are bounded in number, and hold nothing of a record.
+    """Count faults by field and reason; both have few different values and contain nothing of a record's content.
 
-    Elasticsearch's own words may hold some of it: of them only the type of the error is kept.
+    Elasticsearch's messages may contain content, so only the type of its error is kept.
     """
-    return Counter(Reason(one.field, _without_content(one.reason)) for one in invalid)
+    return Counter(Reason(fault.field, _without_content(fault.reason)) for fault in invalid)
 
 
 def commonest(counts: Counter[Reason]) -> Counter[Reason]:
@@ -42,7 +42,7 @@ def commonest(counts: Counter[Reason]) -> Counter[Reason]:
 
 
 class Streaks:
-    """Tells when all records of a topic are invalid, in micro-batches one after the other, and when that is over."""
+    """Logs when all records of a topic are invalid for several micro-batches in a row, and when this ends."""
 
     def __init__(self, prefix: str, first: int = IN_A_ROW) -> None:
         self._prefix = prefix
@@ -53,7 +53,7 @@ class Streaks:
         self._faults: dict[str, Counter[Reason]] = {}
 
     def note(self, batch: int, tallies: Sequence[Tally], faults: Mapping[str, Counter[Reason]]) -> None:
-        """Take note of a micro-batch; a topic without records in it stays as it was."""
+        """Count a micro-batch and log what follows from it; a topic without records in it is unchanged."""
         for topic in dict.fromkeys(tally.topic for tally in tallies):
             rows = sum(tally.rows for tally in tallies if tally.topic == topic)
             invalid = sum(tally.invalid for tally in tallies if tally.topic == topic)
@@ -90,6 +90,6 @@ class Streaks:
 
 
 def _without_content(reason: str) -> str:
-    """Return our own reasons as they are; of Elasticsearch's only whose it is and the type of the error."""
+    """Return our own reasons unchanged; reduce Elasticsearch's to "refused by Elasticsearch" and the error's type."""
     _, ours, theirs = reason.partition("refused by Elasticsearch: ")
     return f"{ours}{theirs.partition(':')[0]}" if ours else reason

@@ -1,1 +1,1 @@
-"""Kafka: the connection, the administrator's view of the topics, the source of offset ranges, and their records."""
+"""Kafka: the connection, the admin client, the source of offset ranges, the consumer, and meanings of errors."""

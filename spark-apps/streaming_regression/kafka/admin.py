@@ -1,4 +1,4 @@
-"""The topics as an administrator sees them: what exists, which offsets they hold, whether this user may read them."""
+"""The topics, through Kafka's admin client: whether they exist, their offsets, and this user's right to read them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANSWER_WITHIN_S = 5.0
 PAUSE_S = 1.0
 
 URL_SAFE = str.maketrans("+/", "-_")
-"""Kafka's own form of a topic's id, in which checkpoints hold it; librdkafka writes plain base64."""
+"""Converts librdkafka's plain base64 of a topic's id to Kafka's URL-safe form, which checkpoints contain."""
 
 Position = Mapping[str, Mapping[str, int]]
 """Topic → partition → offset of the next record, as in Spark's offset log."""
@@ -45,7 +45,7 @@ def nested(offsets: Mapping[Place, int]) -> dict[str, dict[str, int]]:
 class Topics:
     """The train and the test topic; every call asks the brokers.
 
-    A call that gets no answer within ANSWER_WITHIN_S raises one of `errors`; `check` waits.
+    A call without an answer within ANSWER_WITHIN_S seconds raises one of `errors`; `check` and `check_held` retry it.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -57,23 +57,25 @@ class Topics:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Kafka's ids of both topics, after a `check`: a topic that is deleted and recreated has another one."""
+        """Kafka's ids of both topics, after a `check`: a topic that is deleted and recreated gets a new id."""
         return tuple(self._ids.values())
 
     def check(self, timeout_s: float) -> None:
-        """Wait until both topics can be read, up to `timeout_s` seconds for what may pass.
+        """Wait until both topics can be read; retry passing errors for up to `timeout_s` seconds.
 
         Raises
         ------
-        KafkaUnavailable, ConfigError, Refused
-            After that time; for a missing topic after that time, for a wrong CA or login at once; for missing rights,
-            and for a topic that was recreated since the last check.
+        KafkaUnavailable, TopicMissing
+            After that time.
+        ConfigError, Refused
+            At once: for a wrong CA or login; for missing rights, and for a topic that was recreated since the last
+            check.
         """
         for topic, description in self._patiently(self._describe, timeout_s).items():
             identity = str(description.topic_id).translate(URL_SAFE)
             if self._ids.setdefault(topic, identity) != identity:
                 raise errors.recreated(topic)
-            rights = description.authorized_operations  # empty where brokers do not tell
+            rights = description.authorized_operations  # empty if the brokers do not report them
             if rights and AclOperation.READ not in rights:
                 raise errors.no_right_to_read(self.connection, topic)
 
@@ -89,12 +91,12 @@ class Topics:
         return nested(first)
 
     def check_held(self, position: Position, timeout_s: float, *, gaps: bool) -> None:
-        """See that Kafka still holds all records from `position` on; with `gaps` some may be gone from the front.
+        """Check that Kafka still holds all records from `position` on; with `gaps` the oldest may be deleted.
 
         Raises
         ------
         Refused
-            When some are gone, or when there were never as many.
+            When records are deleted, or when `position` is beyond the end of a partition.
         """
         wanted = flat(position)
         first, end = self._patiently(partial(self.bounds, wanted), timeout_s)
@@ -116,9 +118,9 @@ class Topics:
         return sorted((topic, partition.id) for topic, description in found for partition in description.partitions)
 
     def bounds(self, places: Iterable[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
-        """Return the first offset that each partition holds, and the offset behind its last record.
+        """Return the first offset of each partition, and the offset after its last record.
 
-        Records of an open transaction, and what comes after them, are not counted.
+        The end is before the first record of an open transaction.
         """
         wanted = [TopicPartition(*place) for place in places]
         if not wanted:
@@ -141,7 +143,7 @@ class Topics:
         return self._client
 
     def _ask(self, *calls: Callable[[], Mapping[Any, Any]]) -> list[dict[Any, Any]]:
-        """Return the answers to calls of the administration client, which run at once, by what they are about."""
+        """Run calls of the admin client concurrently; return the answers of each call, by topic or partition."""
         self._reported.clear()
         topic = self._names[0]
         try:
@@ -154,14 +156,14 @@ class Topics:
                 found.append(answers)
             return found
         except KafkaException as failure:
-            self._admin().poll(0)  # serves error_cb, which knows more of broken connections
+            self._admin().poll(0)  # calls error_cb, which gets the causes of broken connections
             known = [*self._reported, failure.args[0]]
             raise (
                 errors.permanent(known, self.connection, topic) or errors.passing(known, self.connection, topic)
             ) from failure
 
     def _patiently(self, call: Callable[[], Result], timeout_s: float) -> Result:
-        """Return what `call` returns, called again while the error may pass, for up to `timeout_s` seconds."""
+        """Return the result of `call`; repeat it while its error may pass, for up to `timeout_s` seconds."""
         start = time.monotonic()
         logged = 0.0
         while True:
@@ -187,7 +189,7 @@ def _by_place(answers: Mapping[TopicPartition, Any]) -> dict[Place, int]:
 def check_held(
     wanted: Mapping[Place, int], first: Mapping[Place, int], end: Mapping[Place, int], *, gaps: bool
 ) -> None:
-    """Raise Refused where a partition does not hold the `wanted` offset; with `gaps` it may lie before the first."""
+    """Raise Refused if a partition does not hold the `wanted` offset; with `gaps` it may be before the first offset."""
     for place, offset in wanted.items():
         if offset > end[place] or (offset < first[place] and not gaps):
             raise errors.lost(*place, first[place], end[place], offset)

@@ -1,4 +1,4 @@
-"""How to reach Kafka, and what to read of it, for the driver and the executors alike."""
+"""The connection to Kafka, and ranges of offsets; used on the driver and on the executors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The records of a range of offsets, fetched by an executor."""
+"""The consumer with which an executor fetches the records of ranges of offsets."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from streaming_regression.kafka import errors
 from streaming_regression.kafka.connection import Connection, Place, Range
 
 Message = Any
-"""A record, or an event with an error. The client's own type lets each part be None, so it tells the two not apart."""
+"""A record, or an event with an error. In the client's own type each part may be None, so it would not help."""
 
 RECORDS = 10_000
 BYTES = 16 * 2**20
-"""Records, and bytes of their values, that are handed on at once: enough to be quick, few enough for large records."""
+"""Most records, and bytes of their values, in a chunk: enough for speed, and a bound on memory for large records."""
 
 AWAY_S = 30.0
-"""Seconds without any news from the brokers after which the task gives up, and the driver waits instead."""
+"""Seconds without any answer from the brokers after which the task fails; then the driver waits for Kafka."""
 
 POLL_S = 0.05
 WATERMARKS_S = 2.0
 METADATA_S = 2.0
 OUT_OF_RANGE = frozenset([KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE])
 NEWS = OUT_OF_RANGE | {KafkaError._PARTITION_EOF}
-"""Events that show that the brokers answer; others may come again and again, and must not keep the task waiting."""
+"""Events that prove that the brokers answer. Other errors may repeat for ever and must not restart the AWAY_S limit."""
 UNREADABLE = frozenset([KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_MSG])
 
 
 @dataclass(slots=True)
 class _Reading:
-    """A range that is being read, and its records that were fetched and not handed on yet.
+    """A range that is being read, and its records that were fetched but not yet yielded.
 
     Attributes
     ----------
-    most : bytes of values that are handed on at once.
+    most : bytes of values in a chunk.
     position : the next offset to fetch.
     """
 
@@ -57,11 +57,11 @@ class _Reading:
 
     @property
     def rest(self) -> int:
-        """Offsets that are still to be fetched."""
+        """Number of offsets that are still to be fetched."""
         return max(self.wanted.end - self.position, 0)
 
     def add(self, messages: list[Message]) -> None:
-        """Keep the messages that belong to the range: the client also fetches what comes after it."""
+        """Keep the messages that belong to the range: the client also fetches messages after its end."""
         offsets = [message.offset() for message in messages]
         self.position = offsets[-1] + 1
         if self.position > self.wanted.end:
@@ -72,9 +72,9 @@ class _Reading:
         self.values += [message.value() for message in messages]
 
     def take(self) -> Iterator[Records]:
-        """Yield the chunks that are full; when all is fetched, the rest, too.
+        """Yield the full chunks and, when the whole range is fetched, the rest.
 
-        Where a chunk ends depends on the records alone, never on how they arrived, so that a replay cuts them alike.
+        The chunks depend only on the records, not on how they arrived, so a replay yields the same chunks.
         """
         while self.values:
             sizes = accumulate(len(value) if value else 0 for value in self.values)
@@ -96,7 +96,7 @@ class _Reading:
 class Reader:
     """A consumer that reads ranges of offsets; it joins no group.
 
-    librdkafka fetches ahead in a thread of its own while the caller works on what it got.
+    librdkafka prefetches in a thread of its own while the caller processes records.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -106,42 +106,42 @@ class Reader:
             Consumer,
             self._reported.append,
             {
-                "group.id": "streaming-regression",  # the client wants a name; nothing is committed
+                "group.id": "streaming-regression",  # required by the client; no offset is committed
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "enable.partition.eof": True,
-                "isolation.level": "read_committed",  # nothing is learned from a transaction that was aborted
+                "isolation.level": "read_committed",  # skip records of aborted transactions
                 "auto.offset.reset": "error",
                 "receive.message.max.bytes": 1_000_000_000,  # a single record may be larger than the default, 100 MB
                 "max.poll.interval.ms": 86_400_000,  # Elasticsearch may be away for long between two polls
                 "queued.min.messages": 20_000,
                 "queued.max.messages.kbytes": 32 * 1024,
-                # Their defaults, a second and half a second, would hold up each range.
+                # The defaults, 1 s and 0.5 s, would delay each range.
                 "fetch.queue.backoff.ms": 5,
                 "fetch.wait.max.ms": 1,
             },
         )
-        # Else librdkafka asks for the partitions' leaders a second after the first assignment of each topic. If no
-        # broker answers, `read` tells what is wrong.
+        # Without this, librdkafka requests the partitions' leaders only a second after the first assignment of each
+        # topic. If no broker answers, `read` raises the error.
         with suppress(KafkaException):
             for topic in (connection.train_topic, connection.test_topic):
                 self._consumer.list_topics(topic, timeout=METADATA_S)
 
     def read(self, share: Iterable[Range], *, gaps: bool) -> Iterator[tuple[Range, Records | Gap]]:
-        """Yield the records of ranges in chunks, and, with `gaps`, which of them are gone.
+        """Yield the records of ranges in chunks and, with `gaps`, the gaps of deleted records.
 
-        Each range is of another partition. The chunks of a range come in their order, those of several ranges mixed.
-        Offsets without a record (marks of transactions, aborted and compacted records) are passed over.
+        Each range must be of a different partition. The chunks of a range come in order; those of several ranges are
+        interleaved. Offsets without a record (transaction markers, aborted and compacted records) are skipped.
 
         Raises
         ------
         KafkaUnavailable, TopicMissing
-            When the brokers say nothing for AWAY_S seconds, or do not know the topic any more.
+            When the brokers do not answer for AWAY_S seconds, or no longer know the topic.
         ConfigError, Refused
-            For a wrong login or CA, for missing rights, and, without `gaps`, for records that are gone.
+            For a wrong login or CA, for missing rights and, without `gaps`, for deleted records.
         """
         for group in _groups(share):
-            most = BYTES // min(len(group), 16)  # so that many ranges together hold no more than one
+            most = BYTES // min(len(group), 16)  # so that many ranges together buffer no more than one
             try:
                 yield from self._read([_Reading(wanted, most, wanted.start) for wanted in group], gaps=gaps)
             finally:
@@ -152,7 +152,7 @@ class Reader:
         heard = time.monotonic()
         self._assign(readings)
         while waiting := [reading for reading in readings if reading.rest]:
-            # `consume` waits until it has as many.
+            # `consume` waits for the number it is given, so that must not exceed the records that are left.
             messages, events = self._consume(min(RECORDS, sum(reading.rest for reading in waiting)))
             for place, mine in _by_place(messages, readings):
                 reading = by_place[place]
@@ -171,7 +171,7 @@ class Reader:
     def _note(
         self, event: Message, by_place: Mapping[Place, _Reading], *, gaps: bool
     ) -> Iterator[tuple[Range, Records | Gap]]:
-        """Take in what the client says of a partition, or of its connections."""
+        """Handle an event: the end of a partition, an offset out of range, or an error of a connection."""
         error = event.error()
         if error.code() not in NEWS:
             self._reported.append(error)
@@ -189,13 +189,13 @@ class Reader:
         yield from ((reading.wanted, records) for records in reading.take())
 
     def _consume(self, most: int) -> tuple[list[Message], list[Message]]:
-        """Return up to `most` records, and apart from them what the client has to say."""
+        """Return up to `most` records and, separately, the events among them."""
         messages = self._consumer.consume(most, POLL_S)
         events = [message for message in messages if message.error() is not None]
         return [message for message in messages if message.error() is None] if events else messages, events
 
     def _assign(self, readings: Iterable[_Reading]) -> None:
-        """Fetch what is missing of the ranges, and nothing else."""
+        """Assign the partitions of the unfinished ranges, each from its next offset, and no others."""
         places = [TopicPartition(*reading.wanted[:2], reading.position) for reading in readings if reading.rest]
         self._consumer.assign(places)
 
@@ -215,7 +215,7 @@ class Reader:
             return int(first)
 
     def _check(self, topic: str, heard: float) -> None:
-        """Raise what forbids to go on; `heard` is when the brokers last gave news (time.monotonic)."""
+        """Raise the error that ends the reading, if any; `heard` is when the brokers last answered (time.monotonic)."""
         failure = errors.permanent(self._reported, self._connection, topic)
         silent = time.monotonic() - heard
         if failure is None and (silent > AWAY_S or errors.no_topic(self._reported)):
@@ -233,13 +233,13 @@ class Reader:
 
 
 def _groups(share: Iterable[Range]) -> Iterator[list[Range]]:
-    """Put ranges together that are fetched at once: a request for each would cost 10 ms, and they may be many.
+    """Group ranges that are fetched together: fetching each alone would cost 10 ms, and there may be many.
 
-    Together they have at most RECORDS offsets, so that a task holds no more of them than of one large range.
+    A group of several ranges has at most RECORDS offsets, so a task buffers no more of them than of one large range.
     """
     group: list[Range] = []
     for wanted in share:
-        if group and sum(each.end - each.start for each in [*group, wanted]) > RECORDS:
+        if group and sum(member.end - member.start for member in [*group, wanted]) > RECORDS:
             yield group
             group = []
         group.append(wanted)
@@ -258,5 +258,5 @@ def _by_place(messages: list[Message], readings: list[_Reading]) -> Iterator[tup
 
 @cache
 def reader(connection: Connection) -> Reader:
-    """Return this process's reader: the next task finds its connections open."""
+    """Return this process's reader, so that the next task reuses its connections."""
     return Reader(connection)

@@ -1,4 +1,4 @@
-"""What Kafka's errors mean for this program."""
+"""Converts Kafka's errors to errors of this program."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LOGIN = frozenset(
 )
 NO_TOPIC = frozenset([KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION])
 WRONG_TLS = ("certificate verify failed", "wrong version number", "unsupported protocol", "unknown ca", "alert")
-"""Parts of OpenSSL's messages about faults that stay; a handshake that breaks off otherwise may succeed next time."""
+"""Parts of OpenSSL's messages about permanent faults; a handshake that fails otherwise may succeed next time."""
 
 
 def permanent(errors: Iterable[KafkaError], connection: Connection, topic: str) -> StreamError | None:
-    """Return the error that ends the program, if one of `errors` cannot pass by itself."""
+    """Return the error that ends the program if one of `errors` is permanent, else None."""
     for error in errors:
         code, text = error.code(), error.str()
         if code in LOGIN:
@@ -38,7 +38,7 @@ def permanent(errors: Iterable[KafkaError], connection: Connection, topic: str) 
 
 
 def passing(errors: Iterable[KafkaError], connection: Connection, topic: str) -> StreamError:
-    """Return the error that says what is wrong while it is waited for."""
+    """Return the error for `errors` that may pass; its message is logged while the program waits."""
     if no_topic(errors):
         flag = "train" if topic == connection.train_topic else "test"
         return TopicMissing(
@@ -78,7 +78,7 @@ def lost(topic: str, partition: int, first: int, end: int, wanted: int) -> Refus
 
 
 def recreated(topics: str) -> Refused:
-    """Return the error for topics that were deleted and created again: the same offsets mean other records now."""
+    """Return the error for topics that were deleted and recreated: their offsets now refer to other records."""
     return Refused(
         f"topic {topics} was deleted and recreated since the stream began: its offsets mean other records now; start "
         "anew with another --checkpoint and --index-prefix"

@@ -1,9 +1,9 @@
-"""The source of the stream: ranges of offsets, one row each; the executors fetch the records themselves.
+"""The streaming source: each row is a range of offsets, whose records an executor fetches itself.
 
-Spark keeps what it keeps for every source: the offset log, the commit log, triggers and recovery. The offsets have the
-form that Spark's own Kafka source writes, {"topic": {"partition": offset}}, so a checkpoint of that source can go on.
-Spark runs the reader in a Python process of its own beside the driver, and starts others to plan the query. So this
-module imports no more than it needs: numpy alone would add 0.3 s to the start of each.
+Spark provides the offset log, the commit log, triggers and recovery, as for every source. The offsets have the format
+of Spark's own Kafka source, {"topic": {"partition": offset}}, so a checkpoint of that source can be continued. Spark
+runs the reader in a Python process of its own beside the driver, and starts others to plan the query. Therefore this
+module imports as little as possible: numpy alone would add 0.3 s to the start of each process.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from streaming_regression.kafka.connection import Connection, Place, Range
 
 SCHEMA = "topic string, partition int, start bigint, end bigint"
 FIRST = 500
-"""Offsets of a run's first micro-batch. A model of zero weights predicts it, so it is small; later ones grow."""
+"""Offsets of a run's first micro-batch. It is small because an untrained model predicts it; later ones are larger."""
 LEAST_PER_TASK = 5_000
-"""Offsets that are worth a task of their own: a task costs about 10 ms whatever it holds."""
+"""Least number of offsets for a task, because each task has a fixed cost of about 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the source needs to know; it travels as JSON in the DataFrame's options, so it holds no secret.
+    """Options of the source. They are passed as JSON in the DataFrame's options, so they contain no secret.
 
     Attributes
     ----------
-    beginning : where the run began.
+    beginning : the offsets at which the run began.
     most : records per micro-batch at most, all partitions together.
     tasks : tasks per micro-batch at most.
-    gaps : go on where records are gone from the front of a partition.
+    gaps : continue when the oldest records of a partition were deleted before they were read.
     """
 
     connection: Connection
@@ -60,7 +60,7 @@ class Options:
 
 
 class Share(InputPartition):
-    """What one task reads."""
+    """The ranges that one task reads."""
 
     def __init__(self, ranges: list[Range]) -> None:
         super().__init__(ranges)
@@ -89,7 +89,7 @@ class KafkaRanges(DataSource):
 
 
 class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
-    """Plans micro-batches: which offsets come next, and which task reads which of them."""
+    """Plans micro-batches: their offsets, and how tasks share them."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -97,7 +97,7 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         self._final: dict[Place, int] | None = None
 
     def initialOffset(self) -> dict[str, dict[str, int]]:  # noqa: N802
-        """Return where the run begins."""
+        """Return the offsets at which the run begins."""
         return self._options.beginning
 
     def getDefaultReadLimit(self) -> ReadLimit:  # noqa: N802
@@ -105,7 +105,7 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return ReadMaxRows(self._options.most)
 
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
-        """Take the offsets that are the ends now as the ends of the whole query."""
+        """Store the current end offsets as the end of the query."""
         _, self._final = self._topics.bounds(self._topics.places())
 
     def latestOffset(self, start: Position, limit: ReadLimit) -> dict[str, dict[str, int]]:  # noqa: N802
@@ -114,11 +114,11 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         Raises
         ------
         KafkaUnavailable, TopicMissing, ConfigError, Refused
-            When the brokers do not tell; Refused when records behind `start` are gone.
+            When the brokers do not answer; Refused also when records after `start` are deleted.
         """
         known = flat(start)
         places = self._topics.places()
-        begins = {place: known.get(place, 0) for place in places}  # a partition that is new begins at 0
+        begins = {place: known.get(place, 0) for place in places}  # a new partition begins at 0
         first, ends = self._topics.bounds(places)
         check_held(begins, first, ends, gaps=self._options.gaps)
         if self._final is not None:
@@ -129,9 +129,9 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def _most(self, start: Mapping[Place, int]) -> int:
         """Return the limit of a micro-batch that begins at `start`.
 
-        A micro-batch is at most as large as all before it: so each is predicted by a model that has seen as much, and
-        the error over the offset shows how the model learns. The limit depends on offsets alone, so a run that was
-        interrupted cuts the same micro-batches as another that was not.
+        A micro-batch is at most as large as all before it together. So the model that predicts it has seen at least as
+        many records, and the error over the offset shows how the model learns. The limit depends on offsets alone, so a
+        run that was interrupted cuts the same micro-batches as one that was not.
         """
         before = sum(start.values()) - sum(flat(self._options.beginning).values())
         return min(self._options.most, max(FIRST, before))
@@ -146,7 +146,7 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
 
 def limited(begins: Mapping[Place, int], ends: Mapping[Place, int], most: int | None) -> dict[Place, int]:
-    """Return ends so that there are at most `most` offsets in all; partitions with more offsets give more."""
+    """Return end offsets that leave at most `most` offsets in total, shared in proportion to the partitions' sizes."""
     held = {place: max(end - begins[place], 0) for place, end in ends.items()}
     total = sum(held.values())
     if most is None or total <= most:
@@ -160,30 +160,30 @@ def limited(begins: Mapping[Place, int], ends: Mapping[Place, int], most: int | 
 
 
 def planned(start: Position, end: Position, tasks: int) -> list[list[Range]]:
-    """Return which ranges each task reads; the same for the same offsets, so that a replay adds up the same way."""
+    """Return the ranges of each task; the same for the same offsets, so that a replay sums up in the same order."""
     before = flat(start)
     ranges = [Range(*place, before.get(place, 0), stop) for place, stop in flat(end).items()]
-    return shares([each for each in ranges if each.end > each.start], tasks)
+    return shares([span for span in ranges if span.end > span.start], tasks)
 
 
 def shares(ranges: Iterable[Range], tasks: int) -> list[list[Range]]:
-    """Cut ranges into at most `tasks` shares of the same number of offsets, in their order.
+    """Divide ranges, in order, into at most `tasks` shares with the same number of offsets.
 
-    Large partitions are split, small ones put together, so that all cores work whatever the number of partitions.
+    Large ranges are split and small ones combined, so that all cores work whatever the number of partitions.
     """
     waiting = list(ranges)
-    total = sum(each.end - each.start for each in waiting)
+    total = sum(span.end - span.start for span in waiting)
     size = max(-(-total // tasks), LEAST_PER_TASK)
     found: list[list[Range]] = []
     room = 0
-    for each in waiting:
-        start = each.start
-        while start < each.end:
+    for span in waiting:
+        start = span.start
+        while start < span.end:
             if room == 0:
                 found.append([])
                 room = size
-            end = min(each.end, start + room)
-            found[-1].append(each._replace(start=start, end=end))
+            end = min(span.end, start + room)
+            found[-1].append(span._replace(start=start, end=end))
             room -= end - start
             start = end
     return found

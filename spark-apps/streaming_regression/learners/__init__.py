@@ -1,4 +1,4 @@
-"""Online learners: from a model and one micro-batch's sufficient statistics to the next model (numpy only)."""
+"""Online learners: each computes the next model from a model and one micro-batch's statistics (numpy only)."""
 
 from streaming_regression.learners.model import LIMIT, DivergedError, Floats, Learner, Model
 from streaming_regression.learners.rls import RecursiveLeastSquares

@@ -1,4 +1,4 @@
-"""What every learner takes and returns."""
+"""The model, and the interface of every learner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streaming_regression.learners.statistics import Floats, Statistics
 __all__ = ["LIMIT", "DivergedError", "Floats", "Learner", "Model", "called", "published"]
 
 LIMIT = 1e70
-"""Largest magnitude of a feature, a label or a weight: (1e70 · 1e70)² still sums up over 1e26 rows in a float64."""
+"""Largest magnitude of a feature, a label or a weight: a sum of (1e70 · 1e70)² over 1e26 rows still fits a float64."""
 
 
 class DivergedError(ValueError):
@@ -22,7 +22,7 @@ class DivergedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A linear model and what its learner needs to go on from it.
+    """A linear model and the state that its learner needs for the next update.
 
     Attributes
     ----------
@@ -30,10 +30,10 @@ class Model:
         feature unit.
     rows_seen : rows learned so far.
     memory : the statistics of all rows so far, for a learner that needs them, else None.
-    centre : float64, shape (d,), in the features' units: the point that predictions are measured from, or None for the
-        origin. Far from the origin x @ weights and the intercept are large and cancel each other's digits; from a
-        centre within the data they do not.
-    level : prediction at `centre`, in label units; without a centre it is not used.
+    centre : float64, shape (d,), in the features' units: predictions use x - centre; None for the origin. For data far
+        from the origin x @ weights and the intercept are large and cancel, which loses digits. A centre within the data
+        avoids this.
+    level : prediction at `centre`, in label units; unused without a centre.
     warned : positions of the features that a WARNING has named, so that each is named once in a run.
     """
 
@@ -62,20 +62,20 @@ class Learner(Protocol):
 
     @property
     def name(self) -> str:
-        """The word that `--learner` knows it by."""
+        """The value of `--learner` that selects it."""
 
     def update(self, model: Model, batch: Statistics) -> Model:
-        """Return the model after a micro-batch with statistics `batch`; `model` stays as it is.
+        """Return the model after a micro-batch with statistics `batch`; `model` is not changed.
 
         Raises
         ------
         DivergedError
-            Naming the rows, the features and the setting to change, when the weights would be useless. `model` is
-            still good.
+            When the new weights are not finite or too large. The message names the rows, the features and the setting
+            to change. `model` is still valid.
         """
 
     def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:
-        """Return why the weight of a feature cannot be learned, by the feature's position; most often nothing.
+        """Return the reasons why weights cannot be learned, by the feature's position; usually empty.
 
         `model` is what `update` returned for the micro-batch with statistics `batch`.
         """
@@ -89,5 +89,5 @@ def published(weights: Floats, remedy: str) -> Floats:
 
 
 def called(features: Sequence[str], positions: Iterable[int]) -> str:
-    """Return the features at these positions as a log line shows them; a learner may not know their names."""
+    """Return the names of the features at these positions, for a message; numbers if the names are unknown."""
     return ", ".join(features[i] if features else f"number {i + 1}" for i in positions)

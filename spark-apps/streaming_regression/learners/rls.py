@@ -12,32 +12,32 @@ from streaming_regression.learners.model import LIMIT, Floats, Model, called, pu
 from streaming_regression.learners.statistics import Statistics, lengths
 
 RANK_LIMIT = 1e-10
-"""Singular values of the scaled columns that count as 0, beside the largest one. Rounding alone makes them about 1e-15
-in one micro-batch and 1e-12 after ten million; a condition number of 1e6 must still be solved."""
+"""Singular values of the scaled columns count as 0 up to this share of the largest. Rounding errors reach about 1e-15
+of it in one micro-batch and 1e-12 after ten million; a condition number of 1e6 must still be solved."""
 NOISE = 1e-12
-"""Share of the label's spread below which a weight's part in the predictions counts as rounding (see `_solve`)."""
-ROWS_PER_WEIGHT = 10  # before a WARNING: in a run's first few rows nearly every feature is constant or dependent
+"""Share of the label's spread up to which a weight's effect on the predictions counts as rounding (see `_solve`)."""
+ROWS_PER_WEIGHT = 10  # needed for a WARNING: in a run's first few rows nearly every feature is constant or dependent
 
 
 @dataclass(frozen=True, slots=True)
 class RecursiveLeastSquares:
     """Least squares over all rows so far.
 
-    The solution is that of the centred columns, each divided by its length. So no weight depends on the unit or the
-    offset of any feature, and predictions are those of least squares in exact arithmetic, to about 1e-9 of the label's
-    standard deviation, whatever the columns' magnitudes.
+    The columns are centred, and each is divided by its length, before they are solved. So the fit does not depend on
+    the unit or the offset of any feature. Predictions equal those of least squares in exact arithmetic to about 1e-9 of
+    the label's standard deviation, whatever the columns' magnitudes.
 
-    The rows do not determine a weight while its feature is constant, or is a linear function of others: then there are
-    many solutions. This takes the one closest to `initial`, which minimises Σⱼ (sⱼ·(wⱼ - initialⱼ))², where sⱼ is
-    feature j's standard deviation: each change of a weight counts by how far it moves the predictions. A constant
-    feature keeps its initial weight; of two features that are the same but for their unit each explains one half.
-    The intercept always fits the mean of the rows.
+    While a feature is constant or a linear function of others, the rows do not determine its weight, and there are many
+    solutions. This learner takes the solution closest to `initial`: it minimises Σⱼ (sⱼ·(wⱼ - initialⱼ))², where sⱼ is
+    feature j's standard deviation, so a change of a weight counts by how far it moves the predictions. A constant
+    feature keeps its initial weight; two features that differ only in their unit explain one half each. The intercept
+    always fits the mean of the rows.
 
     Attributes
     ----------
     initial : float64, shape (d + 1,): the intercept and weights before any row; `ridge` pulls towards these weights.
-    half_life : rows after which a row counts half, or None. The age is counted in micro-batches' rows: all rows of one
-        micro-batch have the same age, so use micro-batches (--max-offsets-per-trigger) well below the half-life.
+    half_life : rows after which a row counts half, or None. All rows of one micro-batch have the same age, so use
+        micro-batches (--max-offsets-per-trigger) well below the half-life.
     ridge : λ >= 0, added to the sum of squared errors as λ·‖w - initial‖², in the features' own units; the intercept is
         free.
     features : the features' names, for messages.
@@ -91,7 +91,7 @@ class RecursiveLeastSquares:
         }
         _, singular, directions = np.linalg.svd(scaled, full_matrices=False)
         free = directions[singular <= RANK_LIMIT * singular.max(initial=0.0)]
-        # Entry i, j of this projection is not 0 where the weight of i can change and that of j make up for it.
+        # Entry i, j of this projection is not 0 where a change of weight j can compensate for a change of weight i.
         linked = np.abs(free.T @ free) > 1e-8
         positions = np.flatnonzero(varies)
         for i in np.flatnonzero(linked.diagonal()):
@@ -113,18 +113,18 @@ class RecursiveLeastSquares:
         step = np.zeros(d)
         part, *_ = np.linalg.lstsq(scaled, b, rcond=RANK_LIMIT)
         if self.half_life is not None:
-            # A feature that is constant for eighty to a hundred half-lives leaves so little in the memory that its part
-            # is rounding. Divided by a length that shrinks for ever, this would become a weight without bounds.
+            # When a feature has been constant for 80 to 100 half-lives, its contribution to the memory is only a
+            # rounding error. Divided by a column length that keeps shrinking, it would give an unbounded weight.
             part[np.abs(part) <= NOISE * (lengths(b[:, None])[0] + lengths(a) @ np.abs(start))] = 0.0
-        with np.errstate(over="ignore"):  # `published` reports it
+        with np.errstate(over="ignore"):  # `published` raises DivergedError
             step[varies] = part / scale
         return np.asarray(start + step, dtype=np.float64)
 
 
 def _scaled(a: Floats, b: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    """Return which columns of `a` vary, those columns with length 1, and what their lengths were.
+    """Return which columns of `a` vary, those columns scaled to length 1, and their original lengths.
 
-    One so short that its weight would exceed LIMIT (for the label's part `b`) counts as constant.
+    A column so short that its weight would exceed LIMIT, for the label `b`, counts as constant.
     """
     scale = lengths(a)
     varies = scale > lengths(b[:, None])[0] / LIMIT

@@ -1,4 +1,4 @@
-"""What Spark MLlib's StreamingLinearRegressionWithSGD learns, from one pass instead of one pass per iteration."""
+"""The algorithm of Spark MLlib's StreamingLinearRegressionWithSGD, in one pass instead of one pass per iteration."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from streaming_regression.learners.model import Floats, Model, called, published
 from streaming_regression.learners.statistics import Statistics, lengths
 
 STUCK = 1e-3
-"""Share of the way to its best value that a weight moves in one micro-batch, at least; below it hardly moves at all."""
+"""A weight hardly moves if it covers less than this share of the way to its best value in one micro-batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class GradientDescent:
     """Full-batch gradient descent on each micro-batch, starting from the weights before it.
 
-    With all rows in every step, the gradient follows from XᵀX and Xᵀy, so no step needs the rows again.
+    Every step uses all rows, so the gradient follows from XᵀX and Xᵀy, and no step needs the rows themselves.
 
     Attributes
     ----------
     step_size : iteration i = 1, 2, … uses step_size / √i.
     iterations : steps per micro-batch, at most.
     convergence_tolerance : stop once a step moves the weights by less than this, relative to max(‖w‖, 1).
-    intercept : learn the intercept too. MLlib's streaming regression never does: its initial intercept stays.
+    intercept : learn the intercept too. MLlib's streaming regression never does; it keeps the initial intercept.
     features : the features' names, for messages.
 
     References
@@ -52,13 +52,13 @@ class GradientDescent:
         gram = batch.gram
         moved = self._descend(
             gram[first:-1, first:-1],
-            # An intercept that is not learned is part of what is left to explain.
+            # An intercept that is not learned is subtracted from the label.
             gram[first:-1, -1] - (0.0 if self.intercept else model.weights[0]) * gram[first:-1, 0],
             model.weights[first:],
             batch.rows,
         )
         size = _size(batch)
-        # A step multiplies what a weight is off by 1 - step_size · size², beyond -1 it grows from step to step.
+        # A step multiplies a weight's error by 1 - step_size · size²; below -1 the error grows from step to step.
         large = np.flatnonzero(self.step_size * size**2 > 2)
         remedy = (
             f"sgd diverged on a micro-batch of {batch.rows} rows: lower --sgd-step-size (now {self.step_size:g}), "
@@ -68,10 +68,10 @@ class GradientDescent:
         return Model(weights, model.rows_seen + batch.rows)
 
     def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:
-        """See `Learner.doubts`: features too large for the step size, and those too small, as often beside larger ones.
+        """See `Learner.doubts`: features too large for the step size, or too small, often beside larger features.
 
-        With features that are too large the weights grow from micro-batch to micro-batch, as MLlib's do. Then they
-        predict the rows that they were just learned from worse than 0 does.
+        With features that are too large the weights grow from micro-batch to micro-batch, as in MLlib. Then the model
+        predicts the rows that it has just learned from worse than the constant prediction 0.
         """
         if not batch.rows:
             return {}
@@ -99,11 +99,11 @@ class GradientDescent:
 
     def _descend(self, xtx: Floats, xty: Floats, start: Floats, rows: int) -> Floats:
         weights = start
-        with np.errstate(over="ignore", invalid="ignore"):  # `published` reports it
+        with np.errstate(over="ignore", invalid="ignore"):  # `published` raises DivergedError
             for i in range(1, self.iterations + 1):
                 last, weights = weights, weights - self.step_size / np.sqrt(i) * (xtx @ weights - xty) / rows
                 small = self.convergence_tolerance * max(float(np.linalg.norm(weights)), 1.0)
-                # MLlib knows no weights before the first step, so it tests from the second.
+                # MLlib has no previous weights in the first step, so it tests convergence from the second step on.
                 if i > 1 and np.linalg.norm(weights - last) < small:
                     break
         return weights

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-CHUNK = 1_000  # rows of one QR: with more, the processor's cache no longer holds them
+CHUNK = 1_000  # rows per QR: more do not fit the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What n rows of d features and their labels tell a linear regression.
+    """Sufficient statistics of n rows of d features and their labels.
 
-    All values are measured from a shift near the data. So a spread that is small beside the values themselves (epoch
-    nanoseconds, counters, ids) keeps all its digits. Another shift changes the first row of R only: the rows below it
-    are the triangular factor of the centred columns, whatever the shift.
+    A shift near the data is subtracted from all values, so that a spread that is small compared to the values (epoch
+    nanoseconds, counters, ids) keeps all its digits. The shift affects only the first row of R: the rows below it are
+    the triangular factor of the centred columns, whatever the shift.
 
     Attributes
     ----------
@@ -44,12 +44,12 @@ class Statistics:
         return cls(0, np.zeros((features + 2, features + 2)), np.zeros(features + 1))
 
     def with_rows(self, x: Floats, y: Floats) -> Statistics:
-        """Return these statistics and those of the rows `x`, shape (n, d), with labels `y`, shape (n,), together."""
+        """Return these statistics with the rows `x`, shape (n, d), and their labels `y`, shape (n,), added."""
         if not len(y):
             return self
         shift = self.shift if self.rows else _near(x[:CHUNK], y[:CHUNK])
         factor, size, shifted = self.factor, len(self.factor), bool(shift.any())
-        columns = np.empty((size, size + min(len(y), CHUNK)))  # LAPACK works by columns: each lies in one piece
+        columns = np.empty((size, size + min(len(y), CHUNK)))  # transposed: LAPACK needs contiguous columns
         for start in range(0, len(y), CHUNK):
             part = slice(start, start + CHUNK)
             used = columns[:, : size + len(y[part])]
@@ -64,15 +64,15 @@ class Statistics:
 
     @classmethod
     def total(cls, parts: Iterable[Statistics], features: int) -> Statistics:
-        """Return the statistics of all `parts`' rows; the order of the parts decides the last bits, nothing else.
+        """Return the statistics of the rows of all `parts`; the order of the parts affects only the last bits.
 
-        The new shift is the mean of all rows. Thus the shift follows the data when a half-life makes old rows fade.
+        The new shift is the weighted mean of all rows, so it follows the data as a half-life reduces old rows' weight.
         """
         known = [part for part in parts if part.factor[0, 0]]
         if not known:
             return cls.empty(features)
         weights = np.array([part.factor[0, 0] ** 2 for part in known])
-        # From the heaviest part's shift: where a column is constant, this difference is 0 and the shift stays exact.
+        # Relative to the heaviest part's shift: for a constant column the offset is 0, and the shift stays exact.
         base = known[int(weights.argmax())].shift
         offsets = np.array([part.shift - base + part.factor[0, 1:] / part.factor[0, 0] for part in known])
         shift = base + (weights / weights.sum()) @ offsets
@@ -96,7 +96,7 @@ class Statistics:
 
     @property
     def mean(self) -> Floats:
-        """Mean of the features and of the label, less `shift`; shape (d + 1,); there must be rows."""
+        """Mean of the features and of the label, less `shift`; shape (d + 1,); needs at least one row."""
         return np.asarray(self.factor[0, 1:] / self.factor[0, 0], dtype=np.float64)
 
     @property
@@ -107,16 +107,16 @@ class Statistics:
 
 
 def lengths(columns: Floats) -> Floats:
-    """Return the length of each column, shape (n,) for a matrix (m, n), also where its square would be no float64."""
+    """Return the length of each column, shape (n,) for a matrix (m, n), even if its square overflows or underflows."""
     largest = np.abs(columns).max(axis=0, initial=0.0)
     return np.asarray(largest * np.linalg.norm(columns / np.where(largest, largest, 1.0), axis=0), dtype=np.float64)
 
 
 def _near(x: Floats, y: Floats) -> Floats:
-    """Return a shift for rows that begin with these: their mean, or 0 where the mean is not far beside the spread.
+    """Return a shift from the first rows: each column's mean, or 0 where the mean is within 10 standard deviations.
 
-    A shift of 0 costs one digit at most, and rows without any shift are summed up to a fifth quicker. A constant
-    column's shift is exactly its value, so that nothing is left of it.
+    A shift of 0 costs at most one digit, and rows without any shift are processed up to a fifth faster. A constant
+    column's shift is exactly its value, so its shifted values are exactly 0.
     """
     first = np.column_stack([x, y])
     mean = np.clip(first.mean(axis=0), first.min(axis=0), first.max(axis=0))

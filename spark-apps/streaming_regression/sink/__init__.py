@@ -1,1 +1,1 @@
-"""Elasticsearch: the connection, what errors mean, acknowledged bulk writes, indices, and one run per prefix."""
+"""Elasticsearch: connection, meaning of its errors, acknowledged bulk writes, indices, and one run per prefix."""

@@ -1,4 +1,4 @@
-"""Acknowledged bulk writes: what may pass is waited for, and only a document that is at fault itself is given back."""
+"""Acknowledged bulk writes: passing errors are retried, and only documents that are themselves invalid are returned."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from streaming_regression.sink.indices import Indices
 
 log = logging.getLogger(__name__)
 
-SMALLEST_BYTES = 64_000  # a cut connection or a busy server makes no request smaller than this; status 413 does
-LARGE_BYTES = 4_000  # a server or proxy that takes no smaller document is at fault itself, the document is not
-GROW_AFTER = 100  # requests in a row, after which a size that was reduced on suspicion is doubled again
+SMALLEST_BYTES = 64_000  # only HTTP 413 reduces the request size below this; a cut connection or a busy server does not
+LARGE_BYTES = 4_000  # HTTP 413 for a smaller document is the fault of the server or proxy, not of the document
+GROW_AFTER = 100  # successful requests in a row after which a size that was reduced on suspicion is doubled
 NOT_THERE = re.compile(r"Failed to establish a new connection|Name or service not known|NameResolutionError")
-"""What tells of a server that is away: the size of the request has nothing to do with it."""
+"""Messages of a server that is down, where a smaller request would fail too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A document that Elasticsearch will never take: its place in what was written, and why."""
+    """A document that Elasticsearch will never accept: its position among the written documents, and the reason."""
 
     position: int
     reason: str
 
 
 class RequestSize:
-    """How large a request may be, in bytes: as set, or as this process has found out since. Threads share it."""
+    """The largest request to send, in bytes: the setting, or a lower limit that this process found. Thread-safe."""
 
     def __init__(self, most: int) -> None:
         self.now = most
@@ -47,18 +47,18 @@ class RequestSize:
         self._lock = Lock()
 
     def refused(self, size: int) -> None:
-        """Remember for good that a request of `size` bytes is too large."""
+        """Halve the size permanently: a request of `size` bytes is too large."""
         with self._lock:
             self._most = self.now = min(self.now, max(size // 2, 1))
 
     def failed(self, size: int) -> None:
-        """Remember for a while that a request of `size` bytes failed again: smaller ones may not."""
+        """Halve the size for a while: a request of `size` bytes failed repeatedly, and a smaller one may pass."""
         with self._lock:
             self.now = min(self.now, max(size // 2, SMALLEST_BYTES))
             self._passed = 0
 
     def passed(self) -> None:
-        """Take note that a request passed."""
+        """Count a successful request; double a size that `failed` reduced after GROW_AFTER of them."""
         if self.now < self._most:
             with self._lock:
                 self._passed += 1
@@ -68,7 +68,7 @@ class RequestSize:
 
 @cache
 def request_size(connection: Connection) -> RequestSize:
-    """Return what this process knows of the size that requests may have."""
+    """Return this process's request size for the connection."""
     return RequestSize(connection.max_request_bytes)
 
 
@@ -77,14 +77,14 @@ def write(
 ) -> list[Refusal]:
     """Write documents (bulk lines) and return those that were refused; all others are acknowledged on return.
 
-    What is no fault of a document is waited for, up to `connection.timeout_s` seconds after the last success: the
-    documents are written again, which their ids make safe. A request that is too large is divided. An index that is
-    missing is made.
+    An error that is not a document's fault is retried, for up to `connection.timeout_s` seconds after the last success.
+    Writing a document again is safe, because its id stays the same. A request that is too large is divided. A missing
+    index is created.
 
     Raises
     ------
     ServerUnavailable, ConfigError, Refused
-        After that time; or at once where no waiting helps: see `faults`.
+        After that time, or at once for an error that will not pass: see `faults`.
     """
     refusals: list[Refusal] = []
     size = request_size(connection)
@@ -95,7 +95,7 @@ def write(
     while waiting:
         pending = waiting.popleft()
         body = "".join([lines[position] for position in pending]).encode()
-        if len(body) > size.now and len(pending) > 1:  # it has become smaller since
+        if len(body) > size.now and len(pending) > 1:  # the size was reduced meanwhile
             pending, *rest = requests(lines, pending, size.now)
             if rest:
                 waiting.extendleft(reversed([pending, *rest]))
@@ -126,7 +126,7 @@ def write(
         size.passed()
         outcome = _sorted(connection, pending, items, index, lines)
         if outcome.suspects:
-            indices.check(connection, client, outcome.indices)  # else it is the mapping that is at fault
+            indices.check(connection, client, outcome.indices)  # raises if the mapping is at fault
             refusals += outcome.suspects
         refusals += outcome.too_large
         for name in outcome.missing:
@@ -144,13 +144,13 @@ def write(
 def write_all(
     connection: Connection, client: Elasticsearch, lines: Sequence[str], indices: Indices, index: str | None = None
 ) -> None:
-    """Write documents of which none may be refused; Refused names the first that was."""
+    """Write documents that must all be accepted; raise Refused with the reason of the first refusal."""
     for refusal in write(connection, client, lines, indices, index):
         raise Refused(f"Elasticsearch refused a document that must be kept: {refusal.reason}")
 
 
 def requests(lines: Sequence[str], positions: Iterable[int], most: int) -> Iterator[list[int]]:
-    """Yield the positions of the documents that go into one request each, of about `most` bytes."""
+    """Yield the positions of the documents of each request; a request has about `most` bytes."""
     request: list[int] = []
     size = 0
     for position in positions:
@@ -165,24 +165,24 @@ def requests(lines: Sequence[str], positions: Iterable[int], most: int) -> Itera
 
 
 def _send(connection: Connection, client: Elasticsearch, body: bytes, index: str | None) -> list[Mapping[str, Any]]:
-    """Return what became of each document; nothing where all were taken."""
+    """Return the result of each document, or an empty list if all were written."""
     operations: Any = body
     answer = client.bulk(index=index, operations=operations, filter_path="errors")
-    if _errors(connection, answer.body):  # in which documents is asked only then, for it is work for both
+    if _errors(connection, answer.body):  # repeat it with details, which cost both sides time
         asked = "errors,items.*.status,items.*.error,items.*._index"
         answer = client.bulk(index=index, operations=operations, filter_path=asked)
     return list(answer["items"]) if _errors(connection, answer.body) else []
 
 
 def _errors(connection: Connection, body: object) -> bool:
-    if not isinstance(body, dict) or "errors" not in body:  # a page that a proxy gives out meanwhile, say
+    if not isinstance(body, dict) or "errors" not in body:  # for example a proxy's error page
         raise Refused(f"{connection.where} answered a write with what is no answer of Elasticsearch")
     return bool(body["errors"])
 
 
 @dataclass(slots=True)
 class _Outcome:
-    """What became of a request's documents, but for those that were taken."""
+    """The documents of a request that were not written, by what to do next."""
 
     again: list[int]
     suspects: list[Refusal]
@@ -204,7 +204,7 @@ def _sorted(
         ((_, result),) = item.items()
         if result["status"] < 300:
             continue
-        error, name = result.get("error", {}), index or str(result.get("_index"))  # that one may be behind an alias
+        error, name = result.get("error", {}), index or str(result.get("_index"))  # _index may be an alias's index
         text = faults.words(error)
         match faults.of(result["status"], error):
             case Fault.DOCUMENT:
@@ -227,7 +227,7 @@ def _sorted(
 
 
 def _by_its_size(error: ApiError | TransportError) -> bool:
-    """Whether a smaller request might pass: it was cut off, took too long, or was more than there is memory for."""
+    """Whether a smaller request might pass: this one was cut off, timed out, or needed too much memory."""
     if isinstance(error, ApiError):
         return error.status_code in {408, 429} or error.status_code >= 500
     return isinstance(error, ConnectionTimeout) or not NOT_THERE.search(str(error))

@@ -1,4 +1,4 @@
-"""One run per index prefix: a document that only one run can create."""
+"""One run per index prefix, ensured by a claim: a document that only one run can create."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ WAYS_OUT = (
 def name(prefix: str) -> str:
     """Return the name of the index with the claim.
 
-    It is hidden: no wildcard finds it, neither that of a dashboard nor that of another prefix. It has no date in its
-    name, so retention leaves it.
+    The index is hidden, so wildcards of dashboards and of other prefixes do not match it. Its name has no date, so
+    retention does not delete it.
     """
     return f"{prefix}-run"
 
 
 @dataclass(frozen=True, slots=True)
 class _Holder:
-    """The run whose claim there is, and the version of the document."""
+    """The run that holds the claim, and the version of the claim document."""
 
     run: str
     since: str
@@ -44,21 +44,21 @@ class _Holder:
 def claim(
     connection: Connection, client: Elasticsearch, prefix: str, run: str, *, replace: bool, new: bool = False
 ) -> None:
-    """Make the prefix that of `run`, whose documents alone its indices hold from now on.
+    """Claim the prefix for `run`: from now on its indices hold documents of this run only.
 
-    Of two runs that claim it at the same moment one succeeds, because Elasticsearch creates a document only once. A run
-    from before there were claims is known by its documents. With `replace`, another run's claim is taken over, and
-    indices that hold other runs' documents only are deleted.
+    If two runs claim it at the same moment, one succeeds, because Elasticsearch creates a document only once. A run
+    that is older than claims is recognised by its documents. With `replace`, another run's claim is taken over, and
+    indices that hold only other runs' documents are deleted.
 
     Parameters
     ----------
     new
-        Whether the run begins now; for the message.
+        Whether the run begins now; used in the error message only.
 
     Raises
     ------
     Refused
-        Naming another run found, and the ways out.
+        If another run holds the prefix; the message names that run and the ways out.
     """
     mine = "new" if new else f"run {run}"
     foreign = _foreign(connection, client, prefix, run)
@@ -78,7 +78,7 @@ def claim(
         _make_index(connection, client, prefix)
     if holder is None or holder.run != run:
         won = connection.patiently(_write, client, prefix, run, holder)
-        if not won:  # by this run, in a request whose answer was lost, or by another at the same moment
+        if not won:  # this run's own claim, whose answer was lost, or another run's
             winner = connection.patiently(_holder, client, prefix)
             if winner is None or winner.run != run:
                 raise Refused(_taken(prefix, winner, mine))
@@ -90,7 +90,7 @@ def claim(
 
 
 def _foreign(connection: Connection, client: Elasticsearch, prefix: str, run: str) -> dict[str, str]:
-    """Return the prefix's indices that hold documents of other runs, and one such run for each."""
+    """Return the prefix's indices that hold documents of other runs, each with one of those runs."""
     foreign = {}
     for index in connection.patiently(indices.dated, client, prefix):
         query = {"bool": {"must_not": {"term": {"run": run}}}}
@@ -116,7 +116,7 @@ def _make_index(connection: Connection, client: Elasticsearch, prefix: str) -> N
 
 
 def _write(client: Elasticsearch, prefix: str, run: str, holder: _Holder | None) -> bool:
-    """Write the claim, in the place of `holder`'s if there is one; return whether nobody else was quicker."""
+    """Write the claim, replacing that of `holder` if given; return False if the document changed meanwhile."""
     document = {"run": run, "@timestamp": datetime.now(timezone.utc).isoformat(timespec="milliseconds")}
     try:
         if holder is None:

@@ -1,4 +1,4 @@
-"""How to reach Elasticsearch, how long to wait for it, and what to say when it cannot be used."""
+"""The connection to Elasticsearch: login, retries while it is away or busy, and error messages."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
-BUSY = frozenset([408, 429])  # and whatever is the server's own fault: 5xx
+BUSY = frozenset([408, 429])  # in addition to all of 5xx
 MAX_REQUEST_BYTES = 8_000_000
-"""Of one write request: records of 1 MB may come by the thousand. Elasticsearch itself takes 100 MB."""
+"""Limit of one write request, because thousands of records of 1 MB may come. Elasticsearch's own limit is 100 MB."""
 REQUEST_TIMEOUT_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
-SHOWN = 200  # characters of an answer that is not Elasticsearch's
+SHOWN = 200  # characters of a response that is not an Elasticsearch error
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to reach Elasticsearch; secrets stay in their files until a client is opened, also on executors."""
+    """Addresses and login of Elasticsearch. Executors get it too, so secrets stay in their files until `open`."""
 
     urls: tuple[str, ...]
     ca_file: Path | None = None
@@ -46,19 +46,19 @@ class Connection:
 
     @property
     def where(self) -> str:
-        """What messages call it."""
+        """The cluster's name in messages."""
         return f"Elasticsearch at {','.join(self.urls)} (--elasticsearch-url / ELASTICSEARCH_URL)"
 
     @property
     def login(self) -> str:
-        """What messages call the one who is logged in."""
+        """The user's name in messages."""
         return f"user {self.user or '(API key)'}"
 
     def open(self) -> Elasticsearch:
-        """Return a client without retries of its own; `Patience` has ours.
+        """Return a client that does not retry; `Patience` times the retries.
 
-        The client is of version 8 because version 9 of Elasticsearch speaks with it, and version 8 of Elasticsearch
-        does not speak with a client of version 9.
+        The client has version 8, which works with Elasticsearch 8 and 9. A client of version 9 does not work with
+        Elasticsearch 8.
         """
         options: dict[str, Any] = {}
         if self.ca_file:
@@ -74,7 +74,7 @@ class Connection:
     def patiently(
         self, call: Callable[Parameters, Result], *args: Parameters.args, **options: Parameters.kwargs
     ) -> Result:
-        """Return what `call` does, called again while Elasticsearch is away or busy, for up to `timeout_s` seconds.
+        """Return the result of `call`; repeat it while Elasticsearch is away or busy, for up to `timeout_s` seconds.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class Connection:
                 patience.wait(self.explain(error))
 
     def explain(self, error: ApiError | TransportError) -> str:
-        """Return what is wrong if it may pass, else raise the error that ends the program."""
+        """Return a description of an error that may pass; for any other, raise the error that ends the program."""
         where = self.where
         if isinstance(error, TlsError):
             return self._explain_tls(error)
@@ -119,7 +119,7 @@ class Connection:
         cause = cause if isinstance(cause, Mapping) else {"reason": cause}
         if "Accept version must be" in str(cause.get("reason")):
             raise Refused(f"{where} is of a version other than 8 and 9: {_said(error)}") from error
-        # Without a type, status 403 is a refusal of rights; with one of a block, it is none.
+        # Status 403 without a type means missing rights; a cluster or index block also has status 403, but a type.
         if cause.get("type") == "security_exception" or (error.status_code == 403 and not cause.get("type")):
             raise Refused(
                 f"{where} does not let {self.login} do this: {_said(error)}; its role needs the cluster rights monitor "
@@ -145,7 +145,7 @@ class Connection:
 
 
 class Patience:
-    """Pauses between tries, longer each time, until `Connection.timeout_s` seconds have gone since the first."""
+    """Pauses between tries, longer each time, for up to `Connection.timeout_s` seconds."""
 
     def __init__(self, connection: Connection) -> None:
         self._timeout_s = connection.timeout_s
@@ -164,9 +164,9 @@ class Patience:
 
 
 def wait(connection: Connection, client: Elasticsearch) -> None:
-    """Return when Elasticsearch is up and not red."""
+    """Wait until Elasticsearch answers and its health is not red."""
     patience = Patience(connection)
-    asking = client.options(ignore_status=408)  # what it answers while red
+    asking = client.options(ignore_status=408)  # the status when `wait_for_status` times out
     while (
         connection.patiently(lambda: asking.cluster.health(wait_for_status="yellow", timeout="1s"))["status"] == "red"
     ):
@@ -179,7 +179,7 @@ def wait(connection: Connection, client: Elasticsearch) -> None:
 def _trusting(ca_file: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # that of SSL, too
+    except OSError as error:  # includes ssl.SSLError
         raise ConfigError(
             f"--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {ca_file} holds no certificate in PEM form that can be "
             "read"
@@ -187,7 +187,7 @@ def _trusting(ca_file: Path) -> ssl.SSLContext:
 
 
 def _said(error: ApiError) -> str:
-    """Return an answer's own words, with its status: the innermost reason, or the text of a page."""
+    """Return the innermost reason of an error, or the text of a page, with the HTTP status."""
     body = error.body
     cause = body.get("error", body) if isinstance(body, dict) else body
     while isinstance(cause, dict) and isinstance(cause.get("caused_by"), dict):

@@ -1,7 +1,7 @@
-"""What Elasticsearch's errors mean: whose fault each is, and so what becomes of the record or of the program.
+"""Classifies Elasticsearch's errors by fault: of the document, of a server that may recover, or one that ends the run.
 
-The table covers versions 8 and 9. An error that is in no table counts as passing: to wait for too long costs time, to
-give up a good record costs the record.
+The tables cover versions 8 and 9. An error in no table counts as passing: waiting too long costs only time, while
+giving up a valid record loses it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ DOCUMENT_TYPES = frozenset(
         "mapper_parsing_exception",  # the same before 8.8
         "strict_dynamic_mapping_exception",  # a field that the mapping does not have
         "max_bytes_length_exceeded_exception",  # Lucene's: a term of more than 32,766 bytes
-        # The document as JSON, by Elasticsearch's parser and by the one below it, Jackson:
+        # Invalid JSON, as reported by Elasticsearch's parser or by Jackson, which it uses:
         "x_content_parse_exception",
         "x_content_e_o_f_exception",
         "json_parse_exception",
         "json_e_o_f_exception",
         "input_coercion_exception",
-        "stream_constraints_exception",  # a number or text that is longer than the parser takes
+        "stream_constraints_exception",  # a number or string that is too long for the parser
     ]
 )
 LASTING_TYPES = frozenset(
@@ -44,23 +44,23 @@ LASTING_TYPES = frozenset(
         "invalid_index_name_exception",
         "invalid_alias_name_exception",
         "invalid_index_template_exception",
-        "routing_missing_exception",  # the mapping demands a routing
-        "media_type_header_exception",  # of a server of another version
+        "routing_missing_exception",  # the mapping requires a routing
+        "media_type_header_exception",  # the server has another version
     ]
 )
 PASSING_TYPES = frozenset(
     [
-        # The cluster has no room, or no time:
-        "validation_exception",  # the limit of shards
+        # The cluster is full or overloaded:
+        "validation_exception",  # the shard limit
         "index_limit_exceeded_exception",
         "es_rejected_execution_exception",
         "circuit_breaking_exception",
-        "cluster_block_exception",  # read-only, as with a full disk; no master
+        "cluster_block_exception",  # read-only, for example because the disk is full; or no master
         "process_cluster_event_timeout_exception",
         "timeout_exception",
         "receive_timeout_transport_exception",
         "too_many_scroll_contexts_exception",
-        # A node comes, goes, or is not the one any more:
+        # A node starts, stops, or is no longer the master:
         "master_not_discovered_exception",
         "not_master_exception",
         "failed_to_commit_cluster_state_exception",
@@ -72,7 +72,7 @@ PASSING_TYPES = frozenset(
         "remote_transport_exception",
         "action_not_found_transport_exception",
         "task_cancelled_exception",
-        # The index is closed, moved, or recovers:
+        # The index or a shard is closed, being moved, recovering, or damaged:
         "index_closed_exception",
         "index_primary_shard_not_allocated_exception",
         "unavailable_shards_exception",
@@ -104,17 +104,17 @@ PASSING_TYPES = frozenset(
         "i_o_exception",
         "no_such_file_exception",
         "file_system_exception",
-        # Someone else writes the same document or makes the same index now:
+        # Another client writes the same document or creates the same index:
         "version_conflict_engine_exception",
         "resource_already_exists_exception",
         "concurrent_snapshot_execution_exception",
-        # Somebody's ingest pipeline, which can be mended or removed:
+        # A user's ingest pipeline fails; it can be corrected or removed:
         "ingest_processor_exception",
         "ingest_pipeline_exception",
         "fail_processor_exception",
         "script_exception",
         "graph_structure_exception",
-        # Java's own, and states without a type of their own:
+        # Java exceptions, and errors without a more specific type:
         "exception",
         "illegal_state_exception",
         "null_pointer_exception",
@@ -127,18 +127,18 @@ PASSING_TYPES = frozenset(
         "mapper_exception",
     ]
 )
-"""What is known to be no document's fault. It changes nothing, for what is unknown is treated alike: it is the list of
-what was looked at."""
+"""Errors that are known not to be a document's fault. `of` treats unknown errors alike, so there the table only records
+what was examined; `Connection.explain` retries the requests that fail with one of them."""
 
 ARGUMENT = "illegal_argument_exception"
-"""The one type that stands for faults of every kind; its reason tells them apart."""
+"""A type that Elasticsearch uses for every kind of fault; only its reason tells them apart."""
 LASTING_REASONS = re.compile(
     r"no write index is defined for alias"
     r"|has more than one (?:index|indices) associated with it"
     r"|only write ops with an op_type of create are allowed in data streams"
     r"|creates data streams only"
     r"|matching patterns from existing (?:older )?templates"
-    r"|cannot be changed from type|different \[\w+\]"  # two mappings that do not fit together
+    r"|cannot be changed from type|different \[\w+\]"  # two conflicting mappings
 )
 DOCUMENT_REASONS = re.compile(
     r"Document contains at least one immense term in field"
@@ -153,9 +153,9 @@ def of(status: int, error: Mapping[str, Any]) -> Fault:
     Parameters
     ----------
     status
-        The HTTP status of the answer or, in a bulk request, of the document.
+        The HTTP status of the response or, in a bulk request, of the document.
     error
-        The error's object: `type`, `reason` and, where there is one, `caused_by`.
+        The error object: `type`, `reason` and, optionally, `caused_by`.
     """
     kind, reason = str(error.get("type")), str(error.get("reason"))
     if status == 413:
@@ -170,9 +170,9 @@ def of(status: int, error: Mapping[str, Any]) -> Fault:
 
 
 def words(error: Mapping[str, Any]) -> str:
-    """Return an error's type and Elasticsearch's own words for it, and for what caused it in the first place.
+    """Return an error's type, its reason, and the reason of its root cause.
 
-    Of a document's fault the cause alone: what is around it may show the record's content.
+    For a fault of the document, return only the root cause: the outer reasons may show the record's content.
     """
     kind, reason = error.get("type"), error.get("reason")
     inner = error

@@ -1,4 +1,4 @@
-"""The indices of a prefix: templates, the four of each day with the mappings that they must have, and retention."""
+"""The indices of a prefix: templates, the four indices of each day and their mappings, and retention."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Indices:
-    """The indices of one prefix, and what they must be."""
+    """The indices of one prefix, and the mappings that they must have."""
 
     prefix: str
     fields: Fields
 
     def mapping(self, name: str) -> Mapping[str, Any]:
-        """Return the mapping of the index of that name."""
+        """Return the mapping that the index `name` must have."""
         return documents.mappings(self.fields)[documents.index_kind(name, self.prefix)]
 
     def install(self, connection: Connection, client: Elasticsearch, day: date) -> None:
-        """Put the index templates in place, and see that they are what an index of `day` gets.
+        """Install the index templates, and check that an index of `day` gets their mappings.
 
-        Not before `claim`, because they are also those of another run's next day.
+        Call it after `claim`: if another run held the prefix, its next day's indices would get these mappings.
 
         Raises
         ------
         Refused
-            Naming somebody else's template that wins over ours and has other mappings.
+            When another index template takes precedence and has other mappings; the message names it.
         """
         for name, template in documents.templates(self.prefix, self.fields).items():
             connection.patiently(client.indices.put_index_template, name=name, **template)
         for kind in documents.KINDS:
             name = documents.index_name(self.prefix, kind, day)
             answer = connection.patiently(client.indices.simulate_index_template, name=name)
-            losers = {one["name"] for one in answer.get("overlapping", [])}
+            overridden = {template["name"] for template in answer.get("overlapping", [])}
             own = f"{self.prefix}-{kind}"
             wrong = next(differences(answer["template"].get("mappings", {}), self.mapping(name)), "")
-            if own in losers or wrong:
+            if own in overridden or wrong:
                 winner, template = connection.patiently(_winner, client, name)
                 wrong = f"have {wrong}" if wrong else ""
                 if "data_stream" in template:
@@ -64,9 +64,9 @@ class Indices:
                     )
 
     def prepare(self, connection: Connection, client: Elasticsearch, day: date) -> None:
-        """Make the indices of `day` that are missing, and see that all four are as they must be.
+        """Create the missing indices of `day`, and check all four.
 
-        Dashboards read fields from indices, not from templates: an index that no document needs yet is made, too.
+        Dashboards read fields from indices, not from templates, so an index is created before it has a document.
         """
         names = [documents.index_name(self.prefix, kind, day) for kind in documents.KINDS]
         found = connection.patiently(_get, client, names)
@@ -76,26 +76,26 @@ class Indices:
         self.check(connection, client, names)
 
     def create(self, connection: Connection, client: Elasticsearch, name: str) -> None:
-        """Make an index, if nobody else has done so: it gets its template's settings, and our mapping in any case."""
+        """Create an index if it is missing, with the settings of its template and, always, our mapping."""
         connection.patiently(make, client, name, self.mapping(name))
 
     def check(self, connection: Connection, client: Elasticsearch, names: Iterable[str]) -> None:
-        """See that documents can be written under these names, as they are meant; fields that are missing are added.
+        """Check that documents can be written under these names, with the right mapping; add missing fields.
 
         Raises
         ------
         Refused
-            Naming what is there instead (an alias, a data stream, another mapping).
+            For an alias without a write index, a data stream, or another mapping; the message names it.
         """
         names = sorted(name for name in names if documents.index_date(name, self.prefix))
         found = connection.patiently(_get, client, names)
         for name in names:
             index = _behind(name, found)
-            if index is None:  # deleted meanwhile: it is made when it is written to
+            if index is None:  # deleted meanwhile: the next write creates it
                 continue
             wanted, have = self.mapping(name), found[index].get("mappings", {})
-            wrong = sorted(differences(have, wanted), key=lambda one: one.startswith("no field"))
-            if wrong and wrong[0].startswith("no field"):  # nothing else is wrong: of an older version of this program
+            wrong = sorted(differences(have, wanted), key=lambda difference: difference.startswith("no field"))
+            if wrong and wrong[0].startswith("no field"):  # only that: made by an older version of this program
                 connection.patiently(client.indices.put_mapping, index=index, properties=wanted["properties"])
                 wrong = []
             if wrong:
@@ -106,18 +106,18 @@ class Indices:
             _warn_of_pipelines(index, found[index].get("settings", {}).get("index", {}))
 
     def look_back(self, connection: Connection, client: Elasticsearch) -> None:
-        """Warn of indices of other days in which a field is of another type: dashboards cannot read them."""
+        """Warn of indices of other days in which a field has another type: dashboards cannot read them."""
         found = connection.patiently(_mappings, client, self.prefix)
-        for name, one in found.items():
+        for name, index in found.items():
             if documents.index_date(name, self.prefix):
-                for wrong in differences(one.get("mappings", {}), self.mapping(name)):
+                for wrong in differences(index.get("mappings", {}), self.mapping(name)):
                     if not wrong.startswith("no field"):
                         log.warning("index %s has %s: dashboards cannot show it; delete or reindex it", name, wrong)
                         break
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Yield in what a mapping falls short of the one that is wanted; more fields than wanted do no harm."""
+    """Yield each difference of a mapping from the wanted one; additional fields are accepted."""
     if not path and found.get("_source", {}).get("enabled", True) in {False, "false"}:
         yield "no _source"
     if not path and found.get("_routing", {}).get("required", False) in {True, "true"}:
@@ -131,14 +131,14 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], path: str =
         if have is None:
             yield f"no field {full}"
             continue
-        kinds = [one.get("type", "object") for one in (have, want)]
+        kinds = [field.get("type", "object") for field in (have, want)]
         if kinds[0] != kinds[1]:
             yield f"field {full} of type {kinds[0]} instead of {kinds[1]}"
         elif "properties" in want:
             yield from differences(have, want, f"{full}.")
         else:
             for key in ("index", "doc_values"):
-                is_set, must = (str(one.get(key, True)).lower() for one in (have, want))
+                is_set, must = (str(field.get(key, True)).lower() for field in (have, want))
                 if is_set != must and want["type"] != "binary":
                     yield f"field {full} with {key} {is_set} instead of {must}"
 
@@ -146,7 +146,7 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], path: str =
 def make(
     client: Elasticsearch, name: str, mappings: Mapping[str, Any], settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Make an index, if there is none (or alias) of that name."""
+    """Create an index, unless there is an index or alias of that name."""
     try:
         client.indices.create(index=name, mappings=mappings, settings=settings)
     except BadRequestError as error:
@@ -155,10 +155,10 @@ def make(
 
 
 def refresh(client: Elasticsearch, origin: Origin, last: Thread | None) -> Thread:
-    """Ask that searches see at once what a micro-batch has written; by itself Elasticsearch takes a second or more.
+    """Refresh the micro-batch's indices so that searches see it at once; Elasticsearch's own refresh takes a second.
 
-    Nobody waits for the answer. A failure is logged and no more: the documents are safe. While the `last` one is not
-    answered, none is asked.
+    The request runs in a thread that nothing waits for. A failure is only logged, because the documents are safe. No
+    request is sent while the `last` one is unanswered.
     """
 
     def ask() -> None:
@@ -175,7 +175,7 @@ def refresh(client: Elasticsearch, origin: Origin, last: Thread | None) -> Threa
 
 
 def expire(connection: Connection, client: Elasticsearch, prefix: str, today: date, retention_days: int) -> list[str]:
-    """Delete the prefix's indices of more than `retention_days` days before `today`; return their names."""
+    """Delete the prefix's indices that are more than `retention_days` days older than `today`; return their names."""
     oldest = today - timedelta(days=retention_days)
     old = [name for name, day in connection.patiently(dated, client, prefix).items() if day < oldest]
     if old:
@@ -185,7 +185,7 @@ def expire(connection: Connection, client: Elasticsearch, prefix: str, today: da
 
 
 def dated(client: Elasticsearch, prefix: str) -> dict[str, date]:
-    """Return the names of the prefix's indices, and their days."""
+    """Return the days of the prefix's indices, by the index's name."""
     names = client.indices.get(index=f"{prefix}-*", filter_path="*.settings.index.uuid", expand_wildcards="open")
     dates = {name: documents.index_date(name, prefix) for name in sorted(names)}
     return {name: day for name, day in dates.items() if day}
@@ -200,16 +200,16 @@ def _mappings(client: Elasticsearch, prefix: str) -> dict[str, Any]:
 
 
 def _behind(name: str, found: Mapping[str, Any]) -> str | None:
-    """Return the index that takes what is written under `name`: itself, or that of an alias; None if there is none."""
+    """Return the index that receives writes to `name`: that index, or an alias's write index; None if missing."""
     if name in found:
         return name
-    for index, one in found.items():
-        if one.get("data_stream") == name:
+    for index, details in found.items():
+        if details.get("data_stream") == name:
             raise Refused(
                 f"{name} is a data stream (with index {index}), which takes no documents that are written again: "
                 "delete it and the index template that makes it one, or take another --index-prefix"
             )
-    behind = {index: one["aliases"][name] for index, one in found.items() if name in one.get("aliases", {})}
+    behind = {index: details["aliases"][name] for index, details in found.items() if name in details.get("aliases", {})}
     writable = [index for index, alias in behind.items() if alias.get("is_write_index", len(behind) == 1)]
     if behind and len(writable) != 1:
         raise Refused(
@@ -220,10 +220,14 @@ def _behind(name: str, found: Mapping[str, Any]) -> str | None:
 
 
 def _winner(client: Elasticsearch, name: str) -> tuple[str, dict[str, Any]]:
-    """Return the index template, by name, that an index of that name gets: the one of the highest priority."""
+    """Return the name and content of the index template for index `name`: the matching one of highest priority."""
     found = client.indices.get_index_template()["index_templates"]
-    matching = [one for one in found if any(_matches(name, one) for one in _patterns(one["index_template"]))]
-    best = max(matching, key=lambda one: int(one["index_template"].get("priority", 0)))
+    matching = [
+        candidate
+        for candidate in found
+        if any(_matches(name, pattern) for pattern in _patterns(candidate["index_template"]))
+    ]
+    best = max(matching, key=lambda template: int(template["index_template"].get("priority", 0)))
     return best["name"], best["index_template"]
 
 

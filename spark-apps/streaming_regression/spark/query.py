@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 FINISH_WITHIN_S = 15.0  # of the 30 that Kubernetes gives; Spark needs up to 10 to stop
 RAISED = re.compile(rf"streaming_regression\.errors\.({'|'.join(BY_NAME)}): (.*)")
-"""An error of the source, which Spark runs in another process, in the text that Spark makes of it."""
+"""Finds an error of the source, which runs in another process, in the text of Spark's exception."""
 
 
 class Stopping(Exception):
@@ -30,9 +30,9 @@ class Stopping(Exception):
 
 
 class Query:
-    """Micro-batches, one after the other, until all is done or `stopping` is set.
+    """Runs micro-batches until all records are processed or `stopping` is set.
 
-    Spark calls `process` in a thread of its own; all else is for the main thread.
+    Spark calls `process` in a thread of its own. Call the methods in the main thread.
     """
 
     def __init__(self, ranges: DataFrame, settings: Settings, process: Callable[[DataFrame, int], None]) -> None:
@@ -45,7 +45,7 @@ class Query:
         self._last_success = time.monotonic()
 
     def run(self) -> bool:
-        """Run the query; return True when all is done, False when it ended by a fault that may pass.
+        """Run the query; return True when it is done or was stopped, False when it ended by a fault that may pass.
 
         Raises
         ------
@@ -55,7 +55,7 @@ class Query:
         query = self._start()
         try:
             while not query.awaitTermination(1):
-                if query.status["message"].startswith("Waiting"):  # Kafka has answered, whether there was news or not
+                if query.status["message"].startswith("Waiting"):  # Kafka has answered, with or without records
                     self._last_success = time.monotonic()
                 if self.stopping.is_set():
                     self._finish(query)
@@ -78,7 +78,7 @@ class Query:
         return writer.trigger(processingTime=f"{interval_ms} milliseconds").start()
 
     def _guarded(self, frame: DataFrame, batch: int) -> None:
-        """Process micro-batch `batch`: what foreachBatch calls, once or, after a crash, again."""
+        """Process micro-batch `batch`; foreachBatch calls this, and calls it again after a crash."""
         with self._busy:
             if self.stopping.is_set():
                 raise Stopping
@@ -93,21 +93,21 @@ class Query:
             self._last_success = time.monotonic()
 
     def _finish(self, query: StreamingQuery) -> None:
-        """Stop the query between two micro-batches, or within one that takes too long: it will be replayed."""
+        """Stop the query after the micro-batch, or during one that takes too long, which will be replayed."""
         log.info("told to stop: finishing the micro-batch")
         free = self._busy.acquire(timeout=FINISH_WITHIN_S)
         if free:
             self._busy.release()
         else:
             log.warning("the micro-batch is not finished after %.0f s; it will be replayed", FINISH_WITHIN_S)
-        # Not within stopTimeout, as while Kafka is away: then the query ends with the JVM.
+        # If the query does not stop within stopTimeout, for example while Kafka is away, it ends with the JVM.
         with suppress(PySparkException, Py4JJavaError):
             query.stop()
 
 
 def cause(error: StreamingQueryException, checkpoint: str) -> Exception:
-    """Return what has ended the query, where Spark has only its text: our own error, or else Spark's as it is."""
-    text = str(error)  # with the JVM's stack trace, by spark.sql.pyspark.jvmStacktrace.enabled
+    """Return the error that ended the query: our own, restored from the text of Spark's, or else Spark's."""
+    text = str(error)  # includes the JVM's stack trace: spark.sql.pyspark.jvmStacktrace.enabled is set
     if "CONCURRENT_STREAM_LOG_UPDATE" in text or "Multiple streaming queries are concurrently using" in text:
         return Refused(in_use(checkpoint))
     if raised := RAISED.search(text):

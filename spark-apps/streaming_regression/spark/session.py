@@ -1,4 +1,4 @@
-"""The Spark session: the JVM's options, its start, and what its end means."""
+"""The Spark session: the JVM's options, its start and its end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from streaming_regression.stopping import Stop
 
 log = logging.getLogger(__name__)
 
-CLASSES = Path(pyspark.__file__).with_name("classes.jsa")  # made by spark-apps/archive.py, where it was
+CLASSES = Path(pyspark.__file__).with_name("classes.jsa")  # exists if spark-apps/archive.py was run
 LOG4J = Path(__file__).parents[1] / "log4j2.properties"
 FILE_MANAGER = "spark.sql.streaming.checkpointFileManagerClass"
 BY_FILE_SYSTEM = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
@@ -44,14 +44,14 @@ def session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
     ServerUnavailable
         When the JVM ends within the block.
     """
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else the workers take the first python3 of the path
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # no spark-submit around this: Spark is on this machine alone
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise the first python3 on the PATH
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit: Spark runs on this machine only
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder
     for key, value in _options(settings).items():
         builder = builder.config(key, value)
-    # In a thread of its own: in the main one Spark would answer SIGINT from now on, in its way. To its end, whatever
-    # signal comes: a JVM that is up ends when this process does, one whose start was broken off stays for ever.
+    # Started in a thread of its own, because in the main thread Spark would install its own handler of SIGINT. A signal
+    # does not interrupt the start: a running JVM ends with this process, one whose start was interrupted never does.
     with logs.relayed(settings.log_format), ThreadPoolExecutor(1) as starting:
         try:
             spark = starting.submit(builder.getOrCreate).result()
@@ -65,7 +65,7 @@ def session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
     except (Py4JError, ConnectionError, PySparkException) as error:
         if not _java_ended():
             raise
-        if stop.told:  # with a signal to all processes at once
+        if stop.told:  # the signal was sent to all processes at once
             log.info("stopped, as told, within a micro-batch, which will be replayed: Spark's Java was told, too")
             raise SystemExit(0) from error
         raise ServerUnavailable(
@@ -74,32 +74,32 @@ def session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
     except StreamError:
         _stop(spark)
         raise
-    # Not after SystemExit, which may come out of a call to the JVM: the next call would take its answer for its own.
-    # The JVM stops in order when this process ends.
+    # Not after SystemExit: it may have interrupted a call to the JVM, and the next call would read that call's answer.
+    # The JVM shuts down in order when this process ends.
     _stop(spark)
 
 
 def warm_up(spark: SparkSession, function: Callable[[Iterable[object]], Iterable[object]]) -> None:
-    """Start the Python workers in the background, by a Spark job that calls `function` in each.
+    """Start the Python workers in the background, with a Spark job that calls `function` in each.
 
-    The driver prepares the query meanwhile. Without it the first micro-batch waits for their imports.
+    Meanwhile the driver prepares the query. Otherwise the first micro-batch would wait for the workers' imports.
     """
     context = spark.sparkContext
     cores = context.defaultParallelism
 
     def run() -> None:
-        with suppress(Exception):  # if the program ends meanwhile; any other fault the first micro-batch tells
+        with suppress(Exception):  # the program may end meanwhile; the first micro-batch raises any other fault
             context.parallelize(range(cores), cores).mapPartitions(function).collect()
 
     threading.Thread(target=run, name="warm-up", daemon=True).start()
 
 
 def _options(settings: Settings) -> dict[str, str]:
-    # Java's second compiler costs Spark here more than it brings, above all in the first minute.
-    java = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m "  # as large as with both
+    # Java's second compiler (C2) costs more here than it saves, above all in the first minute.
+    java = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m "  # the default size with both compilers
     java += f"-Dlog4j2.configurationFile={LOG4J} -Dform={settings.log_format}"
     if CLASSES.exists():
-        java += f" -XX:SharedArchiveFile={CLASSES} -Xlog:disable -Xlog:all=error:stderr"  # no word if it does not fit
+        java += f" -XX:SharedArchiveFile={CLASSES} -Xlog:disable -Xlog:all=error:stderr"  # silent if it does not match
     if settings.log_level == "DEBUG":
         java += " -Dstack=full -Dstreaming=warn"
     return {
@@ -111,13 +111,13 @@ def _options(settings: Settings) -> dict[str, str]:
         "spark.sql.pyspark.jvmStacktrace.enabled": "true",
         "spark.sql.streaming.minBatchesToRetain": str(BATCHES_KEPT),
         "spark.sql.streaming.stopTimeout": "5s",
-        # Hadoop's other file system for a local disk starts `chmod` for each file: 4 processes a micro-batch. It also
-        # writes checksums beside the files, and a file and its checksum cannot be renamed in one step.
+        # Hadoop's default file system for a local disk runs `chmod` for each file: 4 processes a micro-batch. It also
+        # writes checksum files, and a file and its checksum cannot be renamed in one step.
         "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
         # The rows of a micro-batch are a few ranges of offsets: compiling code for them costs more than it saves.
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-        # What the UI remembers: else the driver grows for the first thousand micro-batches.
+        # History of the UI: with the defaults the driver's memory grows for the first thousand micro-batches.
         "spark.ui.retainedJobs": "100",
         "spark.ui.retainedStages": "100",
         "spark.ui.retainedTasks": "1000",
@@ -132,9 +132,9 @@ def _stop(spark: SparkSession) -> None:
 
 
 def _java_ended() -> bool:
-    """Whether the JVM has ended, or does so now."""
+    """Whether the JVM has ended, or ends within 5 s."""
     process = SparkContext._gateway and SparkContext._gateway.proc
-    if process is None:  # it is not ours: spark-submit is around this
+    if process is None:  # spark-submit started the JVM, not this process
         return False
     with suppress(TimeoutExpired):
         process.wait(5)
