@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
-    """A record of the source, with the digest of all values of its partition up to its own."""
+    """A record of the source, with the digest of all values in its partition up to and including its own."""
 
     seq: int
     place: Place
@@ -41,16 +41,16 @@ class Record(NamedTuple):
 
 
 def deliver(settings: Settings, source: Source, topics: Topics, delivery: "Delivery") -> None:
-    """Send what the run has not written yet, up to its `count`, and wait until all is acknowledged.
+    """Send the records that the run has not written yet, up to its `count`, and wait until all are acknowledged.
 
-    The source is read from its beginning, and compared with what the run has written before anything is sent. A signal,
-    a source that has changed or a record that the broker refuses ends it early, with what is in flight delivered first
-    if that is possible.
+    Before anything is sent, the source is read from its beginning and compared with the records already written. A
+    signal, a changed source or a record that the broker refuses ends the delivery early; records in flight are
+    delivered first if possible.
     """
     limit = settings.count or sys.maxsize
     written = topics.written
     rows = source.rows(0)
-    first = next(rows, None)  # the source may take its time to load: that time counts for `settle`
+    first = next(rows, None)  # loading the source may take long; `settle` then waits for less
     topics.settle()
     records = _numbered(chain([first], rows), written.layout, delivery)
     missing = _missing(records, written, limit, delivery)
@@ -90,15 +90,15 @@ def _numbered(rows: Iterable[bytes | None], layout: Layout, delivery: "Delivery"
 
 
 def _missing(records: Iterator[Record], written: Written, limit: int, delivery: "Delivery") -> list[Record]:
-    """Read the source as far as the run is written; return the records below `limit` that the topics lack.
+    """Read the source up to the last written record; return the records below `limit` that the topics lack.
 
-    After a crash the partitions are at different points. What a partition lacks was in flight, so it is little, and
-    can be kept: standard input cannot be read again.
+    After a crash the partitions may have ended at different records. The missing records were in flight, so they are
+    few enough to keep in memory; standard input could not be read again.
 
     Raises
     ------
     Refused
-        If the run was begun with other records.
+        If the run began with other records.
     """
     if not written.end:
         return []
@@ -143,7 +143,7 @@ def _another(run: str) -> str:
 
 
 class Delivery:
-    """An idempotent producer that never gives up a record while it sends others: no partition ever has a gap."""
+    """An idempotent producer that sends nothing more after a record fails, so no partition ever has a gap."""
 
     def __init__(self, settings: Settings, watch: Watch, summary: Summary, progress: Callable[[int], None]) -> None:
         self.summary = summary
@@ -159,10 +159,10 @@ class Delivery:
                 "acks": "all",
                 "compression.type": "lz4",
                 "linger.ms": 20,
-                # librdkafka must not give up: `Watch` ends the program instead, and a restart goes on without a gap.
+                # librdkafka must not give up a record. `Watch` ends the program instead, and a restart leaves no gap.
                 "message.timeout.ms": 0,
                 "enable.gapless.guarantee": True,
-                # The broker decides what is too large. Batches stay well below its default limit of 1 MiB.
+                # The broker decides whether a record is too large. Batches stay well below its default limit of 1 MiB.
                 "message.max.bytes": 2 * MAX_RECORD_BYTES,
                 "batch.size": 256 * 1024,
                 "queue.buffering.max.messages": 100_000,
@@ -171,7 +171,7 @@ class Delivery:
         )
 
     def send(self, seq: int, topic: str, partition: int, value: bytes, headers: Headers) -> None:
-        """Hand over a record; waits while too many are in flight."""
+        """Put a record into librdkafka's queue; wait while the queue is full."""
         while not self._enqueue(seq, topic, partition, value, headers):
             self.serve(0.1)
         self.summary.sent += 1
@@ -186,7 +186,7 @@ class Delivery:
         pacer.sent()
 
     def serve(self, wait_s: float = 0.0) -> None:
-        """Handle what has come from the brokers; raise what forbids to go on."""
+        """Handle the brokers' responses; raise the error that ends the delivery, if any."""
         try:
             self._producer.poll(wait_s)
         except KafkaException as error:
@@ -199,12 +199,12 @@ class Delivery:
         self._watch.check()
 
     def flush(self) -> None:
-        """Wait until all is acknowledged."""
+        """Wait until all records are acknowledged."""
         while len(self._producer):
             self.serve(0.1)
 
     def drain(self) -> None:
-        """Deliver what is in flight if that is possible soon; a restart sends the rest."""
+        """Wait up to STOP_S seconds for the records in flight; a restart sends the rest."""
         deadline = time.monotonic() + STOP_S
         while len(self._producer) and not self._watch.failed and time.monotonic() < deadline:
             with suppress(KafkaException):
@@ -231,7 +231,7 @@ class Delivery:
             self._watch.fail(self._failure(seq, topic, len(message.value() or b""), error))
 
     def _broken(self, error: KafkaError) -> None:
-        """After a fatal error nothing is sent any more; what still comes in says which record caused it."""
+        """Fail after a fatal error, which ends sending; first poll for the reports that name the record at fault."""
         deadline = time.monotonic() + 0.5
         while time.monotonic() < deadline:
             try:

@@ -1,4 +1,4 @@
-"""The connection: how clients are configured, what their errors mean, how long a broker is waited for."""
+"""The connection: the clients' configuration, the meaning of their errors, and the wait for a broker."""
 
 import logging
 import re
@@ -29,13 +29,13 @@ class Stop:
         self.signum: int | None = None
 
     def __call__(self, signum: int, _frame: object) -> None:
-        """Take note of a signal; the same signal again ends the program at once."""
+        """Store the signal; the same signal again ends the program at once."""
         self.signum = signum
         signal.signal(signum, signal.SIG_DFL)
 
 
 def client(settings: Settings, watch: "Watch") -> dict[str, Any]:
-    """Return what a consumer and a producer are configured with alike; it holds the password, so never log it."""
+    """Return the configuration common to consumer and producer; it contains the password, so never log it."""
     config: dict[str, Any] = {
         "bootstrap.servers": settings.kafka_bootstrap,
         "client.id": "producer",
@@ -66,7 +66,7 @@ def _password(file: Path) -> str:
 
 
 class Watch:
-    """Bears with a broker that is away, up to `server_timeout_s`, and knows which errors no waiting cures."""
+    """Waits for a broker that is away, for up to `server_timeout_s`, and detects permanent errors."""
 
     def __init__(self, settings: Settings, stop: Stop, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
@@ -77,27 +77,27 @@ class Watch:
         self._since = self._told = clock()
 
     def log(self, _level: int, form: str, *args: object) -> None:
-        """Take librdkafka's own log lines, as a `logging.Logger` would; they are for debugging."""
+        """Log librdkafka's messages at level DEBUG; librdkafka calls this like `logging.Logger.log`."""
         log.debug(form, *args)
         if args[0] == "FAIL":
             self._reason = _plain(str(args[-1]))
 
     def on_error(self, error: KafkaError) -> None:
-        """Take note of an error that a client reports on its own (librdkafka's error_cb) or that a call has met."""
+        """Store an error that a client reports through librdkafka's error_cb, or that a call has raised."""
         self._reason = self._reason or _plain(error.str())
         self._failure = self._failure or self._incurable(error)
 
     def fail(self, failure: StreamError) -> None:
-        """Let the next `check` raise this, if nothing else has failed before."""
+        """Make the next `check` raise `failure`, unless there is an earlier failure."""
         self._failure = self._failure or failure
 
     @property
     def failed(self) -> bool:
-        """Whether `check` raises an incurable error."""
+        """Whether `check` raises a permanent error."""
         return self._failure is not None
 
     def alive(self) -> None:
-        """Take note that all is well: nothing is waited for, or an answer has come."""
+        """Restart the timeout: the broker has answered, or no answer is awaited."""
         now = self._clock()
         if self._told > self._since:
             log.info("Kafka answers again after %.0f s", now - self._since)
@@ -105,7 +105,7 @@ class Watch:
         self._reason = ""
 
     def check(self) -> None:
-        """Raise what forbids to go on: a signal, an incurable error, a broker that has been away for too long."""
+        """Raise the reason to stop, if any: a signal, a permanent error, a broker that is away for too long."""
         if self._stop.signum is not None:
             raise Interrupted(self._stop.signum)
         if self._failure:
@@ -149,7 +149,7 @@ class Watch:
 
 
 def topic_failure(settings: Settings, topic: str, error: KafkaError) -> StreamError | None:
-    """Return what an error about a topic means; None when it may pass."""
+    """Return the failure for an error about a topic, or None if the error may pass."""
     field = setting("kafka_test_topic" if topic == settings.kafka_test_topic else "kafka_train_topic")
     code = error.code()
     if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
@@ -160,7 +160,7 @@ def topic_failure(settings: Settings, topic: str, error: KafkaError) -> StreamEr
 
 
 def _plain(text: str) -> str:
-    """Leave out the thread's name before and the state after an error."""
+    """Return an error's text without librdkafka's thread name before it and its state after it."""
     return re.sub(r"^\[thrd:[^\]]*\]: | \(after \d+ms in state \w+\)", "", text)
 
 
@@ -175,7 +175,7 @@ def connect(kind: Callable[[dict[str, Any]], _T], config: dict[str, Any]) -> _T:
 
 
 def ask(consumer: Consumer, watch: Watch, call: Callable[[], _T]) -> _T:
-    """Return what `call`, which asks the brokers, returns, as soon as they answer."""
+    """Return the result of `call`, a request to the brokers; repeat it until they answer."""
     while True:
         try:
             answer = call()
@@ -184,13 +184,13 @@ def ask(consumer: Consumer, watch: Watch, call: Callable[[], _T]) -> _T:
         else:
             watch.alive()
             return answer
-        consumer.poll(0.1)  # serves error_cb, which knows more
+        consumer.poll(0.1)  # calls error_cb, which gets more details
         watch.on_error(refusal)
         watch.check()
 
 
 def partitions(consumer: Consumer, watch: Watch, settings: Settings, topic: str) -> int:
-    """Return how many partitions a topic has."""
+    """Return the number of partitions of a topic."""
 
     def call() -> int:
         metadata = consumer.list_topics(topic, timeout=CALL_S).topics[topic]

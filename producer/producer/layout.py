@@ -1,4 +1,4 @@
-"""Where a record goes: topic and partition follow from its number `seq` alone."""
+"""Assigns records to topics and partitions, by their number `seq` alone."""
 
 import re
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a run spreads its records.
+    """How a run distributes its records.
 
-    Of the records 0, 1, 2, … the fraction `test` goes to the test topic, evenly: with 1/5 it is every fifth, the
-    records 4, 9, 14, …. Within its topic the r-th record (r = 0, 1, …) goes to partition r mod the number of
-    partitions. Each record carries the layout as a header, so that a run goes on as it began even when partitions
-    have been added to a topic since.
+    The fraction `test` of the records 0, 1, 2, … goes to the test topic, evenly spaced: with 1/5 every fifth record,
+    that is 4, 9, 14, …. Within its topic the r-th record (r = 0, 1, …) goes to partition r mod the number of
+    partitions. Each record carries the layout as a header, so that a resumed run keeps its layout even if partitions
+    have been added to a topic.
     """
 
     test: Fraction
@@ -38,20 +38,20 @@ class Layout:
 
     @classmethod
     def parse(cls, text: str) -> "Layout":
-        """Return the layout that `str` wrote; ValueError when it did not."""
+        """Return the layout from the text that `str` wrote; ValueError for any other text."""
         if not (found := re.fullmatch(r"(\d{1,10})(?:/([1-9]\d{0,9}))?,(\d{1,9}),(\d{1,9})", text, re.ASCII)):
             raise ValueError(f"{text!r} is no layout")
         part, whole, train_partitions, test_partitions = (int(number or 1) for number in found.groups())
         return cls(Fraction(part, whole), train_partitions, test_partitions)
 
     def places(self) -> list[Place]:
-        """Return every partition that this run writes to."""
+        """Return all partitions that this run writes to."""
         return [Place(False, n) for n in range(self.train_partitions)] + [
             Place(True, n) for n in range(self.test_partitions)
         ]
 
     def locate(self, seq: int) -> tuple[Place, int]:
-        """Return the partition of record `seq` and how many records of the run stand before it there."""
+        """Return the partition of record `seq`, and the number of records of the run before it there."""
         part, whole = self.test.numerator, self.test.denominator
         tests_before = seq * part // whole
         if (seq + 1) * part // whole > tests_before:
@@ -61,7 +61,7 @@ class Layout:
         return Place(False, partition), index
 
     def seq(self, place: Place, index: int) -> int:
-        """Return the number of the record that `locate` puts there."""
+        """Return the number of the record that `locate` assigns to `place` with `index` records before it."""
         part, whole = self.test.numerator, self.test.denominator
         if place.test:
             rank = index * self.test_partitions + place.partition

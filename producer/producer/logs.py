@@ -1,4 +1,4 @@
-"""Log lines on standard error: one an event, in UTC, as text or as JSON."""
+"""Logs to standard error: one line per event, in UTC, as text or JSON."""
 
 import json
 import logging
@@ -7,14 +7,14 @@ from datetime import datetime, timezone
 
 
 def configure(level: str, form: str) -> None:
-    """Log from `level` on, in the form text or json."""
+    """Log events of `level` and above, in the form text or json."""
     handler = _Stderr()
     handler.setFormatter(_Json() if form == "json" else _Text())
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
 class _Stderr(logging.Handler):
-    """Writes to what sys.stderr is at that time: a progress bar takes its place to keep the lines above itself."""
+    """Looks up sys.stderr for each line, because a progress bar replaces it to keep the lines above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stderr.write(self.format(record) + "\n")

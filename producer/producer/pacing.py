@@ -1,4 +1,4 @@
-"""Keeps to a rate of records per second, without drift."""
+"""Limits the rate of records per second, without drift."""
 
 import time
 from collections.abc import Callable
@@ -7,10 +7,10 @@ CATCH_UP_S = 1.0
 
 
 class Pacer:
-    """Says when the next record is due.
+    """Computes when the next record is due.
 
-    Record n is due n / rate seconds after the start, so late wake-ups do not add up. Time lost beyond `CATCH_UP_S`
-    (a broker that was away) is not made up for: the rate is a limit, and a long burst would break it.
+    Record n is due n / rate seconds after the start, so delays of wake-ups do not add up. A delay beyond `CATCH_UP_S`
+    (a broker that was away) is not caught up: the rate is a limit, and a long burst would exceed it.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Pacer:
         self._count = 0
 
     def delay_s(self) -> float:
-        """Return the seconds until the next record is due, 0 or less when it is now."""
+        """Return the seconds until the next record is due; 0 or less if it is due already."""
         return self._start + self._count * self._interval_s - self._clock()
 
     def sent(self) -> None:

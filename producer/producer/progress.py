@@ -1,4 +1,4 @@
-"""Shows how far a run is: a bar on a terminal, a log line every few seconds elsewhere."""
+"""Shows the progress of a run: a bar on a terminal, otherwise a log line every few seconds."""
 
 import logging
 import sys
@@ -18,14 +18,14 @@ Report = Callable[[int], None]
 
 @contextmanager
 def progress(before: int, total: int | None) -> Iterator[Report]:
-    """Give a function to call with the number of records that this program has delivered, as often as one likes.
+    """Yield a function to call, as often as wanted, with the number of records that this program has delivered.
 
     Parameters
     ----------
     before : int
         Records that an earlier program of the same run has delivered.
     total : int or None
-        Length of the run, where it is known.
+        Length of the run, if it is known.
     """
     if sys.stderr.isatty():
         with _bar(before, total) as report:
@@ -35,7 +35,7 @@ def progress(before: int, total: int | None) -> Iterator[Report]:
 
 
 def every(seconds: float, report: Report, clock: Callable[[], float] = time.monotonic) -> Report:
-    """Return a function that passes a number on if the last time is `seconds` ago."""
+    """Return a function that passes its argument to `report`, at most once in `seconds`."""
     last = clock()
 
     def maybe(done: int) -> None:

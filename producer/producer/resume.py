@@ -1,15 +1,16 @@
-"""What a run has already written, so that a restart goes on behind it: no record twice, none missing.
+"""Finds the records that a run has already written, so that a restart repeats none and leaves none out.
 
-Within a partition the records of a run stand in order and without a gap (see `delivery`), so its last record there
-tells all. After a crash the partitions are at different points, so each is gone on with for itself.
+The records of a run are in order and without gaps within a partition (see `delivery`), so its last record there is
+enough to know. After a crash the partitions may have ended at different records, so each is resumed separately.
 
-A partition is read backwards from its end. Where the records of another run stand there, two of them tell whether all
-between them are of that run, too: their numbers differ by as much as their offsets. So a new run on a topic that holds
-many others reads a few records of each. Only records from elsewhere, without our headers, are read one by one.
+A partition is read backwards from its end. If its last records belong to another run, comparing two of them shows
+whether all records between them belong to that run too: then their positions in the run differ by as much as their
+offsets. So a new run on a topic with many other runs reads only a few records of each. Only records of other programs,
+which lack our headers, are all read.
 
-Each record carries a digest of its run's values in its partition, from the first to its own. A restart computes it
-again from its source, so it finds any change in what it would skip, not only one in the last record. What is not
-written yet may change: a record that the broker refused can be mended in the source.
+Each record carries a digest of its run's values in its partition, from the first to its own. A restart computes the
+digest again from its source, so it detects a change in any record that it would skip, not only in the last one.
+Records that are not written yet may change: a record that the broker refused can be corrected in the source.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from producer.layout import Layout, Place
 from producer.settings import setting
 
 FIRST_CHUNK = 100
-DIGEST_BYTES = 8  # two different inputs have the same digest once in 2**64 cases
+DIGEST_BYTES = 8  # two different inputs have equal digests with probability 2**-64
 
 _GROWTH = 4
 
@@ -33,7 +34,7 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A record of a run as it stands in a partition."""
+    """A record of a run, as stored in a partition."""
 
     place: Place
     offset: int
@@ -45,38 +46,38 @@ class Mark:
 
     @property
     def fits(self) -> bool:
-        """Whether it stands where its layout puts it."""
+        """Whether the record is in the partition that its layout assigns to it."""
         return self.layout.locate(self.seq)[0] == self.place
 
     @property
     def index(self) -> int:
-        """How many records of its run stand before it in its partition."""
+        """The number of records of its run before it in its partition."""
         return self.layout.locate(self.seq)[1]
 
 
 class Chunk(NamedTuple):
-    """What was read of a range of offsets: its first record, if that is a run's, and the last of the own run."""
+    """The result of reading a range of offsets: its first record, if it has a mark, and the last of our own run."""
 
     first: Mark | None
     own: Mark | None
 
 
 def stamp(run: str, layout: Layout) -> Callable[[int, bytes], Headers]:
-    """Return what makes the headers of a record from its `seq` and digest; `read_mark` reads them."""
+    """Return a function that makes a record's headers from its `seq` and digest; `read_mark` reads them."""
     first, last = ("run", run.encode()), ("layout", str(layout).encode())
     return lambda seq, digest: [first, ("seq", b"%d" % seq), last, ("digest", digest)]
 
 
 def digest_with(before: bytes, value: bytes) -> bytes:
-    """Return the digest of a partition's values up to `value`; `before` is that of the values before, at first b"".
+    """Return the digest of a partition's values up to `value`; `before` is that of the values before it, at first b"".
 
-    The digest before has a fixed length, so it also tells where one value ends and the next begins.
+    A digest has a fixed length, so different divisions of the same bytes into values give different digests.
     """
     return hashlib.blake2b(before + value, digest_size=DIGEST_BYTES).digest()
 
 
 def read_mark(place: Place, offset: int, headers: Headers, value: bytes) -> Mark | None:
-    """Return the mark of a record, None for one that no run has written."""
+    """Return the mark of a record, or None for a record that this program did not write."""
     fields = {name: header for name, header in dict(headers).items() if isinstance(header, bytes)}
     try:
         run, seq, layout = (fields[name].decode() for name in ("run", "seq", "layout"))
@@ -86,9 +87,9 @@ def read_mark(place: Place, offset: int, headers: Headers, value: bytes) -> Mark
 
 
 def search(low: int, high: int) -> Generator[Range, Chunk, Mark | None]:
-    """Find the last record of the own run among the offsets low <= offset < high, reading as little as possible.
+    """Find the last record of our own run among the offsets low <= offset < high, reading as little as possible.
 
-    Yields the range that is to be read next, takes what was found there, returns the record or None.
+    Yields the next range to read, is sent the chunk read from it, and returns the record or None.
     """
     size = FIRST_CHUNK
     while low < high:
@@ -98,7 +99,7 @@ def search(low: int, high: int) -> Generator[Range, Chunk, Mark | None]:
             return chunk.own
         high, size = begin, size * _GROWTH
         if (other := chunk.first) and other.fits:
-            # Where the other run's first record stands, if all before `other` is of that run.
+            # The offset of the other run's first record, if all records before `other` belong to that run.
             origin = max(low, other.offset - other.index)
             if origin < begin:
                 probe = (yield origin, origin + 1).first
@@ -108,7 +109,7 @@ def search(low: int, high: int) -> Generator[Range, Chunk, Mark | None]:
 
 
 def _unbroken(first: Mark, last: Mark) -> bool:
-    """Tell whether all records between two are of the same run: as many as there are offsets."""
+    """Return whether all records between `first` and `last` are of the same run: as many records as offsets."""
     return (
         first.fits
         and (first.run, first.layout) == (last.run, last.layout)
@@ -118,12 +119,12 @@ def _unbroken(first: Mark, last: Mark) -> bool:
 
 @dataclass(slots=True)
 class Written:
-    """What a run has written, and how it spreads its records.
+    """The records that a run has written, and its layout.
 
     Attributes
     ----------
     layout : Layout
-        As it was when the run began; for a new run as the topics are now.
+        The layout with which the run began; for a new run, that of the topics now.
     last : dict[Place, Mark]
         The last record of the run in each partition that holds any.
     """
@@ -134,37 +135,37 @@ class Written:
 
     @property
     def start(self) -> int:
-        """The number of the record to begin with: all before it are written."""
+        """The number of the first record that may be missing: all before it are written."""
         return min(
             self.last[place].seq if place in self.last else self.layout.seq(place, 0) for place in self.layout.places()
         )
 
     @property
     def end(self) -> int:
-        """One more than the number of the last record that is written; 0 for a new run."""
+        """One more than the highest number of a written record; 0 for a new run."""
         return max((mark.seq + 1 for mark in self.last.values()), default=0)
 
     @property
     def count(self) -> int:
-        """How many records are written."""
+        """The number of written records."""
         return sum(mark.index + 1 for mark in self.last.values())
 
     def adopt(self, found: Mapping[Place, Mark | None], share: Fraction, places: Collection[Place]) -> bool:
-        """Take over what was found; tell whether it was anything.
+        """Store the records found; return whether there were any.
 
         Parameters
         ----------
         found : Mapping[Place, Mark or None]
             The last record of the run in each partition that was searched.
         share : Fraction
-            The share of records that shall go to the test topic.
+            The share of records that goes to the test topic, from the settings.
         places : Collection[Place]
             The partitions that exist.
 
         Raises
         ------
         Refused
-            If the run was begun in a way that the topics or the settings do not allow any more.
+            If the run began with another share, other topics or more partitions.
         """
         news = {place: mark for place, mark in found.items() if mark}
         for mark in news.values():

@@ -1,4 +1,4 @@
-"""The program's settings: a flag beats the environment, which beats the default."""
+"""The program's settings: a flag overrides the environment, which overrides the default."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from producer.errors import ConfigError
 
 
 def setting(field: str) -> str:
-    """Return how a user calls a field: `--kafka-bootstrap / KAFKA_BOOTSTRAP`."""
+    """Return a field's name in messages, such as `--kafka-bootstrap / KAFKA_BOOTSTRAP`."""
     return f"--{field.replace('_', '-')} / {field.upper()}"
 
 
@@ -41,7 +41,7 @@ def _names(value: tuple[str, ...]) -> tuple[str, ...]:
 
 def _fraction(value: object) -> object:
     if isinstance(value, str):
-        # Fraction() alone takes 1e999999999, too, and computes for minutes.
+        # Fraction() would accept 1e999999999 and compute for minutes.
         if not re.fullmatch(
             r"[0-9]{1,12}(/[0-9]{1,12})?|[0-9]{0,12}\.[0-9]{1,12}|[0-9](\.[0-9]{0,12})?[eE]-?[0-9]", value
         ):
@@ -69,7 +69,7 @@ MIN_RATE = 1e-6
 MAX_RATE = 1e9
 SECRETS = frozenset(["kafka_password_file"])
 
-# The streaming regression takes no larger ones. Beyond 1.8e308 a label would be infinite, which JSON cannot hold.
+# The streaming regression accepts no larger numbers. Beyond 1.8e308 a label would be infinite, which JSON cannot hold.
 Number = Annotated[FiniteFloat, Field(ge=-1e70, le=1e70)]
 Numbers = Annotated[tuple[Number, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_names)]
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
         cli_prog_name="producer",
         cli_kebab_case=True,
         cli_hide_none_type=True,
-        cli_parse_none_str="<none>",  # what can be no name
+        cli_parse_none_str="<none>",  # cannot be a valid name
         cli_exit_on_error=False,
     )
 
@@ -204,11 +204,11 @@ class Settings(BaseSettings):
 
 
 def load(argv: Sequence[str]) -> Settings:
-    """Return the settings; ConfigError has one line for each that is wrong."""
+    """Return the settings; ConfigError has one line for each wrong setting."""
     words = rules.checked_flags(argv, rules.switches(Settings.model_fields))
     try:
         return CliApp.run(Settings, cli_args=words)
     except ValidationError as error:
-        raise ConfigError("\n".join(rules.line({**one}, SECRETS) for one in error.errors())) from error
+        raise ConfigError("\n".join(rules.line({**problem}, SECRETS) for problem in error.errors())) from error
     except SettingsError as error:
         raise ConfigError(rules.unknown(str(error))) from error

