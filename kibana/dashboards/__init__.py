@@ -1,1 +1,1 @@
-"""The dashboards: defined once in `panels`, shown by Kibana (`saved_objects`, `loader`) and by a live page (`page`)."""
+"""The dashboards, defined once in `panels`; Kibana (`saved_objects`, `loader`) and a live page (`page`) show them."""

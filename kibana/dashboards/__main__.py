@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, arguments: Sequence[str]) -> int:
-    # Each command imports only what it needs: the page's libraries take a second, and the loader has no use for them.
+    # Each command imports only its own modules: the page's libraries take a second, and the loader does not need them.
     if command == "build":
         from dashboards.saved_objects import ndjson  # noqa: PLC0415
 

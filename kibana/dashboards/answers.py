@@ -1,4 +1,4 @@
-"""Answers that take time, shared by all who ask for the same, so that a slow Elasticsearch holds up nothing else."""
+"""Runs slow requests once for all that need the same answer, so that a slow Elasticsearch does not block the server."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dashboards.errors import ServerUnavailable
 Key = TypeVar("Key", bound=Hashable)
 Answer = TypeVar("Answer")
 FRESH_S = 1.0
-WITHIN_S = 12.0  # the browser gives up after 15
+WITHIN_S = 12.0  # less than the browser's limit of 15 s
 SEARCHES = 4
 CHOICES = 32
 WAITING = 256
 
 
 class Answers(Generic[Key, Answer]):
-    """Calls `ask(key)` in a thread, once for all who want the answer for a key at the same time.
+    """Calls `ask(key)` in a thread, once for all concurrent requests for the same key.
 
-    An answer stays good for FRESH_S seconds. At most SEARCHES calls run at a time, CHOICES keys are in work, and
-    WAITING requests wait; more are refused at once. Nobody waits for longer than WITHIN_S.
+    An answer is reused for FRESH_S seconds. At most SEARCHES calls run, CHOICES keys are pending and WAITING requests
+    wait at the same time; further requests are refused at once. No request waits for longer than WITHIN_S seconds.
     """
 
     def __init__(self, ask: Callable[[Key], Answer]) -> None:
@@ -36,12 +36,12 @@ class Answers(Generic[Key, Answer]):
         self._stopped = False
 
     async def of(self, key: Key) -> Answer:
-        """Return the answer for a key, or raise what `ask` raised.
+        """Return the answer for a key, or raise the error that `ask` raised.
 
         Raises
         ------
         ServerUnavailable
-            There is no answer in time, too many requests wait already, or the program ends.
+            When no answer comes in time, too many requests are waiting, or the program is ending.
         """
         now = time.monotonic()
         self._fresh = {known: found for known, found in self._fresh.items() if found[0] > now}
@@ -66,7 +66,7 @@ class Answers(Generic[Key, Answer]):
         return task.result()
 
     def stop(self) -> None:
-        """Leave all calls to themselves: who waits is refused at once. To be called in the event loop."""
+        """Refuse waiting and new requests at once; calls in progress are abandoned. Call it in the event loop."""
         self._stopped = True
         for task in self._running.values():
             task.cancel()
@@ -75,7 +75,7 @@ class Answers(Generic[Key, Answer]):
         def ended(task: asyncio.Task[Answer]) -> None:
             del self._running[key]
             if not task.cancelled():
-                task.exception()  # asyncio complains of an error that nobody has looked at; all may have gone
+                task.exception()  # else asyncio warns of an unread error if no request is left
 
         task = self._running[key] = asyncio.create_task(self._run(key))
         task.add_done_callback(ended)
@@ -89,20 +89,20 @@ class Answers(Generic[Key, Answer]):
 
 
 async def _in_thread(call: Callable[[], Answer]) -> Answer:
-    """Run `call` in a daemon thread: the end of the program does not wait for it, as it would with an executor's."""
+    """Run `call` in a daemon thread: unlike an executor's thread, it does not delay the end of the program."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Answer] = loop.create_future()
 
     def run() -> None:
         try:
             answer = call()
-        except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
+        except Exception as error:  # noqa: BLE001 - raised again where the answer is awaited
             tell(future.set_exception, error)
         else:
             tell(future.set_result, answer)
 
     def tell(settle: Callable[..., None], what: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: the program ends
+        with suppress(RuntimeError):  # the loop is closed because the program ends
             loop.call_soon_threadsafe(lambda: None if future.done() else settle(what))
 
     threading.Thread(target=run, daemon=True).start()

@@ -1,4 +1,4 @@
-"""A panel's drawing in Vega-Lite, without data and colours of its own: for the live page, and for Kibana's samples."""
+"""Vega-Lite specifications of the panels, without data and colours: for the live page and for Kibana's samples."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dashboards.panels import TIME, Line, Names, Sample
 
 Spec = dict[str, Any]
 SERIES = ("observed", "predicted")
-CLOCK = {"hours": "%H:%M", "minutes": "%H:%M", "seconds": ":%S"}  # Vega's own has 12 hours
+CLOCK = {"hours": "%H:%M", "minutes": "%H:%M", "seconds": ":%S"}  # Vega's default is a 12-hour clock
 
 
 def line(panel: Line) -> Spec:
-    """Return the drawing of rows of x, series and value."""
+    """Return the specification of a line chart for rows of x, series and value."""
     legend = {"orient": "top", "title": None} if len(panel.measures) > 1 else None
     time = panel.across == TIME
     x = {"field": "x", "type": "temporal" if time else "quantitative", "title": None if time else panel.x_title}
@@ -31,7 +31,7 @@ def line(panel: Line) -> Spec:
 
 
 def sample(panel: Sample, names: Names, feature: str) -> Spec:
-    """Return the drawing of a sample's rows, as `queries.read_sample` gives them."""
+    """Return the specification of a sample's chart, for the rows that `queries.read_sample` returns."""
     if panel.drawing == "residuals":
         return residuals(names, {"field": "start", "bin": {"binned": True}}, {"field": "count"})
     if panel.drawing == "diagonal":
@@ -40,7 +40,7 @@ def sample(panel: Sample, names: Names, feature: str) -> Spec:
 
 
 def cloud(names: Names, feature: str | None) -> Spec:
-    """Return the drawing of y and pred over x, which is a `feature`, or None where the reader chooses it."""
+    """Return the specification of y and pred over x, which is `feature`, or chosen by the user if that is None."""
     x, value = _number("x", _title(feature or "feature")), _number("value", _title(names.label))
     return {
         "transform": [
@@ -65,7 +65,7 @@ def cloud(names: Names, feature: str | None) -> Spec:
 
 
 def diagonal(names: Names) -> Spec:
-    """Return the drawing of pred over y, with the line on which perfect predictions lie."""
+    """Return the specification of pred over y, with the diagonal on which perfect predictions lie."""
     x, y = _number("y", f"observed {names.label}"), _number("pred", f"predicted {names.label}")
     ends = [
         {"aggregate": [{"op": "min", "field": "y", "as": "low"}, {"op": "max", "field": "y", "as": "high"}]},
@@ -91,7 +91,7 @@ def diagonal(names: Names) -> Spec:
 
 
 def residuals(names: Names, x: Spec, y: Spec) -> Spec:
-    """Return the residuals' histogram, for the fields or bins `x` and the count `y`."""
+    """Return the specification of the residuals' histogram, for the fields or bins `x` and the count `y`."""
     x = {**x, "type": "quantitative", "title": f"residual ({names.label}, observed − predicted)"}
     y = {**y, "type": "quantitative", "title": "points"}
     if "aggregate" in y:
@@ -102,10 +102,10 @@ def residuals(names: Names, x: Spec, y: Spec) -> Spec:
 
 
 def _title(name: str) -> str:
-    """Return a user's name as a title: with a space of no width behind it, which nobody sees.
+    """Return a user's name as a title, followed by an invisible zero-width space.
 
-    Vega uses titles as keys of objects. It fails on a key that is the name of a method which all objects have, such as
-    `constructor`, and one key of a tooltip must not be another's, such as `series`.
+    Vega uses titles as keys of objects. It fails on a key that is also a method of all objects, such as `constructor`,
+    and the keys of a tooltip must differ from each other, so a feature must not have the key `series`.
     """
     return f"{name}\u200b"
 

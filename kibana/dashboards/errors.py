@@ -2,7 +2,7 @@
 
 
 class DashboardsError(Exception):
-    """What went wrong and what to do about it; `exit_code` is the program's."""
+    """The fault and its remedy, in one sentence; `exit_code` is the program's."""
 
     exit_code = 1
 

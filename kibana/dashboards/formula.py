@@ -1,4 +1,4 @@
-"""A measure's formula: what it says, as Elasticsearch aggregations, and their value."""
+"""The formula of a measure: its parsing, its Elasticsearch aggregations, and its value."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Call:
 
     @property
     def aggregation(self) -> dict[str, Any]:
-        """In Elasticsearch's words."""
+        """The aggregation in Elasticsearch's query language."""
         return {AGGREGATIONS[self.function]: {"field": self.field}}
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Arithmetic on two parts."""
+    """An arithmetic operation on two expressions; `text`, `start` and `end` locate it in the formula."""
 
     operator: type[ast.operator]
     left: Expression
@@ -47,7 +47,7 @@ Expression = Call | Operation | float
 
 
 def parse(formula: str) -> Expression:
-    """Return what a formula says."""
+    """Return a formula as an expression; ValueError for a syntax that is not supported."""
     return _expression(ast.parse(formula, mode="eval").body, formula)
 
 
@@ -67,7 +67,7 @@ def _expression(node: ast.expr, formula: str) -> Expression:
 
 
 def calls(expression: Expression) -> list[Call]:
-    """Return the aggregations, from left to right; one that stands there twice comes twice."""
+    """Return the aggregations from left to right, including repetitions."""
     match expression:
         case Call():
             return [expression]
@@ -77,9 +77,9 @@ def calls(expression: Expression) -> list[Call]:
 
 
 def aggregations(expressions: Sequence[Expression]) -> dict[str, Any]:
-    """Return the aggregations of a search for all of some formulas, each once, by names that `values` knows.
+    """Return the aggregations that a search needs for some formulas, each once, by the names that `values` uses.
 
-    The names are numbered: a field's name may hold what Elasticsearch refuses in the name of an aggregation.
+    The names are numbered, because Elasticsearch does not allow every field name as the name of an aggregation.
     """
     return {name: call.aggregation for call, name in _names(expressions).items()}
 
@@ -87,11 +87,11 @@ def aggregations(expressions: Sequence[Expression]) -> dict[str, Any]:
 def values(expressions: Sequence[Expression], results: Mapping[str, Any]) -> list[float | None]:
     """Return each formula's value for a bucket's `results`.
 
-    It is None where there is none: no documents, a division by zero, or a number beyond the range of float64.
+    It is None for no documents, a division by zero, or a number beyond the range of float64.
     """
     known = {call: results[name]["value"] for call, name in _names(expressions).items()}
     found = [_value(expression, known) for expression in expressions]
-    return [one if one is not None and math.isfinite(one) else None for one in found]
+    return [value if value is not None and math.isfinite(value) else None for value in found]
 
 
 def _names(expressions: Sequence[Expression]) -> dict[Call, str]:

@@ -1,4 +1,4 @@
-"""A panel as Kibana's editor for charts, Lens, keeps it: the visualization and the columns of its one layer."""
+"""A panel in the format of Lens, Kibana's chart editor: the visualization and the columns of its single layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LAYER = "layer"
 
 
 def metric(panel: Metric) -> tuple[Json, Json]:
-    """Return visualization and columns of one number."""
+    """Return visualization and columns of a metric."""
     params = {"format": {"id": "number", "params": {"decimals": panel.decimals}}}
     columns = _columns("value", panel.measure.label, panel.measure.formula, params)
     if panel.rare:
@@ -23,7 +23,7 @@ def metric(panel: Metric) -> tuple[Json, Json]:
 
 
 def line(panel: Line) -> tuple[Json, Json]:
-    """Return visualization and columns of lines."""
+    """Return visualization and columns of a line chart."""
     columns: Json = {"x": _date_buckets(panel) if panel.across == TIME else _buckets(panel)}
     accessors = [f"y{i}" for i in range(len(panel.measures))]
     for accessor, measure in zip(accessors, panel.measures, strict=True):
@@ -103,7 +103,7 @@ def table(panel: Table) -> tuple[Json, Json]:
                 "size": panel.rows,
                 "orderBy": {"type": "column", "columnId": "count"},
                 "orderDirection": "desc",
-                # A record that is wrong as a whole has no field; Lens counts such only beside others.
+                # A record that is invalid as a whole has no field; Lens shows "missing" only together with "other".
                 "otherBucket": name == "field",
                 "missingBucket": name == "field",
                 "parentFormat": {"id": "terms"},
@@ -129,10 +129,10 @@ def table(panel: Table) -> tuple[Json, Json]:
 
 
 def _columns(column: str, label: str, formula: str, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return Lens' columns for a formula, the one to show first, under the id `column`.
+    """Return Lens' columns for a formula; the first, with the id `column`, is the one to show.
 
-    A lone aggregation is one column. Else Lens wants what its editor makes: a column `<id>X0`, `X1`, … for each
-    aggregation, one for the arithmetic on them, and the formula that refers to the latter.
+    A single aggregation is one column. Any other formula needs the columns that Lens' editor makes: a column `<id>X0`,
+    `X1`, … for each aggregation, a column for the arithmetic, and the formula, which refers to the arithmetic.
     """
     expression = parse(formula)
     if isinstance(expression, Call):

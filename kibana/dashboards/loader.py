@@ -1,4 +1,4 @@
-"""`python -m dashboards load`: waits for Kibana, installs missing index templates, imports, checks the answer."""
+"""`python -m dashboards load`: waits for Kibana, installs missing index templates, imports the dashboards."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ log = logging.getLogger(__name__)
 
 PAUSE_S = 2.0
 BUSY = frozenset([408, 429, 502, 503, 504])
-SHOWN = 300  # characters of an answer that is not understood
+SHOWN = 300  # characters shown of an unexpected response
 
 
 def load(settings: Load) -> None:
-    """Bring Elasticsearch and Kibana to the state asked for; what is there already is left, or written over."""
+    """Install templates and dashboards; existing index templates are kept, existing saved objects overwritten."""
     content = _content(settings)
     kibana = Kibana(settings)
     kibana.wait()
     with search.client(settings, settings.request_timeout_s) as client:
         _install_templates(settings, client)
     if settings.dry_run:
-        for one in map(json.loads, content.rstrip("\n").split("\n")):
-            log.info("would import %s %s: %s", one["type"], one["id"], one["attributes"].get("title", ""))
+        for saved in map(json.loads, content.rstrip("\n").split("\n")):
+            log.info("would import %s %s: %s", saved["type"], saved["id"], saved["attributes"].get("title", ""))
         log.info("dry run: nothing was changed")
         return
     imported = kibana.import_objects(content)
-    ids = {one["id"]: one.get("destinationId", one["id"]) for one in imported}
+    ids = {saved["id"]: saved.get("destinationId", saved["id"]) for saved in imported}
     log.info("imported %d objects into %s", len(imported), kibana.where)
     shown = dashboard_id(settings.names)
     if shown in ids:
@@ -56,7 +56,7 @@ def _content(settings: Load) -> str:
 
 
 def checked(path: Path) -> str:
-    """Return the file's saved objects, having looked that each line is one, or the summary that Kibana appends."""
+    """Return the file's saved objects. Check each line; leave out blank ones and the summary that Kibana appends."""
     where = f"--dashboards-file / DASHBOARDS_FILE: {path}"
     try:
         text = path.read_text(encoding="utf-8")
@@ -65,7 +65,7 @@ def checked(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where} is no NDJSON: it is no text in UTF-8") from error
     lines = []
-    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON may hold the other ends of lines
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON may contain other line separators
         if not line.strip():
             continue
         try:
@@ -84,8 +84,8 @@ def checked(path: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _patiently(settings: Load, attempt: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the attempt returns
-    """Return what `attempt` does, made again while a server is not ready, for up to `server_timeout_s` seconds."""
+def _patiently(settings: Load, attempt: Callable[[], Any]) -> Any:  # noqa: ANN401 - any result of the attempt
+    """Return the result of `attempt`; repeat it while a server is not ready, for up to `server_timeout_s` seconds."""
     deadline = time.monotonic() + settings.server_timeout_s
     said = ""
     while True:
@@ -110,7 +110,7 @@ def _install_templates(settings: Load, client: Elasticsearch) -> None:
 
 
 def _install(settings: Load, client: Elasticsearch, name: str, wanted: Mapping[str, Any]) -> bool:
-    """Install a template where it is missing; return whether it was missing."""
+    """Install a template if it is missing; return whether it was missing."""
     try:
         if client.indices.exists_index_template(name=name):
             (found,) = client.indices.get_index_template(name=name)["index_templates"]
@@ -139,7 +139,7 @@ def _covers(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 class Kibana:
-    """Kibana's HTTP interface, as far as it is needed."""
+    """The part of Kibana's HTTP API that the loader needs."""
 
     def __init__(self, settings: Load) -> None:
         self._settings = settings
@@ -168,20 +168,20 @@ class Kibana:
         )
 
     def wait(self) -> None:
-        """Wait until Kibana says that it is ready."""
+        """Wait until Kibana reports that it is ready."""
         _patiently(self._settings, self._status)
 
     def import_objects(self, content: str) -> list[dict[str, Any]]:
-        """Import the objects, over those that are there; return what Kibana says of each.
+        """Import the objects, overwriting existing ones; return Kibana's result for each.
 
         Raises
         ------
         Refused
-            With every error of every object; Kibana answers HTTP 200 then too.
+            With every error of every object. Kibana's status is 200 also in this case.
         """
         answer: dict[str, Any] = _patiently(self._settings, lambda: self._import(content))
         if answer.get("success") is not True:
-            errors = [_fault(one) for one in answer.get("errors", [])] or [json.dumps(answer)[:SHOWN]]
+            errors = [_fault(fault) for fault in answer.get("errors", [])] or [json.dumps(answer)[:SHOWN]]
             raise Refused(f"{self.where} did not import all objects:\n" + "\n".join(f"  {line}" for line in errors))
         found: list[dict[str, Any]] = answer.get("successResults", [])
         return found
@@ -193,7 +193,7 @@ class Kibana:
         self.version = f"version {number}" if number else self.version
         if status != 200 or "status" not in answer:
             raise ConfigError(f"{self.where} is no Kibana (HTTP {status}): check host, port and base path")
-        if space := self._settings.kibana_space:  # under the address of one that does not exist Kibana imports, too
+        if space := self._settings.kibana_space:  # Kibana imports even into a space that does not exist
             status, _ = self._request("GET", f"/api/spaces/space/{space}")
             if status != 200:
                 raise ConfigError(
@@ -212,7 +212,7 @@ class Kibana:
         return answer
 
     def _request(self, method: str, path: str, **options: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401
-        """Return status and answer; raise for what is the same whatever was asked."""
+        """Return status and response; raise the errors that do not depend on the request."""
         try:
             response = self._pool.request(method, self.base + path, headers=self._headers, redirect=False, **options)
         except SSLError as error:
@@ -245,9 +245,9 @@ class Kibana:
         return response.status, answer
 
 
-def _fault(one: Mapping[str, Any]) -> str:
-    """Return an import error in words."""
-    error = one.get("error", {})
+def _fault(fault: Mapping[str, Any]) -> str:
+    """Return the message for an import error."""
+    error = fault.get("error", {})
     missing = ", ".join(f"{ref.get('type')} {ref.get('id')}" for ref in error.get("references", []))
     details = [
         str(error.get("type", "unknown")).replace("_", " "),
@@ -255,7 +255,7 @@ def _fault(one: Mapping[str, Any]) -> str:
         *([str(error["message"])] if error.get("message") else []),
         *([f"HTTP {error['statusCode']}"] if error.get("statusCode") else []),
     ]
-    return f"{one.get('type')} {one.get('id')}: {'; '.join(details)}"
+    return f"{fault.get('type')} {fault.get('id')}: {'; '.join(details)}"
 
 
 def _message(answer: Mapping[str, Any]) -> str:

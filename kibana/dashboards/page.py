@@ -1,6 +1,6 @@
-"""The live page's content: what the browser draws, read from Elasticsearch.
+"""The live page's content: panels and their data, read from Elasticsearch.
 
-Of a request nothing but a choice among fixed words gets into a query.
+A request can only choose among fixed words; no other part of it gets into a query.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RANGES = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the user has chosen: the sections on view, the time range, the feature to draw the points over."""
+    """The user's choice: the sections to show, the time range, and the feature over which points are drawn."""
 
     sections: tuple[Section, ...]
     since: str | None
@@ -39,9 +39,9 @@ class Choice:
 
     @classmethod
     def of(cls, parameters: Mapping[str, str], names: Names) -> Choice:
-        """Return the choice in a URL's parameters, refusing what is not offered."""
+        """Return the choice in a URL's parameters; HTTP 400 for a value that is not offered."""
         found = sections(names)
-        topics = {"all": found} | {one.id: tuple(s for s in found if s in (one, found[-1])) for one in found[:-1]}
+        topics = {"all": found} | {section.id: (section, found[-1]) for section in found[:-1]}
         offered: dict[str, dict[str, Any]] = {
             "topic": topics,
             "range": {value: since for value, (_, since) in RANGES.items()},
@@ -58,13 +58,13 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The page over one prefix's indices."""
+    """The page for the indices of one prefix."""
 
     names: Names
     client: Elasticsearch
 
     def layout(self, choice: Choice) -> dict[str, Any]:
-        """Return what the browser needs before there are data: sections, panels, drawings, choices."""
+        """Return the part of the page that does not depend on data: sections, panels, charts, choices."""
         return {
             "refresh_s": REFRESH_S,
             "choices": {
@@ -112,7 +112,7 @@ class Page:
     def data(self, choice: Choice) -> dict[str, Any]:
         """Return the panels' numbers and the stream's state, in two round trips to Elasticsearch.
 
-        Both together have REQUEST_TIMEOUT_S seconds.
+        Together they may take REQUEST_TIMEOUT_S seconds.
         """
         since, end = choice.since, time.monotonic() + REQUEST_TIMEOUT_S
         extent, batch, model, fraction = self._search(
@@ -137,7 +137,7 @@ class Page:
         )
         samples = dict(zip(topics, answers, strict=False))
         found = {panel.id: answer for panel, answer in zip(asked, answers[len(topics) :], strict=True)}
-        whole = all(one["_shards"]["successful"] == one["_shards"]["total"] for one in [extent, *answers])
+        whole = all(answer["_shards"]["successful"] == answer["_shards"]["total"] for answer in [extent, *answers])
         return {
             **_state(batch, model),
             "whole": whole,
@@ -183,9 +183,9 @@ def _read(panel: Metric | Line | Table, answer: Mapping[str, Any]) -> object:
 
 
 def _state(batch: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return whether there are data, and whether the stream goes on: by the newest micro-batch's time.
+    """Return whether there are data, and whether the stream is running, judged by the newest micro-batch's time.
 
-    That is the time at which it began; its documents come at its end.
+    This is the time at which the micro-batch began; its documents are written at its end.
     """
     now = datetime.now(timezone.utc)
     if not batch["hits"]["hits"]:

@@ -1,4 +1,4 @@
-"""The one definition of the dashboards: sections of panels, which `saved_objects` and `page` draw."""
+"""The definition of the dashboards: sections of panels, from which `saved_objects` and `page` make their output."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Literal
 
 Index = Literal["points", "metrics", "models", "invalid"]
 Drawing = Literal["feature", "diagonal", "residuals"]
-SAMPLE = 2000  # points per topic that are drawn at most
+SAMPLE = 2000  # limit of points drawn per topic
 REFRESH_S = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What differs from one installation to the next."""
+    """The names that differ between installations."""
 
     features: tuple[str, ...] = ("dep_delay", "distance", "air_time")
     label: str = "arr_delay"
@@ -22,13 +22,13 @@ class Names:
     test: str = "test"
 
     def pattern(self, index: Index) -> str:
-        """Return what matches all indices of a kind."""
+        """Return the index pattern for all indices of a kind."""
         return f"{self.prefix}-{index}-*"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a panel stands in its section: a grid 48 wide, rows about 20 pixels high."""
+    """The place of a panel in its section, on a grid 48 columns wide with rows about 20 pixels high."""
 
     x: int
     y: int
@@ -38,9 +38,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A number of a group of documents: Lens' formula language, which is Python's where only arithmetic is used.
+    """A number computed from a group of documents, by a formula of Kibana's Lens.
 
-    Calls are aggregations over a field: sum, average, min, max.
+    A formula contains numbers, + - * / and the aggregations sum, average, min and max of a field, so it is also a valid
+    Python expression.
     """
 
     label: str
@@ -49,7 +50,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """What all panels have. `topic` is None where documents of all topics count."""
+    """The attributes of all panels. `topic` is None for a panel over the documents of all topics."""
 
     id: str
     title: str
@@ -61,7 +62,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Metric(Panel):
-    """One number. `rare`: without any document it is 0, for documents are written only when something is amiss."""
+    """One number. `rare`: show 0 if there are no documents, because documents are written only after a fault."""
 
     measure: Measure
     unit: str = ""
@@ -71,7 +72,7 @@ class Metric(Panel):
 
 @dataclass(frozen=True, slots=True)
 class Line(Panel):
-    """Measures over time (`across` is @timestamp) or over another field, in at most BUCKETS buckets."""
+    """Measures over the field `across` (@timestamp or another), in at most BUCKETS buckets."""
 
     measures: tuple[Measure, ...]
     across: str
@@ -82,16 +83,16 @@ class Line(Panel):
 
 @dataclass(frozen=True, slots=True)
 class Sample(Panel):
-    """A drawing of at most SAMPLE points: over a feature, prediction over label, or the residuals' histogram."""
+    """A drawing of at most SAMPLE points: over a feature, predictions over labels, or a histogram of residuals."""
 
     drawing: Drawing
 
 
 @dataclass(frozen=True, slots=True)
 class Table(Panel):
-    """How often the most frequent combinations of some keyword fields occur: (field, heading).
+    """The most frequent combinations of some keyword fields, with their counts; `columns` are (field, heading).
 
-    Documents that have the field `without` do not count.
+    Documents that have the field `without` are not counted.
     """
 
     columns: tuple[tuple[str, str], ...]
@@ -104,7 +105,7 @@ AnyPanel = Metric | Line | Sample | Table
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Panels under one heading. A set's section has that set's topic."""
+    """Panels under one heading. The section of the train or test set has that set's topic."""
 
     id: str
     title: str

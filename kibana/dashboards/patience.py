@@ -1,4 +1,4 @@
-"""HTTP connections that a client cannot hold for ever by keeping silent: uvicorn itself waits without end."""
+"""HTTP connections that are closed when a client is too slow; uvicorn itself would wait for ever."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ READ_WITHIN_S = 60.0
 class Patient(H11Protocol):
     """A connection that is closed when its client is too slow.
 
-    A whole request must come within REQUEST_WITHIN_S seconds of the connection or of the last answer; a body that
-    nobody reads counts as a part of the next request. An answer that fills the buffers must be read on within
-    READ_WITHIN_S.
+    A complete request must arrive within REQUEST_WITHIN_S seconds of the connection or of the last response. An unread
+    body counts as part of the next request. If a response fills the buffers, the client must read on within
+    READ_WITHIN_S seconds.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:  # noqa: ANN401 - uvicorn's own
@@ -25,41 +25,41 @@ class Patient(H11Protocol):
         self._read_due: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Start the timeout of the first request."""
         super().connection_made(transport)
         self._wait_for_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any longer."""
+        """Cancel the timeout of the next request."""
         self._cancel_request()
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Take what has come in; a request that is whole ends the wait for it."""
+        """Handle received data; a complete request cancels the timeout."""
         super().handle_events()
-        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever uvicorn says
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, despite uvicorn's type
         if cycle is not None and not cycle.response_complete:
             self._cancel_request()
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the next request."""
+        """Start the timeout of the next request."""
         self._wait_for_request()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """Begin to wait for the client to read."""
+        """Start the timeout for the client to read."""
         super().pause_writing()
         self._read_due = self._read_due or self.loop.call_later(READ_WITHIN_S, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """End the wait for the client to read."""
+        """Cancel the timeout for the client to read."""
         super().resume_writing()
         if self._read_due is not None:
             self._read_due.cancel()
             self._read_due = None
 
     def shutdown(self) -> None:
-        """End the connection when the server stops: at once where the client does not read its answer."""
+        """Close the connection when the server stops; at once if the client does not read its response."""
         super().shutdown()
         if self._read_due is not None:
             self.transport.abort()

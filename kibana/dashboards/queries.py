@@ -1,4 +1,4 @@
-"""What the live page asks Elasticsearch, and how the answers become a panel's numbers. No scripts are needed."""
+"""The live page's searches in Elasticsearch, without scripts, and how their responses become a panel's numbers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Row = dict[str, Any]
 STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 604_800)
 PARTITIONS = 10_000
 CLUSTERS = 100
-"""Ranges of offsets at most, in each of which some points are looked up where the stored points are a sample."""
+"""Limit of the ranges of offsets in which points are searched, if only a sample of the points is stored."""
 BINS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What there is in the time range: per topic the partitions' first and last offsets, and the first and last time.
+    """The extent of the data in the time range: first and last offset of each partition, by topic; first and last time.
 
     Times are milliseconds since 1970.
     """
@@ -37,7 +37,7 @@ class Extent:
 
 
 def within(since: str | None, topic: str | None = None) -> Query:
-    """Return the query for the documents since a time, such as now-15m, of a topic."""
+    """Return the query for the documents of a topic since a time such as now-15m; None: all topics, any time."""
     filters: list[Query] = [{"term": {"topic": topic}}] if topic else []
     if since:
         filters.append({"range": {TIME: {"gte": since}}})
@@ -45,7 +45,7 @@ def within(since: str | None, topic: str | None = None) -> Query:
 
 
 def extent(names: Names, since: str | None) -> Query:
-    """Return the search, in the metrics, that `read_extent` reads."""
+    """Return the search in the metrics whose response `read_extent` reads."""
     by_partition = {
         "terms": {"field": "partition", "size": PARTITIONS},
         "aggs": {"first": {"min": {"field": "first_offset"}}, "last": {"max": {"field": "last_offset"}}},
@@ -63,14 +63,14 @@ def extent(names: Names, since: str | None) -> Query:
 
 
 def read_extent(answer: Mapping[str, Any]) -> Extent:
-    """Return what the answer to `extent` says; nothing, where there is no index yet."""
+    """Return the extent from the response to `extent`; an empty one if there is no index yet."""
     found = answer.get("aggregations")
     if not found or found["first"]["value"] is None:
         return Extent()
     offsets = {
         topic["key"]: {
-            int(one["key"]): (int(one["first"]["value"]), int(one["last"]["value"]))
-            for one in topic["partition"]["buckets"]
+            int(partition["key"]): (int(partition["first"]["value"]), int(partition["last"]["value"]))
+            for partition in topic["partition"]["buckets"]
         }
         for topic in found["topic"]["buckets"]
     }
@@ -78,12 +78,12 @@ def read_extent(answer: Mapping[str, Any]) -> Extent:
 
 
 def fraction(since: str | None) -> Query:
-    """Return the search, in the models, that `read_fraction` reads."""
+    """Return the search in the models whose response `read_fraction` reads."""
     return {"size": 0, "query": within(since), "aggs": {"fraction": {"min": {"field": "points_fraction"}}}}
 
 
 def read_fraction(answer: Mapping[str, Any]) -> float:
-    """Return the smallest share of the points that was stored in the time range; 1 where no document tells."""
+    """Return the smallest share of the points that was stored in the time range; 1 if no document has a share."""
     found = answer.get("aggregations", {}).get("fraction", {}).get("value")
     return 1.0 if found is None else float(found)
 
@@ -94,13 +94,13 @@ def newest(kind_fields: Iterable[str]) -> Query:
 
 
 def metric(panel: Metric, since: str | None) -> Query:
-    """Return the search that `read_metric` reads."""
+    """Return the search whose response `read_metric` reads."""
     aggs = formula.aggregations(_formulas([panel.measure]))
     return {"size": 0, "query": within(since, panel.topic), "aggs": aggs}
 
 
 def read_metric(panel: Metric, answer: Mapping[str, Any]) -> float | None:
-    """Return the number; where there are no documents it is 0 if the panel counts what is rare, else None."""
+    """Return the number; without documents, return 0 if the panel is `rare`, else None."""
     if "aggregations" not in answer or answer["hits"]["total"]["value"] == 0:
         return 0.0 if panel.rare else None
     (number,) = formula.values(_formulas([panel.measure]), answer["aggregations"])
@@ -112,7 +112,7 @@ def _formulas(measures: Sequence[Measure]) -> list[formula.Expression]:
 
 
 def interval(panel: Line, known: Extent) -> int:
-    """Return the width of a line's buckets, round and so that there are at most BUCKETS: seconds, or units."""
+    """Return a round width for at most BUCKETS buckets of a line, in seconds for time, else in units of the field."""
     if panel.across == TIME:
         span_s = (known.last_ms - known.first_ms) / 1000
         return next((step for step in STEPS_S if span_s / step < BUCKETS), STEPS_S[-1])
@@ -123,7 +123,7 @@ def interval(panel: Line, known: Extent) -> int:
 
 
 def line(panel: Line, since: str | None, known: Extent) -> Query:
-    """Return the search that `read_line` reads."""
+    """Return the search whose response `read_line` reads."""
     step = interval(panel, known)
     buckets: Query = {"histogram": {"field": panel.across, "interval": step, "min_doc_count": 1}}
     if panel.across == TIME:
@@ -137,8 +137,8 @@ def line(panel: Line, since: str | None, known: Extent) -> Query:
 def read_line(panel: Line, answer: Mapping[str, Any]) -> list[Row]:
     """Return rows of x, series and value, in the order of x.
 
-    A rate is what a bucket's micro-batches hold, per second until the next bucket's first one began; so there is none
-    yet for the last bucket.
+    A rate is the value of a bucket's micro-batches, divided by the seconds until the next bucket's first micro-batch
+    began. So the last bucket has no rate yet.
     """
     buckets = answer.get("aggregations", {}).get("x", {}).get("buckets", [])
     seconds = [1.0] * len(buckets)
@@ -155,10 +155,10 @@ def read_line(panel: Line, answer: Mapping[str, Any]) -> list[Row]:
 
 
 def table(panel: Table, since: str | None) -> Query:
-    """Return the search that `read_table` reads."""
+    """Return the search whose response `read_table` reads."""
     aggs: Query = {}
     for name, _ in reversed(panel.columns):
-        terms = {"field": name, "size": panel.rows, "missing": "–"}  # a record that is wrong as a whole has no field
+        terms = {"field": name, "size": panel.rows, "missing": "–"}  # a record that is invalid as a whole has no field
         aggs = {"group": {"terms": terms} | ({"aggs": aggs} if aggs else {})}
     query = within(since, panel.topic)
     if panel.without:
@@ -167,7 +167,7 @@ def table(panel: Table, since: str | None) -> Query:
 
 
 def read_table(panel: Table, answer: Mapping[str, Any]) -> list[list[str | int]]:
-    """Return the table's rows: the fields' values and their number, the most frequent first."""
+    """Return the table's rows: the fields' values and their count, the most frequent first."""
 
     def rows(group: Mapping[str, Any], before: list[str | int]) -> Iterable[list[str | int]]:
         for bucket in group.get("group", {}).get("buckets", []):
@@ -184,16 +184,17 @@ def read_table(panel: Table, answer: Mapping[str, Any]) -> list[list[str | int]]
 def sample(topic: str, known: Extent, feature: str, stored: float = 1.0) -> Query:
     """Return the search for at most SAMPLE points, spread evenly over the topic's offsets.
 
-    Where all points are stored, one offset stands for each block of a power of two: as the stream goes on the same
-    points stay in the sample and new ones come in, until the blocks double, so the drawing does not jump. And they are
-    looked up in the index of offsets (an `ids` query would look into every segment for every id), and read from
-    columns: the cost hardly depends on the number of points.
+    If all points are stored, the offsets are divided into blocks whose length is a power of two, and one offset of each
+    block is searched. While the stream continues, the same points stay in the sample and new points are added, until
+    the length of the blocks doubles; so the drawing does not jump. The offsets are searched in their index (an `ids`
+    query would search every segment for every id), and the values are read from columns (doc values). So the cost
+    hardly depends on the number of points.
 
     Parameters
     ----------
     stored
-        The share of the points that is stored. Below 1 nearly no single offset would be found, so it is ranges of
-        offsets that stand for the blocks, as long as it takes to find as many points.
+        The share of the points that is stored. Below 1 most single offsets would not be found. So a range of offsets
+        of each block is searched, long enough to find as many points.
     """
     ranges = known.of(topic)
     partitions = [
@@ -211,7 +212,8 @@ def sample(topic: str, known: Extent, feature: str, stored: float = 1.0) -> Quer
     }
     if stored >= 1:
         return {**common, "query": query, "sort": ["_doc"]}
-    # More than SAMPLE may match, by chance or because more were stored before. A hash of the offset chooses evenly.
+    # More than SAMPLE points may match, by chance or because a larger share was stored earlier. The highest hashes of
+    # the offset choose evenly among them.
     chosen = {"query": query, "random_score": {"seed": 1, "field": "offset"}, "boost_mode": "replace"}
     return {**common, "query": {"function_score": chosen}}
 
@@ -227,7 +229,7 @@ def _near_offsets(ranges: Mapping[int, tuple[int, int]], stored: float) -> list[
     level = sample_level(ranges, CLUSTERS)
     length = math.ceil(SAMPLE / max(CLUSTERS, len(ranges)) / stored)  # in offsets
     begins = sorted(representative(block, level) for block in _blocks(ranges, level))
-    return [{"bool": {"should": [{"range": {"offset": {"gte": one, "lt": one + length}}} for one in begins]}}]
+    return [{"bool": {"should": [{"range": {"offset": {"gte": begin, "lt": begin + length}}} for begin in begins]}}]
 
 
 def _blocks(ranges: Mapping[int, tuple[int, int]], level: int) -> set[int]:
@@ -235,9 +237,9 @@ def _blocks(ranges: Mapping[int, tuple[int, int]], level: int) -> set[int]:
 
 
 def sample_level(ranges: Mapping[int, tuple[int, int]], most: int) -> int:
-    """Return the lowest power of two by which offsets are cut into at most `most` blocks, all ranges taken together.
+    """Return the lowest level at which blocks of 2^level offsets divide all ranges into at most `most` blocks in total.
 
-    With more ranges than that it is the one where each is a single block.
+    With more than `most` ranges, return the level at which the whole of each range is in a single block.
     """
     highest = max((last for _, last in ranges.values()), default=0)
     level = 0
@@ -247,10 +249,10 @@ def sample_level(ranges: Mapping[int, tuple[int, int]], most: int) -> int:
 
 
 def representative(block: int, level: int) -> int:
-    """Return the offset that stands for the offsets from `block` * 2^level on: that of one of the block's two halves.
+    """Return the offset that represents the block of offsets from `block` * 2^level on: that of one of its two halves.
 
-    Which half is a matter of chance, but always the same: else it might always be one of those offsets that hold a mark
-    of a transaction.
+    A hash chooses the half, so the choice is the same each time. A fixed rule, such as always the first half, might
+    always choose offsets that hold transaction markers.
     """
     for below in range(level, 0, -1):
         mixed = (2 * block + 1) * 0x9E3779B97F4A7C15 + below * 0xD1B54A32D192ED03 & 0xFFFFFFFFFFFFFFFF
@@ -264,18 +266,18 @@ def read_sample(panel: Sample, answer: Mapping[str, Any], feature: str) -> list[
     found = [
         {short: hit["fields"].get(name, [None])[0] for name, short in names.items()} for hit in answer["hits"]["hits"]
     ]
-    found = [row for row in found if row["x"] is not None]  # the stream's features may be others than the page's
+    found = [row for row in found if row["x"] is not None]  # the stream may have other features than the page
     if panel.drawing == "feature":
         return sorted(found, key=lambda row: float(row["x"]))
     labelled = [row for row in found if row["y"] is not None]
     if panel.drawing == "diagonal":
         return sorted(({"y": row["y"], "pred": row["pred"]} for row in labelled), key=lambda row: float(row["y"]))
     residuals = [row["y"] - row["pred"] for row in labelled]
-    return histogram([one for one in residuals if math.isfinite(one)])  # the difference may exceed float64's range
+    return histogram([value for value in residuals if math.isfinite(value)])  # the difference may overflow float64
 
 
 def histogram(values: list[float]) -> list[Row]:
-    """Return start, end and count of at most BINS bins of a round width, empty ones included."""
+    """Return start, end and count of at most BINS bins of a round width, including empty bins."""
     if not values:
         return []
     lowest, highest = min(values), max(values)
@@ -284,6 +286,6 @@ def histogram(values: list[float]) -> list[Row]:
     width = next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= raw)
     first = math.floor(lowest / width)
     counts = [0] * (math.floor(highest / width) - first + 1)
-    for one in values:
-        counts[math.floor(one / width) - first] += 1
+    for value in values:
+        counts[math.floor(value / width) - first] += 1
     return [{"start": (first + i) * width, "end": (first + i + 1) * width, "count": n} for i, n in enumerate(counts)]

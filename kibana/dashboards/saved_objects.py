@@ -1,7 +1,7 @@
-"""The dashboards as Kibana's saved objects, one JSON object a line, importable into Kibana 8.12 and newer.
+"""The dashboards as Kibana's saved objects, one JSON object per line, for import into Kibana 8.12 and newer.
 
-Kibana migrates objects upward from the type versions named here, and refuses a whole file with a newer one than its
-own. It does not check what stands in the JSON strings inside attributes.
+Kibana migrates objects from the type versions given here to its own, and refuses a file that has a newer version. It
+does not check the content of the JSON strings in the attributes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TYPE_VERSIONS = {
     "dashboard": "8.9.0",
 }
 INDICES: tuple[Index, ...] = ("points", "metrics", "models", "invalid")
-VEGA_LITE = "https://vega.github.io/schema/vega-lite/v5.json"  # a name, which nothing fetches
+VEGA_LITE = "https://vega.github.io/schema/vega-lite/v5.json"  # an identifier; it is never fetched
 SEARCH_HEIGHT = 15
 KQL_WORDS = frozenset(["and", "or", "not", "true", "false", "null", "nan", "infinity"])
 SQUARED_ERROR = (
@@ -47,17 +47,17 @@ SQUARED_ERROR = (
 
 
 def ndjson(names: Names) -> str:
-    """Return the file: data views, saved searches, panels and the dashboard that shows them."""
-    return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in saved_objects(names))
+    """Return the file's text: data views, saved searches, panels and the dashboard that shows them."""
+    return "".join(json.dumps(saved, ensure_ascii=False) + "\n" for saved in saved_objects(names))
 
 
 def dashboard_id(names: Names) -> str:
-    """Return the id under which Kibana shows the dashboard."""
+    """Return the id of the dashboard in Kibana."""
     return f"{names.prefix}-streaming-ml"
 
 
 def saved_objects(names: Names) -> list[Json]:
-    """Return all objects, each after those that it refers to."""
+    """Return all objects, each after the objects that it refers to."""
     found = sections(names)
     sets = [section for section in found if section.topic]
     return [
@@ -89,9 +89,9 @@ def _search_source(topic: str | None = None, **more: str) -> Json:
 
 
 def _kql(topic: str | None, without: str | None = None) -> str:
-    """Return the filter for a topic's documents, or for those without a field, in Kibana's query language.
+    """Return the filter, in Kibana's query language, for documents of `topic` that lack the field `without`.
 
-    A topic's name stands in quotes where the language would read something else in it: an operator, null, a number.
+    A topic's name is quoted if the language would read it as something else: an operator, null, a number.
     """
     terms = [f"not {without}:*"] if without else []
     if topic is not None:
@@ -195,7 +195,7 @@ def _vega(names: Names, panel: Sample, title: str) -> Json:
 def vega(names: Names, panel: Sample) -> Json:
     """Return the Vega-Lite specification with Kibana's search in it.
 
-    The sample is those points whose hash of the offset is the highest: deterministic, and spread over all offsets.
+    The sample consists of the points with the highest hashes of the offset: deterministic, and spread over all offsets.
     """
     matching = {
         "must": ["%dashboard_context-must_clause%"],
@@ -225,8 +225,8 @@ def vega(names: Names, panel: Sample) -> Json:
         if others:
             choice = {"input": "select", "options": list(names.features), "name": "feature "}
             spec["params"] = [{"name": "feature", "value": first, "bind": choice}]
-            spec["config"] = {"kibana": {"restoreSignalValuesOnRefresh": True}}  # else each refresh undoes the choice
-        # By the whole path, "x.constructor": Vega reads no member of the plain name of a method that all objects have.
+            spec["config"] = {"kibana": {"restoreSignalValuesOnRefresh": True}}  # keeps the choice on refresh
+        # The whole path, "x.constructor", because Vega does not read a member named like a method of all objects.
         body["fields"] = ["x.*"]
         chosen = "'x.' + feature" if others else json.dumps(f"x.{first}")
         fields.append({"calculate": f"datum.fields && datum.fields[{chosen}]", "as": "found"})
@@ -280,7 +280,7 @@ def _dashboard(names: Names, found: tuple[Section, ...], sets: list[Section]) ->
 def _placed(
     names: Names, found: tuple[Section, ...], sets: list[Section]
 ) -> Iterator[tuple[str, str, str, dict[str, int]]]:
-    """Yield type, name, object id and place of each panel of the dashboard: the sections, one below the other."""
+    """Yield type, name, object id and place of each panel of the dashboard, section below section."""
     top = 0
     for section in found:
         for panel in section.panels:

@@ -1,4 +1,4 @@
-"""Elasticsearch: a client with the login from its files, and its errors in one sentence."""
+"""Elasticsearch: a client that logs in with the secrets in files, and messages for its errors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dashboards.errors import ConfigError, DashboardsError, Refused, ServerUnava
 from dashboards.settings import WithElasticsearch
 
 BUSY = frozenset([408, 429, 502, 503, 504])
-SHOWN = 200  # characters of an answer that is not Elasticsearch's
+SHOWN = 200  # characters shown of a response that is not from Elasticsearch
 
 
 def secret(path: Path, setting: str) -> str:
-    """Return what a file holds, without the line break at its end; errors name the file, never what is in it."""
+    """Return a file's content without the line break at its end; errors name the file, never its content."""
     flag = f"--{setting.replace('_', '-')} / {setting.upper()}: {path}"
     try:
         text = path.read_text(encoding="utf-8").rstrip("\r\n")
@@ -34,7 +34,7 @@ def secret(path: Path, setting: str) -> str:
 
 @contextmanager
 def client(settings: WithElasticsearch, timeout_s: float) -> Iterator[Elasticsearch]:
-    """Give a client that does not retry. It is of version 8, with which Elasticsearch 8 and 9 speak."""
+    """Yield a client that does not retry. It has version 8, which works with Elasticsearch 8 and 9."""
     options: dict[str, Any] = {}
     if settings.elasticsearch_ca_file:
         options["ca_certs"] = str(settings.elasticsearch_ca_file)
@@ -52,7 +52,7 @@ def client(settings: WithElasticsearch, timeout_s: float) -> Iterator[Elasticsea
 
 
 def explained(error: ApiError | TransportError, settings: WithElasticsearch) -> DashboardsError:
-    """Return the error to raise for one of the client's: ServerUnavailable where it may pass."""
+    """Return the error to raise for an error of the client: ServerUnavailable if it may pass."""
     where = f"Elasticsearch at {settings.elasticsearch_url} (--elasticsearch-url / ELASTICSEARCH_URL)"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return ConfigError(
@@ -80,7 +80,7 @@ def explained(error: ApiError | TransportError, settings: WithElasticsearch) -> 
 
 
 def _is_another(error: ApiError) -> bool:
-    """Whether something else than Elasticsearch has answered: all answers of that have a header with its name."""
+    """Whether the response is not from Elasticsearch, whose responses all have the header X-Elastic-Product."""
     if isinstance(error, UnsupportedProductError):
         return True
     named = error.meta.headers.get("x-elastic-product") == "Elasticsearch"
@@ -88,7 +88,7 @@ def _is_another(error: ApiError) -> bool:
 
 
 def reason(body: object) -> str:
-    """Return the reason in an error's body, or the beginning of the text of a page."""
+    """Return the reason in the body of an error, or the beginning of a page's text."""
     if not isinstance(body, dict):
         page = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", str(body), flags=re.DOTALL)
         return " ".join(page.split())[:SHOWN] or "nothing"

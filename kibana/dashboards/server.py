@@ -1,4 +1,4 @@
-"""The live page's web server. It answers for its own files from memory, whatever Elasticsearch does."""
+"""The live page's web server. It serves its own files from memory, independently of Elasticsearch."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
-VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle leaves to the page
+VEGA = "window.vegaEmbed = vegaEmbed;"  # the global that the bundle exports to the page
 JSON, HTML, CSS, SCRIPT = "application/json", "text/html", "text/css", "text/javascript"
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An answer's content, compressed once for all who ask for it."""
+    """The content of a response, compressed once for all requests."""
 
     content: bytes
     packed: bytes
@@ -61,12 +61,12 @@ class Body:
 
     @classmethod
     def of(cls, content: bytes, media_type: str) -> Body:
-        """Return the body with some content."""
+        """Return the body with this content."""
         etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         return cls(content, gzip.compress(content, 6, mtime=0), media_type, etag)
 
     def answer(self, request: Request) -> Response:
-        """Return the answer to a request; it has no content where the browser has this already."""
+        """Return the response to a request; status 304 without content if the browser has the content already."""
         headers = {"ETag": self.etag, "Vary": "Accept-Encoding"}
         if self.etag in request.headers.get("If-None-Match", ""):
             return Response(status_code=304, headers=headers)
@@ -88,7 +88,7 @@ def files() -> dict[str, Body]:
 
 
 class Headers:
-    """Puts HEADERS on every answer."""
+    """Middleware that adds HEADERS to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -105,7 +105,7 @@ class Headers:
 
 
 def application(settings: Serve, page: Page, answers: Answers[Choice, Body]) -> Starlette:
-    """Return the web application. All of it runs in the event loop, but for the searches that `answers` makes."""
+    """Return the web application. It runs in the event loop, except the searches, which `answers` runs in threads."""
 
     async def layout(request: Request) -> Response:
         return _json(page.layout(Choice.of(request.query_params, page.names))).answer(request)
@@ -128,7 +128,7 @@ def application(settings: Serve, page: Page, answers: Answers[Choice, Body]) -> 
         ],
         middleware=[
             Middleware(Headers),
-            Middleware(TrustedHostMiddleware, allowed_hosts=hosts),  # so no other site's name can lead here
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts),  # against DNS rebinding
         ],
     )
 
@@ -149,14 +149,14 @@ def _failed(error: DashboardsError) -> Response:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server; when it stops, whoever waits for Elasticsearch is told so at once."""
+    """uvicorn's server; when it stops, requests that wait for Elasticsearch get an error at once."""
 
     def __init__(self, config: uvicorn.Config, answers: Answers[Choice, Body]) -> None:
         super().__init__(config)
         self._answers = answers
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop."""
+        """Stop the server."""
         self._answers.stop()
         await super().shutdown(sockets)
 
@@ -176,7 +176,7 @@ def serve(settings: Serve) -> None:
         answers = Answers[Choice, Body](lambda choice: _json(page.data(choice)))
         app = application(settings, page, answers)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)  # uvicorn stops on them, then raises them again for us
+            signal.signal(number, lambda *_: None)  # uvicorn stops on them and raises them again
         log.info("the live page is at http://%s:%d", settings.page_host, listening.getsockname()[1])
         config = uvicorn.Config(
             app,

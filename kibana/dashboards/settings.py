@@ -1,4 +1,4 @@
-"""Every setting: a flag `--kibana-url`, an environment variable `KIBANA_URL`, a default. A flag wins."""
+"""All settings. Each has a flag `--kibana-url`, a variable `KIBANA_URL` and a default; the flag wins."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONFIG = SettingsConfigDict(
     cli_kebab_case=True,
     cli_implicit_flags=True,
     cli_hide_none_type=True,
-    cli_parse_none_str="<none>",  # "None", the library's own, may be a name
+    cli_parse_none_str="<none>",  # the default, "None", may be a name
     cli_avoid_json=True,
     cli_show_env_vars=True,
     cli_exit_on_error=False,
@@ -42,7 +42,7 @@ CONFIG = SettingsConfigDict(
 
 
 class WithNames(BaseSettings):
-    """What differs from one installation to the next."""
+    """The names that differ between installations."""
 
     model_config = CONFIG
 
@@ -54,7 +54,7 @@ class WithNames(BaseSettings):
 
     @property
     def names(self) -> Names:
-        """What the panels need to know."""
+        """The names for the panels."""
         return Names(
             tuple(self.features.split(",")),
             self.label,
@@ -107,7 +107,7 @@ class Build(WithNames):
 
 
 class WithElasticsearch(WithNames):
-    """How to reach Elasticsearch."""
+    """The connection to Elasticsearch."""
 
     elasticsearch_url: str = Field("http://localhost:9200", description="nodes, http[s]://host:port[,…]")
     elasticsearch_ca_file: FilePath | None = Field(None, description="PEM file with the CA of the nodes' certificates")
@@ -193,13 +193,13 @@ def load(settings: type[AnySettings], argv: Sequence[str]) -> AnySettings:
     Raises
     ------
     ConfigError
-        One line for each setting that is wrong, with its flag and its variable.
+        With one line for each wrong setting, which names its flag and its variable.
     """
     words = rules.checked_flags(argv, rules.switches(settings.model_fields))
     try:
         return CliApp.run(settings, cli_args=words)
     except ValidationError as error:
-        lines = [rules.line({**one}, SECRETS) for one in error.errors(include_url=False)]
+        lines = [rules.line({**problem}, SECRETS) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from error
     except SettingsError as error:
         raise ConfigError(rules.unknown(str(error))) from error

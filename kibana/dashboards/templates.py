@@ -1,4 +1,4 @@
-"""The index templates that the panels rely on: the contract with the streaming regression, which installs them too."""
+"""The index templates that the panels need: the contract with the streaming regression, which installs them too."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def templates(names: Names) -> dict[str, dict[str, Any]]:
     return {
         f"{names.prefix}-{kind}": {
             "index_patterns": [f"{names.prefix}-{kind}-*"],
-            "priority": 500 + len(names.prefix),  # so that of overlapping prefixes the longer one comes first
+            "priority": 500 + len(names.prefix),  # if prefixes overlap, the longer one takes precedence
             "template": {
                 "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"},
                 "mappings": {"dynamic": "strict", "properties": {**COMMON, **properties}},
