@@ -33,7 +33,7 @@ from embedded.server import Server, start_together
 
 
 class Signalled(BaseException):
-    """A signal ends the program before, or without, a command."""
+    """Raised on a signal while no command is running."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -42,7 +42,7 @@ class Signalled(BaseException):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    logging.getLogger().addHandler(logging.NullHandler())  # else Py4J, when a JVM ends under it, prints tracebacks
+    logging.getLogger().addHandler(logging.NullHandler())  # else Py4J prints tracebacks when a JVM ends
     own, command = _split(list(sys.argv[1:] if argv is None else argv))
     parser = _parser()
     check_once(parser, own)
@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _call(command: Sequence[str], environment: dict[str, str], servers: Sequence[Server]) -> int:
-    """Return the exit code of `command`, to which signals are passed on."""
+    """Run `command`, pass signals on to it, and return its exit code."""
     early: list[int] = []
     with _on_signal(lambda number, _: early.append(number)):
         try:
@@ -118,13 +118,13 @@ def _pass_on(number: int, child: subprocess.Popen[bytes]) -> None:
     if number == signal.SIGINT:
         with suppress(OSError), Path("/dev/tty").open() as terminal:
             if os.tcgetpgrp(terminal.fileno()) == os.getpgrp():
-                return  # a Ctrl-C, which the terminal has sent to the command, too
+                return  # a Ctrl-C: the terminal has sent it to the command, too
     child.send_signal(number)
 
 
 @contextmanager
 def _servers(options: argparse.Namespace) -> Iterator[tuple[list[Server], dict[str, str]]]:
-    """Give both servers, started, and the environment variables with their addresses."""
+    """Start both servers; yield them and the environment variables with their addresses; stop them at the end."""
     jars.fetch(jars.KAFKA, jars.ELASTICSEARCHES[options.elasticsearch])
     begin = time.monotonic()
     data = options.data
@@ -153,7 +153,7 @@ def _dead(servers: Sequence[Server]) -> str:
 @contextmanager
 def _on_signal(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> Iterator[None]:
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # it is ignored under nohup
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # ignored under nohup
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
@@ -177,7 +177,7 @@ def _refuse_command(options: argparse.Namespace) -> None:
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Return what is before and after the first `--` (argparse's own way differs from one Python to the next)."""
+    """Return the words before and after the first `--`; argparse splits them differently in each Python version."""
     cut = argv.index("--") if "--" in argv else len(argv)
     return argv[:cut], argv[cut + 1 :]
 

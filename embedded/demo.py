@@ -1,4 +1,4 @@
-"""`make demo`: the whole system on this machine, learning from the real flights, live in the terminal."""
+"""`make demo`: the whole system on this machine learns from real flights; the terminal shows its progress."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from embedded.server import HOST, free_port, is_free, start_together
 from embedded.watching import Progress, Watcher, shown
 
 FLIGHTS = 336_776
-MAX_RATE = 1e9  # the producer's
+MAX_RATE = 1e9  # the producer's limit
 REFRESH_S = 1.0
 STOP_WITHIN_S = 40.0
 PAGE_WITHIN_S = 20.0
@@ -44,8 +44,8 @@ class Interrupted(BaseException):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo; return its exit code: 0 also after Ctrl-C, 1 when records are missing or doubled at the end."""
-    logging.getLogger().addHandler(logging.NullHandler())  # else Py4J, when a JVM ends under it, prints tracebacks
+    """Run the demo; return its exit code: 0 also after Ctrl-C, 1 if records are missing or duplicated at the end."""
+    logging.getLogger().addHandler(logging.NullHandler())  # else Py4J prints tracebacks when a JVM ends
     parser = _parser()
     check_once(parser, sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(argv)
@@ -89,7 +89,7 @@ def _demo(options: argparse.Namespace) -> int:
                 "streaming_regression",
                 folder,
                 *(*servers, "--elasticsearch-url", search.url, "--checkpoint", str(folder / "checkpoint")),
-                *("--max-offsets-per-trigger", "20000"),  # a new line in the table every second or so
+                *("--max-offsets-per-trigger", "20000"),  # about one new line per second in the table
             )
         )
         producer = stack.enter_context(
@@ -101,7 +101,7 @@ def _demo(options: argparse.Namespace) -> int:
         )
         console.print(f"Live page      {_address(page, port)}")
         watcher = stack.enter_context(Watcher.of(kafka.bootstrap, search.url))
-        stack.callback(_ignore_signals)  # comes first at the end: nothing breaks off the stopping
+        stack.callback(_ignore_signals)  # runs first at the end: signals must not interrupt the shutdown
         return _watch(options, watcher, app, producer)
 
 
@@ -112,7 +112,7 @@ class _Child:
     log: Path
 
     def check(self, *, may_end: bool = False) -> bool:
-        """Return whether it has ended well, where it may; raise with the end of its log where it should not have."""
+        """Return whether the program has ended with code 0, if it `may_end`; raise with its log if it failed."""
         code = self.process.poll()
         if code is None:
             return False
@@ -124,7 +124,7 @@ class _Child:
 
 @contextmanager
 def _child(module: str, folder: Path, *arguments: str) -> Iterator[_Child]:
-    """Give a program of the project as a process, and stop it in order at the end; it ends with this one, however."""
+    """Start a program of the project and stop it in order at the end; it also ends if this process is killed."""
     log = folder / f"{module}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -132,7 +132,7 @@ def _child(module: str, folder: Path, *arguments: str) -> Iterator[_Child]:
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
-            start_new_session=True,  # a Ctrl-C is for us alone: we stop it in order
+            start_new_session=True,  # Ctrl-C must reach only this process, which stops the child
             preexec_fn=_end_with_parent,  # noqa: PLW1509 - it makes one system call
         )
     try:
@@ -147,7 +147,7 @@ def _child(module: str, folder: Path, *arguments: str) -> Iterator[_Child]:
 
 
 def _address(page: _Child, port: int) -> str:
-    """Return the live page's address once it answers; the demo goes on without it too."""
+    """Return the live page's address once it answers, or a message: the demo also works without the page."""
     deadline = time.monotonic() + PAGE_WITHIN_S
     while is_free(port):
         if page.process.poll() is not None or time.monotonic() > deadline:
@@ -163,7 +163,7 @@ def _end_with_parent() -> None:
 
 
 def _watch(options: argparse.Namespace, watcher: Watcher, app: _Child, producer: _Child) -> int:
-    """Show what happens until all records are there, or until Ctrl-C."""
+    """Show the progress until all records are processed, with --exit, or until Ctrl-C."""
     progress = Progress(rows=options.rows)
     sent = False
     with ExitStack() as stack:
@@ -226,7 +226,7 @@ def flights(text: str) -> int:
 
 def rate(text: str) -> float:
     """Parse a rate; the name shows in argparse's message."""
-    if not 0 <= float(text) <= MAX_RATE:  # nor nan
+    if not 0 <= float(text) <= MAX_RATE:  # false for nan, too
         raise ValueError
     return float(text)
 

@@ -1,4 +1,4 @@
-"""A real Elasticsearch node, for tests and demos: without security, scripts and reindex."""
+"""A real Elasticsearch node for tests and demos: without security, scripts and reindex."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ classname=org.elasticsearch.transport.netty4.Netty4Plugin
 class Elasticsearch(Server):
     """A real Elasticsearch in a JVM that ends with this process: one node, without security, scripts and reindex.
 
-    Use it as a context manager, or call `start` and, at the end, `close`. Between them `stop` or `kill` and another
-    `start` keep port and data.
+    Use it as a context manager, or call `start` and, at the end, `close`. After `stop` or `kill`, another `start` uses
+    the same port and data.
 
     Parameters
     ----------
     port, data, heap, timeout_s
         As for every `Server`.
     settings
-        Node settings that come on top of the defaults, as in elasticsearch.yml.
+        Node settings in addition to the defaults, as in elasticsearch.yml.
     version
         One of `jars.ELASTICSEARCHES`; None takes the default.
     """
@@ -78,7 +78,7 @@ class Elasticsearch(Server):
                 (module / jar.name).symlink_to(jar)
             else:
                 classpath.append(jar)
-        options = [  # those of Elasticsearch's own jvm.options and launcher that matter to a node on the class path
+        options = [  # from Elasticsearch's jvm.options and launcher: those that matter on the class path
             f"-Xms{self.heap}",
             f"-Xmx{self.heap}",
             f"-Djava.io.tmpdir={self.data / 'tmp'}",
@@ -117,7 +117,7 @@ class Elasticsearch(Server):
         logs.setNodeName(NODE)
         logs.configure(environment, True)
         loader = es.plugins.PluginsLoader
-        # Version 9 asks, too, whether this is a stateless node.
+        # Version 9 has another parameter: whether this is a stateless node.
         rest = [] if self._distribution.version.startswith("8.") else [False]
         modules = loader.loadModulesBundles(environment.modulesDir(), *rest)
         plugins = loader.loadPluginsBundles(environment.pluginsDir(), *rest)

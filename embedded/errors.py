@@ -1,19 +1,19 @@
-"""What goes wrong around embedded servers, each with the exit code its program ends with."""
+"""The errors of embedded servers; each class has the exit code of the program."""
 
 
 class EmbeddedError(Exception):
-    """One sentence for the user: what was found, and the remedy."""
+    """The fault and its remedy, in one sentence for the user."""
 
     exit_code = 1
 
 
 class ConfigError(EmbeddedError):
-    """An argument or this machine must change: Java, a taken port, a full disk."""
+    """An argument is wrong, or this machine is not ready: no Java, a port in use, a full disk."""
 
     exit_code = 2
 
 
 class ServerUnavailable(EmbeddedError):
-    """The network, or a server that did not come up."""
+    """The network failed, or a server did not start."""
 
     exit_code = 3

@@ -1,4 +1,4 @@
-"""What holds for the flags of all programs here, as for those of the other parts."""
+"""A check of the flags of all programs in this folder; the other parts check theirs in the same way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def check_once(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
-    """End the program with exit code 2 where a flag is given twice: the one that counts would be a guess."""
+    """End the program with exit code 2 if a flag is given twice, because it is unclear which value counts."""
     seen: set[str] = set()
     for word in argv:
         flag = word.partition("=")[0]

@@ -1,8 +1,8 @@
-"""The servers' jars: which, from where, and how they get into the user's cache folder.
+"""Downloads the servers' jars into the user's cache folder.
 
-Apache Ivy, which pyspark's own jars include, resolves them from Maven Central. Each server's jars are resolved in a
-folder `NAME-VERSION.part`, checked against a pinned digest and then renamed to `NAME-VERSION`: what is there is whole.
-An interrupted download leaves its `.part` folder, whose files Ivy need not download again.
+Apache Ivy, which is among pyspark's jars, resolves them from Maven Central. Each server's jars are downloaded to a
+folder `NAME-VERSION.part`, checked against a pinned digest, and then renamed to `NAME-VERSION`, so a folder of this
+name is always complete. An interrupted download leaves its `.part` folder, and Ivy reuses the files in it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ KAFKA_VERSION = "4.3.1"
 ELASTICSEARCH_VERSION = "9.5.3"
 
 NEEDED_MB = 250  # both servers' jars, downloaded and copied
-# Ivy sets no time limits of its own: a connection that falls silent would hang for ever.
+# Ivy sets no timeouts: without these a connection on which nothing more arrives would hang for ever.
 NETWORK = ["-Dsun.net.client.defaultConnectTimeout=20000", "-Dsun.net.client.defaultReadTimeout=60000"]
-# What Ivy and Java say; there is nothing better than their words.
+# Messages of Ivy and Java about network failures; the groups are the parts to show to the user.
 NETWORK_FAILED = re.compile(
     r"Server access error at url \S+ \((?:[\w.]+: )?(.*)\)|(Host \S+ not found)|\[FAILED +\] \S+: (\S.*) \("
 )
@@ -58,7 +58,7 @@ KAFKA = Distribution(
     version=KAFKA_VERSION,
     artifacts=(
         ("org.apache.kafka", "kafka_2.13", KAFKA_VERSION),
-        ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4"),  # Kafka's artifact has log4j, but not the bridge
+        ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4"),  # Kafka's artifact has log4j, but not this binding
     ),
     sha256="bb63a7765962eb0de1065027ce45e3dfe9d95b1113d7725462264c3bfed70ab2",
 )
@@ -80,21 +80,21 @@ ELASTICSEARCH = _elasticsearch(
     ELASTICSEARCH_VERSION, "55c9bfc1b930039632d8a86af2375c9426da14400ac717f8e4d53e41ceda778d"
 )
 ELASTICSEARCH_8 = _elasticsearch("8.19.21", "b889912e1166ffbb6524439054982ee1a02550499adefcba6d1835a8832fb0ea")
-"""The newest of version 8, which works as well: for tests, and for those who have one."""
-ELASTICSEARCHES = {one.version: one for one in (ELASTICSEARCH, ELASTICSEARCH_8)}
+"""The newest release of version 8, for tests and for users of version 8."""
+ELASTICSEARCHES = {distribution.version: distribution for distribution in (ELASTICSEARCH, ELASTICSEARCH_8)}
 
 
 def fetch(*distributions: Distribution) -> list[Path]:
-    """Return the folders with the jars of `distributions`, or of the default two; download what is not in the cache.
+    """Return the folders with the jars of `distributions`, by default both servers; download those not in the cache.
 
     Progress goes to stderr: one changing line on a terminal, else a line every 5 s.
 
     Raises
     ------
     ConfigError
-        No Java, no space, or a cache folder that cannot be written.
+        There is no Java or no disk space, or the cache folder is not writable.
     ServerUnavailable
-        The jars cannot be had from the network.
+        The jars could not be downloaded.
     """
     distributions = distributions or (KAFKA, ELASTICSEARCH)
     cache = platformdirs.user_cache_path("streaming-ml").absolute()
@@ -102,7 +102,7 @@ def fetch(*distributions: Distribution) -> list[Path]:
     try:
         if not all(target.exists() for target in targets):
             cache.mkdir(parents=True, exist_ok=True)
-            with _lock(cache / "lock"):  # another program may have had it, and done the work
+            with _lock(cache / "lock"):  # another program may have held it and downloaded them
                 missing = [d for d, target in zip(distributions, targets, strict=True) if not target.exists()]
                 if missing:
                     _download(cache, missing)
@@ -133,7 +133,8 @@ def _download(cache: Path, missing: Sequence[Distribution]) -> None:
     jobs: list[_Job] = []
     with ThreadPoolExecutor(len(missing)) as pool:
         try:
-            jobs.extend(_Job(distribution, cache, java) for distribution in missing)  # one by one: all get killed
+            # `extend` adds each job as it is made, so that all are killed if a later one fails.
+            jobs.extend(_Job(distribution, cache, java) for distribution in missing)
             futures = [pool.submit(job.run) for job in jobs]
             _show_progress(jobs, futures)
         finally:
@@ -142,7 +143,7 @@ def _download(cache: Path, missing: Sequence[Distribution]) -> None:
 
 
 class _Job:
-    """One distribution on its way into the cache, in a JVM with Ivy."""
+    """The download of one distribution, by a JVM with Ivy."""
 
     def __init__(self, distribution: Distribution, cache: Path, java: Path) -> None:
         self.distribution = distribution
@@ -156,11 +157,11 @@ class _Job:
         self._count = (0, 0, 0)
 
     def count(self) -> tuple[int, int, int]:
-        """Return the number of artifacts found, and of jars and their bytes, in Ivy's cache."""
+        """Return the numbers of artifacts, jars and bytes of jars in Ivy's cache."""
         if self.target.exists():
             return self._count
         artifacts = jars = size = 0
-        for folder, _, names in os.walk(self.part / "cache"):  # unlike glob, it does not mind what vanishes meanwhile
+        for folder, _, names in os.walk(self.part / "cache"):  # glob would fail for files deleted meanwhile
             artifacts += sum(name.endswith(".xml") for name in names)
             for name in names:
                 if name.endswith((".jar", ".jar.part")):
@@ -197,11 +198,11 @@ class _Job:
                 f"{what} ({next(filter(None, network.groups()))}): check the network, or give Java a proxy by "
                 f"JAVA_TOOL_OPTIONS='-Dhttps.proxyHost=HOST -Dhttps.proxyPort=PORT', and run it again; see {self._log}"
             )
-        shutil.rmtree(self.part)  # it may be damaged: the next attempt begins anew
+        shutil.rmtree(self.part)  # it may be damaged; the next attempt downloads everything again
         return ServerUnavailable(f"{what} ({problems[0]}): what had come is removed, run it again")
 
     def _retrieve(self, pattern: str) -> list[str]:
-        """Download the jars to files named by `pattern`; return Ivy's complaints."""
+        """Download the jars to files named by `pattern`; return Ivy's error messages."""
         module = self.part / "ivy.xml"
         module.write_text(_module(self.distribution))
         view = self._jvm.connect()
@@ -219,7 +220,7 @@ class _Job:
 
 
 def _digest(folder: Path) -> str:
-    """Return a digest of the files' names and contents, after making sure that they are on the disk."""
+    """Sync the files to the disk, and return a digest of their names and contents."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:
@@ -241,12 +242,12 @@ def _module(distribution: Distribution) -> str:
 
 
 def _show_progress(jobs: Sequence[_Job], futures: Sequence[Future[None]]) -> None:
-    """Show the progress of `jobs` until all have ended; raise the first one's error."""
+    """Show the progress of `jobs` until all have ended; raise the first error."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     names = " and ".join(str(job.distribution) for job in jobs)
     console.print(f"downloading {names} to {jobs[0].target.parent}")
     start = time.monotonic()
-    with console.status("") as status:  # prints nothing unless on a terminal
+    with console.status("") as status:  # prints only on a terminal
         while wait(futures, timeout=0.2 if console.is_terminal else 5.0).not_done:
             artifacts, jars, size = map(sum, zip(*(job.count() for job in jobs), strict=True))
             text = (

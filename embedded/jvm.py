@@ -1,4 +1,4 @@
-"""A Java process that Python drives, and that ends with this Python process, however that ends."""
+"""A Java process that Python controls, and that ends whenever this Python process ends, even by SIGKILL."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ JAVA_MINIMUM = 17
 
 
 def pyspark_jar(name: str) -> Path:
-    """Return the jar of that name, without version, which pyspark brings along."""
-    spec = find_spec("pyspark")  # the import itself would take half a second
+    """Return the jar with this name, without its version, from pyspark's jars."""
+    spec = find_spec("pyspark")  # importing it would take half a second
     assert spec is not None  # noqa: S101 (it is installed with us)
     assert spec.origin is not None  # noqa: S101
     return next((Path(spec.origin).parent / "jars").glob(f"{name}-[0-9]*.jar"))
@@ -50,7 +50,7 @@ def machine_java() -> Path:
 
 
 def root_cause(error: Exception) -> str:
-    """Return the innermost message of a Java exception, whose process must still run, or that of a Python one."""
+    """Return the root cause of a Java exception, whose JVM must still be running, or a Python exception's message."""
     if not isinstance(error, Py4JJavaError):
         return str(error) or type(error).__name__
     cause = error.java_exception
@@ -62,9 +62,9 @@ def root_cause(error: Exception) -> str:
 class Jvm:
     """One Java process.
 
-    It reads its standard input and exits, through its shutdown hooks, at the end of it: the kernel closes our side of
-    that pipe when this process ends, also by SIGKILL. It has a session of its own, so a terminal's Ctrl-C reaches only
-    this process, which then stops it in order.
+    The JVM reads its standard input and exits, through its shutdown hooks, at the end of input: the kernel closes our
+    side of that pipe when this process ends, also by SIGKILL. The JVM has a session of its own, so a terminal's Ctrl-C
+    reaches only this process, which then stops the JVM in order.
 
     Parameters
     ----------
@@ -75,9 +75,9 @@ class Jvm:
     options
         Further options of the java program.
     log
-        The file that its output is appended to.
+        The file to which the JVM's output is appended.
     inherit
-        File descriptors which stay open as long as the process lives: locks.
+        File descriptors that stay open as long as the JVM runs, for locks.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class Jvm:
         jars = os.pathsep.join(map(str, [pyspark_jar("py4j"), *classpath]))
         gateway = ["py4j.GatewayServer", "--die-on-broken-pipe", "--enable-auth", "0"]
         with log.open("ab") as stderr:
-            self._process = subprocess.Popen(  # not py4j's launch_gateway: its preexec_fn is unsafe beside threads
+            self._process = subprocess.Popen(  # not py4j's launch_gateway: its preexec_fn is unsafe with threads
                 [str(java), *options, "-cp", jars, *gateway],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                cwd=log.parent,  # where Java leaves a file when it crashes
+                cwd=log.parent,  # Java writes its crash file there
                 start_new_session=True,
                 pass_fds=inherit,
             )
@@ -99,7 +99,7 @@ class Jvm:
         self._gateway: Any = None
 
     def connect(self, timeout_s: float | None = None) -> Any:  # noqa: ANN401 (py4j has no types)
-        """Return Py4J's view of the process; a call into it fails after `timeout_s` seconds."""
+        """Return Py4J's view of the JVM; a call into it fails after `timeout_s` seconds."""
         assert self._process.stdout is not None  # noqa: S101 (it is a pipe)
         with self._process.stdout as stdout:
             port, token = (stdout.readline().decode(errors="replace").strip("# \n") for _ in range(2))
@@ -113,11 +113,11 @@ class Jvm:
                 auth_token=token,
                 auto_convert=True,
                 read_timeout=timeout_s,
-                enable_memory_management=False,  # else a finalizer would call a process that has ended
+                enable_memory_management=False,  # else finalizers would call an ended JVM
             )
         )
         view = self._gateway.jvm
-        view.System.setOut(view.System.err)  # nobody reads standard output any more
+        view.System.setOut(view.System.err)  # nothing reads standard output any more
         return view
 
     def array(self, *strings: str) -> Any:  # noqa: ANN401
@@ -128,7 +128,7 @@ class Jvm:
         return array
 
     def at_exit(self, target: Any, method: str) -> None:  # noqa: ANN401
-        """Let the process call `target.method()` whenever it ends, but by SIGKILL."""
+        """Make the JVM call `target.method()` when it ends, except by SIGKILL."""
         java = self._gateway.jvm.java.lang
         void = java.Class.forName("java.lang.Void").getField("TYPE").get(None)
         signature = java.invoke.MethodType.methodType(void)
@@ -139,7 +139,7 @@ class Jvm:
         java.Runtime.getRuntime().addShutdownHook(java.Thread(runnable))
 
     def disconnect(self) -> None:
-        """Close the way in; the process goes on."""
+        """Close the connection to the JVM, which keeps running."""
         self._gateway.shutdown()
 
     @property
@@ -168,7 +168,7 @@ class Jvm:
 
     def _close(self) -> None:
         if self._gateway is not None:
-            self._gateway.close(keep_callback_server=True)  # there is none; without this Py4J logs a deprecation
+            self._gateway.close(keep_callback_server=True)  # there is none; else Py4J logs a deprecation
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

@@ -1,4 +1,4 @@
-"""A real Kafka broker, for tests and demos: one node, its own controller."""
+"""A real Kafka broker for tests and demos: one node, which is its own controller."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """What a TLS listener shows to its clients: PEM texts, the key as PKCS #8 (`BEGIN PRIVATE KEY`)."""
+    """Certificate chain and key of a TLS listener, as PEM texts; the key is PKCS #8 (`BEGIN PRIVATE KEY`)."""
 
     certificate_chain_pem: str
     key_pem: str
@@ -31,22 +31,22 @@ class Tls:
 class Kafka(Server):
     """A real Kafka in a JVM that ends with this process: one broker, which is its own controller (KRaft).
 
-    Use it as a context manager, or call `start` and, at the end, `close`. Between them `stop` or `kill` and another
-    `start` keep ports and data.
+    Use it as a context manager, or call `start` and, at the end, `close`. After `stop` or `kill`, another `start` uses
+    the same ports and data.
 
     Parameters
     ----------
     port, data, heap, timeout_s
         As for every `Server`; `port` is that of the plaintext listener.
     properties
-        Broker properties that come on top of the defaults, as in server.properties. For ACLs: `authorizer.class.name`
+        Broker properties in addition to the defaults, as in server.properties. For ACLs: `authorizer.class.name`
         `org.apache.kafka.metadata.authorizer.StandardAuthorizer` and `super.users` `User:ANONYMOUS` (the plaintext
         listener's only user).
     tls
         Adds a listener with TLS, at `secure_bootstrap`.
     scram_users
-        Passwords, without commas, by user name; the TLS listener then asks for SASL, mechanism SCRAM-SHA-512. They are
-        stored when the data folder is new.
+        Passwords, without commas, by user name; the TLS listener then requires SASL with SCRAM-SHA-512. They are
+        stored only in a new data folder.
     """
 
     name = "kafka"
@@ -79,7 +79,7 @@ class Kafka(Server):
         return f"{HOST}:{self._tls_port}"
 
     def create_topics(self, names: Iterable[str] = TOPICS, *, partitions: int = PARTITIONS) -> None:
-        """Create topics and return when they can be used; those that exist stay as they are."""
+        """Create topics and return when they are ready; existing topics are not changed."""
         admin = self._admin()
         existing = admin.list_topics(timeout=self.timeout_s).topics
         new = [name for name in names if name not in existing]
@@ -125,7 +125,7 @@ class Kafka(Server):
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL",
             "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{controller}",
             "log.dirs": str(self.data / "data"),
-            "log.retention.ms": "-1",  # records carry times of their own: those of 2013 would be deleted at once
+            "log.retention.ms": "-1",  # else records with timestamps of 2013 would be deleted at once
             "message.max.bytes": str(MAX_MESSAGE_BYTES),
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
@@ -152,7 +152,7 @@ class Kafka(Server):
         return self._unusable([])
 
     def _unusable(self, names: Iterable[str]) -> str:
-        """Tell which of `names` the broker does not know yet, and which of all topics have no leader yet."""
+        """Return a message with the `names` that the broker does not know yet and all topics without a leader."""
         try:
             topics = self._admin().list_topics(timeout=10).topics
         except KafkaException as error:

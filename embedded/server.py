@@ -1,4 +1,4 @@
-"""What Kafka and Elasticsearch have in common here: a port, a folder, a JVM, and how they start and end."""
+"""The base class of the Kafka and Elasticsearch servers: port, data folder, JVM, start and stop."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ logger.native.level = error
 rootLogger.level = info
 rootLogger.appenderRef.console.ref = console
 """
-TEMPORARY = "streaming-ml-"  # then the server's name, the owner's process id, and random letters
+TEMPORARY = "streaming-ml-"  # followed by the server's name, the owner's process id, and random letters
 UNLOCK_TIMEOUT_S = 10.0  # a JVM whose parent was killed needs a moment to end
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free.
+    """Return a free port of 127.0.0.1.
 
-    It is below those the kernel gives to outgoing connections: a client that tries again and again to reach a stopped
-    server would otherwise, some day, be given the server's port itself, and the server could not come back.
+    It is below the range from which the kernel chooses ports for outgoing connections. Otherwise a client that keeps
+    trying to reach a stopped server might be given the server's own port, and the server could not restart.
     """
     return next(port for port in random.sample(range(20_000, 30_000), 10_000) if is_free(port))
 
@@ -58,7 +58,7 @@ def free_port() -> int:
 def is_free(port: int) -> bool:
     """Whether a server could listen on the port of 127.0.0.1."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: TIME_WAIT does not matter
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: ignore TIME_WAIT
         try:
             probe.bind((HOST, port))
         except OSError:
@@ -67,21 +67,21 @@ def is_free(port: int) -> bool:
 
 
 class Server(ABC):
-    """A server in a JVM that ends when this process ends, however it ends.
+    """A server in a JVM that ends whenever this process ends, even by SIGKILL.
 
-    Use it as a context manager, or call `start` and, at the end, `close`. Between them `stop` or `kill` and another
-    `start` keep port and data.
+    Use it as a context manager, or call `start` and, at the end, `close`. After `stop` or `kill`, another `start` uses
+    the same port and data.
 
     Parameters
     ----------
     port
-        The port on 127.0.0.1; 0 takes a free one.
+        The port on 127.0.0.1; 0 chooses a free port.
     data
-        The folder for data and log, made when missing and kept; None takes a temporary one, removed by `close`.
+        The folder for data and log; it is created if missing, and kept. None: a temporary folder, removed by `close`.
     heap
-        The JVM's heap, as in `-Xmx`.
+        The size of the JVM's heap, as in `-Xmx`.
     timeout_s
-        How long `start` waits for the server to answer, in seconds.
+        Seconds that `start` waits for the server to answer.
     """
 
     name: ClassVar[str]
@@ -124,15 +124,15 @@ class Server(ABC):
         Raises
         ------
         ConfigError
-            The port is taken, the data folder is in use or cannot be written, there is no Java.
+            The port is taken, the data folder is in use or not writable, or there is no Java.
         ServerUnavailable
-            The server did not come up.
+            The server did not start.
         """
         if self.running:
             return
         try:
             self._start()
-        except Py4JJavaError as error:  # not as the cause of ours: its text is in the JVM, which is about to end
+        except Py4JJavaError as error:  # not chained: its text is read from the JVM, which is about to end
             see = "" if self._remove_data else f"; see {self.log}"
             raise ServerUnavailable(f"{self.name} did not start: {root_cause(error)}{see}") from None
         except Py4JError:
@@ -146,7 +146,7 @@ class Server(ABC):
                 self.kill()
 
     def _start(self) -> None:
-        self.stop()  # what is left of a JVM that was killed
+        self.stop()  # clean up after a JVM that was killed
         self._ready = False
         config = self.data / "config"
         config.mkdir(parents=True, exist_ok=True)
@@ -165,13 +165,13 @@ class Server(ABC):
         self._ready = True
 
     def stop(self) -> None:
-        """Stop the server in order; port and data stay for another `start`."""
+        """Stop the server in order; another `start` uses the same port and data."""
         if self._jvm is not None:
             self._jvm.stop()
             self._jvm = None
 
     def kill(self) -> None:
-        """End the server by SIGKILL; port and data stay for another `start`. Any thread may call it."""
+        """End the server by SIGKILL; another `start` uses the same port and data. Any thread may call this."""
         if self._jvm is not None:
             self._jvm.kill()
 
@@ -182,7 +182,7 @@ class Server(ABC):
             self._remove_data()
 
     def log_tail(self, lines: int = 20) -> str:
-        """Return the last lines of the log, under its name."""
+        """Return the last lines of the log, with its path as the first line."""
         tail = self.log.read_text(errors="replace").splitlines()[-lines:] if self.log.exists() else []
         return "\n".join([f"the end of {self.log}:", *tail])
 
@@ -212,16 +212,16 @@ class Server(ABC):
 
     @abstractmethod
     def _missing(self) -> str:
-        """Return what keeps the server from serving, or nothing."""
+        """Return the reason why the server is not ready, or an empty string."""
 
 
 def start_together(*servers: Server) -> None:
-    """Start servers at the same time, which is quicker than one after the other; when one fails, end all."""
+    """Start servers at the same time, which is faster than in turn; if a server fails, end all."""
     with ThreadPoolExecutor(len(servers)) as pool:
         try:
             for future in as_completed([pool.submit(server.start) for server in servers]):
                 future.result()
-        except BaseException:  # also a Ctrl-C: it ends the waiting here, not what the threads wait for
+        except BaseException:  # also on Ctrl-C, which interrupts only this thread, not the starts
             for server in servers:
                 server.kill()
             raise
@@ -229,7 +229,7 @@ def start_together(*servers: Server) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    """Give the file descriptor of a lock which is held until all processes that inherited it have ended."""
+    """Yield the file descriptor of a lock, which is held until all processes that inherited it have ended."""
     deadline = time.monotonic() + UNLOCK_TIMEOUT_S
     with path.open("w") as file:
         while True:

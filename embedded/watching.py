@@ -1,4 +1,4 @@
-"""What the demo shows: read from Kafka and Elasticsearch, as anybody could, not from the programs that write."""
+"""The data that the demo shows, read from Kafka and Elasticsearch, not from the programs that write to them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from rich.text import Text
 from embedded.kafka import TOPICS
 
 LINES = 12
-WIDE = 116  # columns that all of a flight's model needs
+WIDE = 116  # terminal columns needed to show all weights of the flights' model
 Place = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One micro-batch, as its metrics and model documents tell it; errors are None without labelled records."""
+    """One micro-batch, from its metrics and model documents; `mse` and `r2` are None without labelled records."""
 
     number: int
     rows: int
@@ -39,7 +39,7 @@ class Batch:
 
 @dataclass
 class Progress:
-    """All that is on display."""
+    """The data on display."""
 
     rows: int
     processed: int = 0
@@ -48,7 +48,7 @@ class Progress:
     _printed: int = -1
 
     def print_new(self, console: Console) -> None:
-        """Print a line for each micro-batch that was not yet printed, where there is no terminal to draw a table on."""
+        """Print a line for each new micro-batch; used instead of the table if there is no terminal."""
         for batch in self.batches:
             if batch.number > self._printed:
                 cells = _cells(batch) | _model_cells(batch)
@@ -66,12 +66,12 @@ class Watcher:
     @classmethod
     @contextmanager
     def of(cls, bootstrap: str, url: str) -> Iterator[Watcher]:
-        """Give a watcher of these servers."""
+        """Yield a watcher of these servers."""
         with Client(url, request_timeout=30) as client:
             yield cls(bootstrap, client)
 
     def update(self, progress: Progress) -> None:
-        """Bring `progress` up to date; nothing changes while Elasticsearch does not answer."""
+        """Update `progress`; leave it unchanged while Elasticsearch does not answer."""
         try:
             totals = self._sums({"match_all": {}}, ["topic"])
             models = self._search("models", size=LINES, sort=[{"batch": "desc"}])["hits"]["hits"]
@@ -79,12 +79,12 @@ class Watcher:
             sums = self._sums({"terms": {"batch": [model["batch"] for model in newest]}}, ["batch", "topic"])
         except (ApiError, TransportError):
             return
-        progress.processed = sum(int(one["rows"]) for one in totals.values())
+        progress.processed = sum(int(total["rows"]) for total in totals.values())
         progress.mse = {topic: _mse(totals.get((topic,))) for topic in TOPICS}
         progress.batches = [_batch(model, sums) for model in newest]
 
     def summary(self) -> dict[str, Any]:
-        """Compare what Kafka holds with what Elasticsearch holds, record by record, and say how good the model is."""
+        """Compare the records in Kafka with the documents in Elasticsearch, one by one; add errors and model."""
         self.client.indices.refresh(index="spark-*")
         records = self._records()
         found: dict[Place, int] = defaultdict(int)
@@ -109,7 +109,7 @@ class Watcher:
             **counts,
             "missing": len(records - found.keys()),
             "duplicates": sum(found.values()) - len(found),
-            "mse": {one["key"]: one["mse"]["value"] for one in averages["aggregations"]["topic"]["buckets"]},
+            "mse": {topic["key"]: topic["mse"]["value"] for topic in averages["aggregations"]["topic"]["buckets"]},
             "weights": model["weights"],
             "intercept": model["intercept"],
             "rows_per_second": round(len(records) / seconds, 1),
@@ -119,7 +119,7 @@ class Watcher:
         return self.client.search(index=f"spark-{kind}-*", **body)
 
     def _sums(self, query: dict[str, Any], by: list[str]) -> dict[tuple[Any, ...], dict[str, float]]:
-        """Return the sums over metrics documents, by the values of some fields."""
+        """Return sums over the metrics documents that match `query`, grouped by the fields `by`."""
         names = ("rows", "labelled", "sum_squared_error", "sum_y", "sum_y_squared")
         sources = [{name: {"terms": {"field": name}}} for name in by]
         groups = {
@@ -163,7 +163,7 @@ class Watcher:
 
 
 def shown(progress: Progress, width: int) -> Group:
-    """Return the live table; on a terminal of few columns, only the newest model is shown, below it."""
+    """Return the live table; on a narrow terminal the newest model is shown below it instead of in its columns."""
     table = Table(expand=False)
     lines = []
     for batch in progress.batches:
@@ -203,8 +203,8 @@ def _number(value: float | None) -> str:
 
 def _batch(model: dict[str, Any], sums: dict[tuple[Any, ...], dict[str, float]]) -> Batch:
     mine = {topic: sums.get((model["batch"], topic)) for topic in TOPICS}
-    rows = sum(int(one["rows"]) for one in mine.values() if one)
-    mse = {topic: _mse(one) for topic, one in mine.items()}
+    rows = sum(int(found["rows"]) for found in mine.values() if found)
+    mse = {topic: _mse(found) for topic, found in mine.items()}
     speed = rows / model["seconds"]
     return Batch(
         model["batch"], rows, mse, _r2(mine[TOPICS[0]]), model["intercept"], model["weights"], speed, model["lag"]
@@ -216,7 +216,7 @@ def _mse(sums: dict[str, float] | None) -> float | None:
 
 
 def _r2(sums: dict[str, float] | None) -> float | None:
-    """1 - SSE / SST of the train records, with predictions from before they were learned."""
+    """Return 1 - SSE / SST of the train records, which were predicted before they were learned."""
     if not sums or not sums["labelled"]:
         return None
     total = sums["sum_y_squared"] - sums["sum_y"] ** 2 / sums["labelled"]
