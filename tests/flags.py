@@ -1,4 +1,4 @@
-"""Command lines of tests: what a test gives replaces what its fixtures give, for programs take a flag once only."""
+"""Command lines of tests: a test's flags replace those of its fixtures, because programs accept a flag only once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def last_of_each(words: Sequence[str]) -> list[str]:
-    """Return a command line in which each flag stands once, with its last value; `--no-x` is a value of `--x`."""
+    """Return a command line with each flag once, with its last value; `--no-x` counts as a value of `--x`."""
     groups: dict[str, list[str]] = {}
     name = ""
     for word in words:

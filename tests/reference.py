@@ -1,4 +1,4 @@
-"""What a model must equal: least squares, solved in other ways than the learners solve it."""
+"""References for the models: least squares, solved in other ways than by the learners."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Floats = NDArray[np.float64]
 
 
 def lstsq(rows: Floats, ridge: float = 0.0, counts: Floats | None = None) -> Floats:
-    """Return least squares, intercept first, for rows of the features and, last, the label; shape (n, d + 1).
+    """Return the least-squares solution, intercept first, for rows of features and, last, label; shape (n, d + 1).
 
-    Solved on columns that are centred, in extended precision, and divided by their lengths: on raw columns the rank
-    limit of numpy's lstsq drops small ones beside large ones. Where rows leave weights open, the solution is the
-    smallest in these units. `ridge` pulls the weights, not the intercept, to 0; row i counts `counts[i]` times.
+    The columns are centred, in extended precision, and divided by their lengths: on raw columns the rank limit of
+    numpy's lstsq drops small columns beside large ones. If the rows do not determine a weight, the solution is the
+    smallest one in these units. `ridge` pulls the weights, not the intercept, to 0; row i counts `counts[i]` times.
     """
-    wide = rows.astype(np.longdouble) - rows[0]  # exact for the values of one column that are near to each other
+    wide = rows.astype(np.longdouble) - rows[0]  # exact if the values of a column are close to each other
     count = np.ones(len(rows)) if counts is None else counts
     mean = (count[:, None] * wide).sum(axis=0) / count.sum()
     centred = (wide - mean) * np.sqrt(count)[:, None]
@@ -34,19 +34,19 @@ def lstsq(rows: Floats, ridge: float = 0.0, counts: Floats | None = None) -> Flo
 
 
 def exact(x: Floats, y: Floats, counts: Floats) -> tuple[list[Fraction], int]:
-    """Return what least squares predicts for its own rows `x`, shape (n, d), in exact arithmetic: without any rounding.
+    """Return the predictions of least squares for its own rows `x`, shape (n, d), in exact arithmetic.
 
-    These predictions are unique, also where the weights are not. Row i counts `counts[i]` times. The second result is
-    the rank of the centred columns of x.
+    These predictions are unique even if the weights are not. Row i counts `counts[i]` times. The second result is the
+    rank of the centred columns of x.
     """
     columns = [_integers(column) for column in (np.ones(len(y)), *x.T, y)]
     times, _ = _integers(counts)
-    # Normal equations [A | b] of the columns as integers; they lose no digit, as nothing is rounded.
+    # Normal equations [A | b] of the columns as integers, so nothing is rounded.
     table = [
         [Fraction(sum(n * p * q for n, p, q in zip(times, one, other, strict=True))) for other, _ in columns]
         for one, _ in columns[:-1]
     ]
-    used = []  # pivots; a column without one depends on those before, and gets the weight 0
+    used = []  # pivots; a column without a pivot depends on earlier ones and gets the weight 0
     for i, row in enumerate(table):
         if row[i]:
             used.append(i)
@@ -70,7 +70,7 @@ def conditions(x: Floats, counts: Floats) -> Floats:
 
 
 def _integers(column: Floats) -> tuple[list[int], int]:
-    """Return a column as integers, exactly, and what it was multiplied by for that: a power of two."""
+    """Return a column multiplied by a power of two, so that it consists of integers, and that power."""
     ratios = [value.as_integer_ratio() for value in column.tolist()]
     unit = max(denominator for _, denominator in ratios)
     return [numerator * (unit // denominator) for numerator, denominator in ratios], unit

@@ -1,4 +1,4 @@
-"""Hypothesis strategies that several tests draw from."""
+"""Hypothesis strategies used by several tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AWKWARD_NAMES = (
     *("__proto__", "constructor", "toString", "hasOwnProperty", "prototype", "length", "x", "y", "pred", "series"),
     *("value", "feature", "label", "a1", "began", "datum", "x\u00a0y", "n" * 200),
 )
-"""Names of features or labels that the programs take, each with a meaning in some language it may get into."""
+"""Valid names of features or labels, each with a special meaning in some language into which it may be inserted."""
 
 numbers = st.floats(min_value=-1e6, max_value=1e6, allow_nan=False)
 json_values = st.recursive(
@@ -38,10 +38,10 @@ KINDS = ("usual", "counter", "id", "constant", "copy", "sentinel", "largest floa
 
 @st.composite
 def unscaled(draw: st.DrawFn, max_features: int = 5) -> tuple[Floats, Floats]:
-    """Rows x, shape (n, d), and labels y as other people have them: each column in its own unit, far from 0 or not.
+    """Rows x, shape (n, d), and labels y as in real data: each column has its own unit and offset.
 
-    Magnitudes go from 1e-30 to 1e30, offsets to 1e9 times the spread; some columns are constant, or others in another
-    unit, or hold a few values that stand for "none".
+    Magnitudes range from 1e-30 to 1e30, offsets up to 1e9 times the spread. Some columns are constant, some are copies
+    of other columns in another unit, and some contain a few values that mean "none".
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rows = draw(st.integers(1, 250))
@@ -61,7 +61,7 @@ def unscaled(draw: st.DrawFn, max_features: int = 5) -> tuple[Floats, Floats]:
         y += rng.normal() * (z - z.mean())
         x = z if kind == "id" else (z + draw(offsets)) * 10.0 ** draw(magnitudes)
         if kind == "copy" and columns:
-            x = columns[-1] * 2.0 ** draw(st.integers(-60, 60))  # no rounding: it is exactly the same column
+            x = columns[-1] * 2.0 ** draw(st.integers(-60, 60))  # exactly the same column, without rounding
         elif kind in {"sentinel", "largest float32"}:
             x[rng.random(rows) < draw(st.sampled_from([0.01, 0.3]))] = -9999.0 if kind == "sentinel" else 3.4e38
         columns.append(x)
@@ -70,6 +70,6 @@ def unscaled(draw: st.DrawFn, max_features: int = 5) -> tuple[Floats, Floats]:
 
 @st.composite
 def cuts(draw: st.DrawFn, rows: int, most: int = 6) -> list[slice]:
-    """A split of `rows` rows into up to `most` parts, empty ones too."""
+    """A split of `rows` rows into up to `most` parts, which may be empty."""
     edges = sorted(draw(st.lists(st.integers(0, rows), max_size=most - 1)))
     return [slice(start, end) for start, end in zip([0, *edges], [*edges, rows], strict=True)]

@@ -1,11 +1,11 @@
-"""Waiting without sleeping blindly."""
+"""Waits for a condition instead of sleeping for a fixed time."""
 
 import time
 from collections.abc import Callable
 
 
 def wait_until(missing: Callable[[], str], timeout_s: float, poll_s: float = 0.1) -> None:
-    """Return once `missing()` is empty; fail with its last words after `timeout_s` seconds."""
+    """Return once `missing()` is empty; fail with its last text after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while text := missing():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What the charts' tests share: each shape that a user may install."""
+"""Fixtures of the charts' tests: each shape that a user may install."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def shape(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def objects(shape: Path) -> list[Object]:
-    """What the chart makes of them."""
+    """The objects that the chart renders from these values."""
     return render(shape)

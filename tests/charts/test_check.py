@@ -1,4 +1,4 @@
-"""`helm test` says what is wrong: charts/streaming-ml/files/check.py against a cluster that is a table."""
+"""`helm test` reports faults: charts/streaming-ml/files/check.py with a table instead of a cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPARK = "apis/sparkoperator.k8s.io/v1beta2"
 
 
 class Table:
-    """Answers as the Kubernetes API does, from `found`: path → object, list or text."""
+    """Answers like the Kubernetes API, from `found`: path → object, list or text."""
 
     namespace = "ml"
 
@@ -86,7 +86,7 @@ def test_elasticsearch_is_well_when_green_or_yellow() -> None:
 
 
 def test_a_driver_that_refuses_is_not_taken_for_well() -> None:
-    """It runs for some seconds each time it is started; what it says at its end tells more than its state."""
+    """It runs for some seconds after each start, so its last message says more than its state."""
     table = Table(sparkapplications__r=thing("SparkApplication", "r", applicationState={"state": "RUNNING"}))
     table.found["pods"] = [driver(10)]
     assert "RUNNING: not up for 30 s yet" in CHECK["app"](table, "r")

@@ -1,4 +1,4 @@
-"""What the cluster lacks is said before anything is installed: Helm against a table served as the Kubernetes API."""
+"""Missing objects of the cluster are reported before the installation: Helm with a simulated Kubernetes API."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPERATORS = {
 
 
 class Api:
-    """An API server that knows some kinds, and Secrets by name with their keys."""
+    """A simulated API server that knows some kinds, and Secrets by name with their keys."""
 
     def __init__(self, folder: Path) -> None:
         self.kinds = KUBERNETES | OPERATORS
@@ -59,7 +59,7 @@ class Api:
         )
 
     def answer(self, path: str) -> Object | None:
-        """Return what there is at a path; None: nothing."""
+        """Return the object at a path, or None."""
         secrets = {
             f"api/v1/namespaces/{NAMESPACE}/secrets/{name}": {"kind": "Secret", "apiVersion": "v1"}
             | {"metadata": {"name": name, "namespace": NAMESPACE}, "data": dict.fromkeys(keys, "eA==")}
@@ -90,7 +90,7 @@ class Api:
         return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": listed}
 
     def install(self, **values: object) -> subprocess.CompletedProcess[str]:
-        """Return what Helm says of an installation there, which it does not make."""
+        """Return Helm's output for a dry run of an installation there."""
         words = [word for key, value in values.items() for word in ("--set-json", f"{key}={json.dumps(value)}")]
         flags = ("--dry-run=server", "--disable-openapi-validation", f"--kubeconfig={self.config}")
         return helm("template", RELEASE, CHART, "-n", NAMESPACE, *flags, *words)
@@ -122,7 +122,7 @@ NAMED = {
     "elasticsearch.viewerSecret": "password",
     "kibana.caSecret": "ca.crt",
 }
-"""The values that name a Secret, each with a key that it must have."""
+"""The values that name a Secret, each with a key that the Secret must have."""
 
 
 def test_with_all_operators_the_chart_installs(api: Api) -> None:
@@ -166,7 +166,7 @@ def test_the_secret_for_eck_must_tell_where_elasticsearch_is(api: Api) -> None:
 
 
 def test_a_user_of_the_charts_own_elasticsearch_must_have_roles(api: Api) -> None:
-    """ECK takes a login without, but then it may do nothing: the app would be refused for ever."""
+    """ECK accepts a user without roles, but the user has no rights: the app would be refused for ever."""
     api.secrets = {"app": ["username", "password"]}
     done = api.install(elasticsearch={"appSecret": "app"})
     assert "elasticsearch.appSecret: Secret app has no key roles" in done.stderr

@@ -1,4 +1,4 @@
-"""Each object is one that the API server takes: no field but those that it knows, none missing, each of its type."""
+"""The API server accepts each object: no unknown field, no missing field, and each field has its type."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ pytestmark = pytest.mark.helm
 
 @pytest.fixture(scope="session")
 def schemas() -> dict[crds.Kind, Any]:
-    """What checks each kind of objects."""
+    """The validator of each kind of objects."""
     found = crds.kubernetes() | crds.strimzi() | crds.spark()
-    if shutil.which("go") or os.environ.get("CI"):  # without Go there is no way to ECK's
+    if shutil.which("go") or os.environ.get("CI"):  # ECK's schemas need Go
         found |= crds.eck()
     return {kind: jsonschema.Draft202012Validator(schema) for kind, schema in found.items()}
 
 
 def wrong(one: Object, schemas: dict[crds.Kind, Any]) -> list[str]:
-    """Return what is wrong with an object."""
+    """Return the faults of an object."""
     kind = one["apiVersion"], one["kind"]
     if kind not in schemas and one["apiVersion"].endswith("k8s.elastic.co/v1"):
         pytest.skip("NOT RUN: no schema of ECK's objects, for want of Go")
@@ -40,7 +40,7 @@ def test_every_object_is_valid(objects: list[Object], schemas: dict[crds.Kind, A
 
 
 def test_every_pod_in_an_operators_object_is_valid(objects: list[Object]) -> None:
-    """ECK and Strimzi hand them on to Kubernetes."""
+    """ECK and Strimzi pass the pods on to Kubernetes."""
     validator = jsonschema.Draft202012Validator(crds.of_model(client.V1PodTemplateSpec))
     for name, pod in pods(objects):
         assert [error.message for error in validator.iter_errors({"metadata": {}, **pod})] == [], name

@@ -1,7 +1,7 @@
-"""The NetworkPolicies allow the arrows of the design, each of them, and nothing else.
+"""The NetworkPolicies allow all connections of the design's diagram, and no others.
 
-The rendered policies are read as Kubernetes defines them: a pod that a policy selects may do only what some policy
-says, and a connection must be allowed at both of its ends.
+The rendered policies are evaluated by Kubernetes' rules: a pod that a policy selects may have only the connections that
+some policy allows, and a connection must be allowed at both ends.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PARTS = {
         {**ours("kibana").labels, "kibana.k8s.elastic.co/name": RELEASE} | {"common.k8s.elastic.co/type": "kibana"}
     ),
 }
-"""All pods of a release, with the labels that Spark, Strimzi and ECK give theirs."""
+"""All pods of a release, with the labels that Spark, Strimzi and ECK add."""
 OTHERS = {
     "an operator": End({"app": "operator"}, namespace="operators"),
     "another pod": End({"app": "curious"}),
@@ -76,7 +76,7 @@ DESIGN: set[Arrow] = {
     ("dashboards", "kibana", 5601),
     ("kibana", "elasticsearch", 9200),
     ("test", "elasticsearch", 9200),
-    # within the servers, and from the operators that look after them
+    # between the pods of a server, and from the operators that manage them
     ("kafka", "kafka", 9090),
     ("kafka", "kafka", 9091),
     ("entity-operator", "kafka", 9091),
@@ -88,7 +88,7 @@ DESIGN: set[Arrow] = {
     ("an operator", "elasticsearch", 9200),
 }
 ASKING_THE_API_SERVER = ("driver", "entity-operator", "kafka", "test")
-"""Kafka: Strimzi's brokers read their keys and certificates from Secrets, by KubernetesSecretConfigProvider."""
+"""Kafka: Strimzi's brokers read keys and certificates from Secrets, through KubernetesSecretConfigProvider."""
 
 
 def selects(selector: Object, labels: dict[str, str]) -> bool:
@@ -114,7 +114,7 @@ def is_peer(peer: Object, end: End) -> bool:
 
 
 def lets(policies: list[Object], end: End, other: End, port: int, protocol: str, direction: str) -> bool:
-    """Return whether `end`'s policies let it be connected with `other` in a direction."""
+    """Return whether the policies of `end` allow a connection with `other` in a direction (Ingress or Egress)."""
     own = [one["spec"] for one in policies if selects(one["spec"]["podSelector"], end.labels)]
     if end.address is not None or end.namespace != NAMESPACE or not own:
         return True
@@ -177,7 +177,7 @@ def test_no_part_answers_on_udp() -> None:
 
 
 def test_strimzis_own_policy_lets_in_the_same() -> None:
-    """Strimzi makes a policy of its own for Kafka's pods, from the listener's peers; without, everybody may come."""
+    """Strimzi makes its own policy for Kafka's pods from the listener's peers; without peers it allows everybody."""
     (listener,) = find(render(), "Kafka")["spec"]["kafka"]["listeners"]
     ingress = find(render(), "NetworkPolicy", f"{RELEASE}-kafka")["spec"]["ingress"]
     (rule,) = (rule for rule in ingress if {"port": listener["port"]} in rule["ports"])
@@ -192,7 +192,7 @@ def test_no_policy_has_a_name_that_strimzi_gives_one_of_its_own(objects: list[Ob
 
 
 def test_doors_can_be_opened_one_by_one() -> None:
-    """Peers of the values: another producer, a report, an ingress, a Prometheus; and operators elsewhere."""
+    """The values add peers: another producer, a report, an ingress, a Prometheus; and operators in other namespaces."""
     objects = render(CHART / "ci" / "own-model-values.yaml")
     more = {
         "sensor": End({"app": "sensor"}),

@@ -1,6 +1,6 @@
-"""charts/operators, with stubs for the three charts it depends on: they cannot be had without the internet.
+"""charts/operators, with stubs for the three charts that it depends on, which need the internet.
 
-A stub shows the values that it is handed. What the real charts do with them was not tried.
+A stub renders the values that it gets. The real charts were not tried with them.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def test_each_operator_watches_only_the_namespaces_named_which_are_restricted(op
 
 @pytest.mark.helm
 def test_strimzi_makes_no_network_policies(operators: Path) -> None:
-    """Its chart sets STRIMZI_NETWORK_POLICY_GENERATION from this value, true by default."""
+    """Strimzi's chart sets STRIMZI_NETWORK_POLICY_GENERATION from this value, which is true by default."""
     assert find(rendered(operators), "ConfigMap", "strimzi-kafka-operator")["data"]["generateNetworkPolicy"] is False
 
 
@@ -113,7 +113,7 @@ def test_all_must_name_the_same_namespaces(operators: Path) -> None:
     ],
 )
 def test_no_operator_watches_all_namespaces(operators: Path, names: list[str], more: Object, words: str) -> None:
-    """Which an empty list, or an empty name in it, would mean."""
+    """An empty list, or an empty name in it, would mean all namespaces."""
     lists = ("namespaces", "strimzi-kafka-operator.watchNamespaces", "eck-operator.managedNamespaces")
     all_lists = dict.fromkeys([*lists, "spark-operator.spark.jobNamespaces"], names)
     assert words in refusal(all_lists | more, operators, "operators", "operators")

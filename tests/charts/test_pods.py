@@ -12,9 +12,9 @@ from tests.charts.rendering import CHART, NAMESPACE, ROOT, Object, find, pods, r
 pytestmark = pytest.mark.helm
 
 OURS = ("Job", "Pod", "SparkApplication")
-"""Kinds whose pods are wholly ours; of the others the operators set the rest."""
+"""Kinds whose pods this chart defines completely; the operators complete the pods of other kinds."""
 LABELS_GO_TO_PODS = ("Kafka", "KafkaNodePool")
-"""Strimzi gives them to its pods, but for those of app.kubernetes.io/ (part-of apart)."""
+"""Strimzi copies the labels of these kinds to its pods, except app.kubernetes.io/ labels other than part-of."""
 
 
 def of_ours(objects: list[Object]) -> list[tuple[str, Object]]:
@@ -34,9 +34,9 @@ def test_all_have_the_labels_and_no_other_namespace(objects: list[Object]) -> No
 
 
 def test_pods_have_only_labels_that_no_new_version_of_the_chart_changes(objects: list[Object]) -> None:
-    """Else an upgrade of the chart alone would restart them all."""
+    """Otherwise an upgrade of only the chart would restart all pods."""
     for name, pod in pods(objects):
-        if name.startswith(("Pod", "Kafka")):  # made anew each time, or labelled by Strimzi
+        if name.startswith(("Pod", "Kafka")):  # recreated each time, or labelled by Strimzi
             continue
         labels = pod["metadata"]["labels"].keys() - {"spark-role"}
         assert labels == {f"app.kubernetes.io/{key}" for key in ("name", "instance", "component")}, name
@@ -54,7 +54,7 @@ def test_pods_meet_the_restricted_level(objects: list[Object]) -> None:
         assert security["runAsUser"] > 0, name
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
         for container in pod["spec"]["containers"]:
-            if name.startswith("Kibana"):  # and this
+            if name.startswith("Kibana"):  # ECK sets this, too
                 continue
             own = container["securityContext"]
             assert own["allowPrivilegeEscalation"] is False, name
@@ -114,7 +114,7 @@ def test_no_password_stands_anywhere_but_in_a_secret(objects: list[Object]) -> N
 
 
 def test_hooks_are_for_helm_test_only(objects: list[Object]) -> None:
-    """An install waits for its hooks, 5 minutes at most: less than Kibana's image may need to come."""
+    """An install waits for its hooks for at most 5 minutes; downloading Kibana's image may take longer."""
     hooks = {one["metadata"]["annotations"]["helm.sh/hook"] for one in objects if "helm.sh/hook" in str(one)}
     assert hooks == {"test"}
 
@@ -126,7 +126,7 @@ def test_what_holds_data_stays_when_the_release_is_removed() -> None:
         if one["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
     }
     assert kept == {
-        ("Kafka", "streaming-ml"),  # its status holds the id that the volumes are marked with
+        ("Kafka", "streaming-ml"),  # its status holds the cluster id that is stored on the volumes
         ("KafkaNodePool", "streaming-ml-dual"),
         ("KafkaTopic", "streaming-ml-train"),
         ("KafkaTopic", "streaming-ml-test"),
@@ -138,7 +138,7 @@ def test_what_holds_data_stays_when_the_release_is_removed() -> None:
 
 
 def test_the_default_fits_two_cores_and_eight_gibibytes() -> None:
-    """With the operators (charts/operators), the producer, the dashboards' loader and `helm test`: 1 GiB is left."""
+    """Including operators (charts/operators), producer, dashboards' loader and `helm test`; 1 GiB is left."""
     others = {"cpu": 0.15 + 0.05, "memory": 320 + 150 + 160 + 64 + 128}
     requested = {"cpu": 0.0, "memory": 0.0}
     producer = yaml.safe_load((ROOT / "producer" / "job.yaml").read_text())
@@ -159,7 +159,7 @@ def _number(quantity: str) -> float:
 
 
 def test_the_driver_comes_back_always_and_at_once() -> None:
-    """The operator waits the interval times the number of starts: after 10 kills in a row 10 s must still do."""
+    """The operator waits for the interval times the number of starts; after 10 kills that must be at most 10 s."""
     spec = find(render(), "SparkApplication")["spec"]
     assert spec["restartPolicy"]["type"] == "Always"
     assert spec["restartPolicy"]["onFailureRetryInterval"] * 10 <= 10
@@ -169,7 +169,7 @@ def test_the_driver_comes_back_always_and_at_once() -> None:
 
 
 def test_dynamic_allocation_is_told_to_spark_instead_of_a_number_of_executors() -> None:
-    """What Spark then does was not tried."""
+    """Spark's behaviour with this setting was not tried."""
     spec = find(render(CHART / "ci" / "own-model-values.yaml"), "SparkApplication")["spec"]
     expected = {"enabled": True, "initialExecutors": 2, "minExecutors": 2, "maxExecutors": 4}
     assert spec["dynamicAllocation"] == expected
@@ -193,11 +193,11 @@ def test_production_has_three_of_each_and_budgets_for_disruptions() -> None:
         assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
         assert label in spread["labelSelector"]["matchLabels"]
     budgets = {one["metadata"]["name"]: one["spec"] for one in objects if one["kind"] == "PodDisruptionBudget"}
-    assert budgets.keys() == {"streaming-ml-kibana", "streaming-ml-executor"}  # Strimzi and ECK make theirs
+    assert budgets.keys() == {"streaming-ml-kibana", "streaming-ml-executor"}  # Strimzi and ECK make their own
 
 
 def test_rendering_twice_gives_the_same_with_existing_secrets_only() -> None:
-    """So that a GitOps tool sees no change; passwords that Helm makes up are kept by upgrades on a cluster."""
+    """So a GitOps tool sees no change. Upgrades on a cluster keep the passwords that Helm generates."""
     gitops = CHART / "ci" / "gitops-values.yaml"
     assert render.__wrapped__(gitops) == render.__wrapped__(gitops)
     assert not [one for one in render(gitops) if one["kind"] == "Secret" and "password" in one.get("data", {})]

@@ -1,4 +1,4 @@
-"""One word everywhere: a value `kafka.trainTopic` is the variable KAFKA_TRAIN_TOPIC of the programs."""
+"""The same names everywhere: a value `kafka.trainTopic` is the variable KAFKA_TRAIN_TOPIC of the programs."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ BY_SECRET = {
     "KIBANA_PASSWORD_FILE",
     "KIBANA_CA_FILE",
 }
-"""Given by the chart from Secrets, whose names are values."""
+"""Variables that the chart sets from Secrets, whose names are values."""
 NOT_OFFERED = {
-    "AVAILABLE_NOW",  # a stream that ends would be started again for ever
+    "AVAILABLE_NOW",  # a stream that ends would be restarted for ever
     "CHECKPOINT",  # the folder follows from indexPrefix
     "ELASTICSEARCH_API_KEY_FILE",
     "KIBANA_API_KEY_FILE",
@@ -46,7 +46,7 @@ OWN_VALUE = {"load": {"SERVER_TIMEOUT_S"}}  # dashboards.timeoutSeconds
 
 
 def variables(group: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield the variable of each value, by the rule, and its default."""
+    """Yield the variable that corresponds to each value, and the value's default."""
     for name, value in group.items():
         word = prefix + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
         if isinstance(value, dict):
@@ -169,7 +169,7 @@ SAME: list[tuple[str, list[Any], list[Any], Object]] = [
     (
         "features",
         [NAMES[3:], [" a "], ["a", "a.b"]],
-        [*([one] for one in BAD_NAMES if one != "a,b"), ["a", "a "]],  # by a flag, a,b are two
+        [*([one] for one in BAD_NAMES if one != "a,b"), ["a", "a "]],  # in a flag, a,b are two names
         {},
     ),
     ("label", NAMES, [*BAD_NAMES[1:], "distance", " air_time"], {}),
@@ -194,7 +194,7 @@ SAME: list[tuple[str, list[Any], list[Any], Object]] = [
 
 
 def taken_by_programs(variable: str, value: Any) -> bool:
-    """Whether each program that has a setting takes the value, given by its flag; they must be of one mind."""
+    """Return whether the programs that have a setting accept the value from its flag; they must all agree."""
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     programs: list[tuple[Any, type[BaseSettings]]] = [
         (streaming_regression.settings.load, streaming_regression.settings.Settings),
@@ -206,7 +206,7 @@ def taken_by_programs(variable: str, value: Any) -> bool:
     for load, settings in programs:
         ours = variable.lower() in settings.model_fields
         if not ours or (load is producer.settings.load and not variable.startswith("KAFKA")):
-            continue  # the producer's features are those of the points that it makes up
+            continue  # the producer's features are those of its synthetic points
         try:
             load([f"--{variable.lower().replace('_', '-')}={text}", *needed.get(variable, [])])
         except ERRORS:
@@ -236,10 +236,10 @@ def nested(path: str) -> dict[str, Any]:
 
 
 def test_names_reach_the_programs_through_kubernetes(tmp_path: Path) -> None:
-    """In a variable Kubernetes makes $ of $$, and puts in another variable for $(NAME)."""
+    """In a variable Kubernetes replaces $$ by $, and $(NAME) by another variable."""
     values = tmp_path / "values.yaml"
     named = {"features": [*AWKWARD_NAMES, "$$", "$(LABEL)"], "label": " cost in $$ "}
-    values.write_text(json.dumps(named, ensure_ascii=False))  # Python's YAML leaves y unquoted: a boolean to Helm
+    values.write_text(json.dumps(named, ensure_ascii=False))  # Python's YAML would not quote y, a boolean to Helm
     objects = render(values)
     for program in SETTINGS:
         given = environment(objects, program)

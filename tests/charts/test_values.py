@@ -1,4 +1,4 @@
-"""Values: good ones render, bad ones are refused with words that help; what is made from them is not stale."""
+"""Valid values render, invalid ones are refused with a helpful message, and generated files are current."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_chart_images_and_producer_are_of_the_projects_version() -> None:
 
 
 def test_each_shape_sets_only_values_that_there_are() -> None:
-    """The schema would say so, too, but for the free maps."""
+    """The schema checks this too, except in maps with free keys."""
     for shape in SHAPES:
         assert isinstance(yaml.safe_load(shape.read_text()), dict), shape
 
@@ -66,7 +66,7 @@ EXISTING_KAFKA = {"kafka.enabled": False, "kafka.bootstrap": "kafka:9093"}
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        # a typo, a wrong type, a word that is none
+        # a typo, a wrong type, a word that is not allowed
         ({"kafak": {}}, ["'kafak' not allowed"]),
         ({"kafka.enabld": True}, ["/kafka", "'enabld' not allowed"]),
         ({"app.executor.instance": 2}, ["/app/executor", "'instance' not allowed"]),
@@ -106,12 +106,12 @@ EXISTING_KAFKA = {"kafka.enabled": False, "kafka.bootstrap": "kafka:9093"}
         ({"networkPolicies.kafkaFrom": [{"podSelektor": {}}]}, ["invalid propertyName 'podSelektor'"]),
         ({"networkPolicies.kafkaFrom": [{"podSelector": {"matchLabel": {}}}]}, ["invalid propertyName 'matchLabel'"]),
         ({"networkPolicies.metricsFrom": [{}]}, ["/networkPolicies/metricsFrom/0"]),
-        # null takes a value away
+        # null removes a value
         ({"kafka": None}, ["missing property 'kafka'"]),
         ({"features": None}, ["missing property 'features'"]),
         ({"kafka.partitions": None}, ["/kafka", "missing property 'partitions'"]),
         ({"app.driver.memory": None}, ["/app/driver", "missing property 'memory'"]),
-        # values that do not go together
+        # values that contradict each other
         ({"label": "distance"}, ["label distance is among the features"]),
         ({"initial.weights": [1, 2]}, ["initial.weights has 2 numbers for 3 features"]),
         ({"kafka.testTopic": "train"}, ["kafka.trainTopic and kafka.testTopic are the same"]),
@@ -157,7 +157,7 @@ def test_bad_values_are_refused_by_name(overrides: dict[str, Any], words: list[s
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"global": {"imageRegistry": "registry.example.com"}, "enabled": True},  # of a chart above
+        {"global": {"imageRegistry": "registry.example.com"}, "enabled": True},  # from a parent chart
         {"features": ["a b", "load.mean", "größe", "loa", "load", " blanks "], "label": " y"},
         {"rls.halfLife": None},
         {"kafka.trainTopic": "a.b-c_D", "kafka.testTopic": "x"},
@@ -179,7 +179,7 @@ def test_good_values_are_taken(overrides: dict[str, Any]) -> None:
 
 @pytest.mark.helm
 def test_large_numbers_stay_whole_numbers(tmp_path: Path) -> None:
-    """Helm reads numbers of a file as floats, and would write a million as 1e+06."""
+    """Helm reads numbers in a file as floats, and would write a million as 1e+06."""
     values = tmp_path / "values.yaml"
     values.write_text("dashboards: {timeoutSeconds: 2000000}\nkafka: {partitions: 1000000}\n")
     objects = render(values)

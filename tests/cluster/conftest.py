@@ -1,4 +1,4 @@
-"""One cluster and one release for the session; what is measured on the way is printed at its end."""
+"""One cluster and one release for the session; measurements are printed at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.cluster.kube import Cluster
 from tests.cluster.system import System, version
 
 ORDER = ["test_install", "test_rights", "test_refusals", "test_networks", "test_faults", "test_changes"]
-"""The modules that need the release as it is come first, those that change it last."""
+"""Modules that need the release unchanged come first; those that change it come last."""
 IMAGES = ("streaming-ml-spark", "streaming-ml-producer", "streaming-ml-dashboards")
 FIGURES = pytest.StashKey[dict[str, str]]()
 
@@ -31,7 +31,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A Kubernetes by kind, with this project's images."""
+    """A Kubernetes cluster made by kind, with this project's images."""
     helm = os.environ.get("HELM", "helm")
     for flag, name in (("kind_bin", "kind"), ("kind_kubectl_bin", "kubectl")):
         path = request.config.getoption(flag)

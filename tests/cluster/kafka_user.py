@@ -1,4 +1,4 @@
-"""What Kafka answers a user; run in a pod: `python - USER ACTION TOPIC`. Writes `ok` or the error's name.
+"""Tests a user's rights in Kafka; run it in a pod: `python - USER ACTION TOPIC`. It writes `ok` or the error's name.
 
 ACTION is `write`, `read`, or `join`, which reads as a member of the group TOPIC-group.
 """
@@ -48,7 +48,7 @@ def read(config: dict[str, object], topic: str, *, join: bool) -> str:
             answer = said(message.error()) if (message := consumer.poll(1)) else ""
             if answer and (
                 join or answer != "GROUP_AUTHORIZATION_FAILED"
-            ):  # the client asks for its group, unused or not
+            ):  # the client looks up its group even if it does not use it
                 return answer
         return "no answer"
     finally:

@@ -1,4 +1,4 @@
-"""The cluster as a user has it: kubectl, helm and the API, and ways from this machine to its Services."""
+"""Access to the cluster: kubectl, helm, the API, and port-forwards from this machine to its Services."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 
 @dataclass
 class Cluster:
-    """A cluster that kind brought up, or something with kind's command line."""
+    """A cluster started by kind, or by a program with kind's command line."""
 
     kind: KindCluster
     helm_path: str = "helm"
@@ -37,7 +37,7 @@ class Cluster:
         return {**os.environ, "KUBECONFIG": str(self.kind.kubeconfig_path.absolute())}
 
     def run(self, *command: str, stdin: str | None = None, timeout_s: float = 900) -> subprocess.CompletedProcess[str]:
-        """Run a program that finds the cluster by its environment."""
+        """Run a program with an environment through which it finds the cluster."""
         return subprocess.run(
             command,
             input=stdin,
@@ -69,7 +69,7 @@ class Cluster:
         return {key: base64.b64decode(value) for key, value in found["data"].items()}
 
     def log(self, namespace: str, pod: str, lines: int = 30) -> str:
-        """The end of a pod's log, also that of one that has ended; what went wrong if there is none."""
+        """The end of a pod's log, even if the pod has ended; the error if there is no log."""
         try:
             return str(self.core.read_namespaced_pod_log(pod, namespace, tail_lines=lines))
         except ApiException as error:
@@ -102,7 +102,7 @@ class Cluster:
 
 @dataclass
 class Forward:
-    """A port of this machine that leads to a Service, opened anew when it was closed or its pod is gone."""
+    """A port of this machine forwarded to a Service; it is opened again if it was closed or its pod is gone."""
 
     cluster: Cluster
     namespace: str
@@ -142,7 +142,7 @@ class Forward:
 
 
 def patiently(ask: Callable[[], str], *errors: type[Exception]) -> Callable[[], str]:
-    """Return `ask` as a condition to wait for, to which an error of these is a reason to ask again."""
+    """Return `ask` as a condition for `wait_until`: these errors count as not yet fulfilled."""
 
     def missing() -> str:
         try:
@@ -154,7 +154,7 @@ def patiently(ask: Callable[[], str], *errors: type[Exception]) -> Callable[[], 
 
 
 def container_states(pods: Sequence[Any]) -> str:
-    """What the pods are doing, a line each."""
+    """The states of the pods' containers, one line per pod."""
     lines = []
     for pod in pods:
         states = [

@@ -1,4 +1,4 @@
-"""What was sent: every record with the topic, partition and offset where it must be, from the sources themselves."""
+"""The records that were sent, computed from the sources, each with the topic, partition and offset it must have."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def flights() -> list[bytes]:
 
 
 def synthetic_settings(seed: int) -> dict[str, str]:
-    """The producer's settings for what `synthetic` returns."""
+    """The producer's settings for the records that `synthetic` returns."""
     return {"SOURCE": "synthetic", "FEATURES": ",".join(FEATURES), "LABEL": LABEL, "SEED": str(seed)}
 
 
 def synthetic(count: int, seed: int) -> list[bytes]:
-    """Points of a linear model, in the flights' fields, as the producer makes them by default."""
+    """Points of a linear model, with the flights' fields and the producer's default parameters."""
     return list(islice(Synthetic(FEATURES, LABEL, (1.5, -2.0, 0.5), 3.0, 1.0, seed).rows(0), count))
 
 
 @dataclass
 class Sent:
-    """The records of runs that were sent one after the other, each whole."""
+    """The records of runs that were sent completely, one after the other."""
 
     rows: dict[str, Row] = field(default_factory=dict)  # by the id of the document: topic-partition-offset
     _runs: set[str] = field(default_factory=set)
     _ends: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, run: str, values: Sequence[bytes], partitions: int) -> None:
-        """Take note of a run of the producer's, every fifth record to the test topic; a run is sent once only."""
+        """Add a run of the producer, with every fifth record in the test topic; a run is sent only once."""
         if run in self._runs:
             return
         self._runs.add(run)
@@ -67,9 +67,9 @@ class Sent:
 
     @property
     def learned(self) -> NDArray[np.float64]:
-        """The rows that a model learns from, shape (n, d + 1)."""
+        """The rows from which a model learns, shape (n, d + 1)."""
         return np.array([row for key, row in self.points.items() if key.startswith("train-")], np.float64)
 
     def lstsq(self, ridge: float = 0.0) -> NDArray[np.float64]:
-        """numpy's solution for all rows that a model learns from, intercept first; `ridge` pulls the weights to 0."""
+        """numpy's solution for all rows from which a model learns, intercept first; `ridge` pulls the weights to 0."""
         return lstsq(self.learned, ridge)

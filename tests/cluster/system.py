@@ -1,4 +1,4 @@
-"""The release `streaming-ml`, as the four commands of the README bring it up, and what it has made of what was sent."""
+"""The release `streaming-ml`, installed by the README's four commands, and its documents for the records sent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PARTS = {
 }
 AWAY = (ApiError, TransportError, ConnectionError, ApiException)
 EXACT = 1e-7
-"""Relative difference of weights that rounding explains: the flights' condition number is about 1e4."""
+"""Relative difference of weights due to rounding: the flights' condition number is about 1e4."""
 
 
 def version() -> str:
@@ -54,7 +54,7 @@ def _state(status: dict[str, Any]) -> str:
 
 @dataclass
 class System:
-    """A release in a namespace, and all that was sent to it."""
+    """A release in a namespace, and all records sent to it."""
 
     cluster: Cluster
     folder: Path
@@ -67,7 +67,7 @@ class System:
     def __post_init__(self) -> None:
         self._search: Forward | None = None
 
-    # --- bringing it up
+    # --- installing
 
     def install(self, *flags: str) -> None:
         """The first two commands of the README, in a namespace that enforces `restricted`."""
@@ -78,7 +78,7 @@ class System:
             self.cluster.helm("dependency", "update", chart)
             waiting = ("--namespace=operators", "--create-namespace", "--wait", "--timeout=10m")
             self.cluster.helm("install", "operators", chart, *waiting, *present)
-        if not self.cluster.exists("namespace", self.namespace):  # charts/operators has made it, with the label
+        if not self.cluster.exists("namespace", self.namespace):  # charts/operators created it with the label
             self.cluster.kubectl("create", "namespace", self.namespace)
         level = "pod-security.kubernetes.io/enforce=restricted"
         self.cluster.kubectl("label", "--overwrite", "namespace", self.namespace, level)
@@ -87,7 +87,7 @@ class System:
         self.cluster.helm("install", self.release, chart, *there, *flags)
 
     def upgrade(self, *flags: str) -> None:
-        """Install another version or other values over it."""
+        """Upgrade the release to another version or other values."""
         chart = str(ROOT / "charts/streaming-ml")
         self.cluster.helm("upgrade", self.release, chart, f"--namespace={self.namespace}", "--timeout=15m", *flags)
 
@@ -108,7 +108,7 @@ class System:
     # --- sending
 
     def job(self, name: str, **environment: str) -> Job:
-        """The Job of producer/job.yaml, under another name and with other settings."""
+        """The Job of producer/job.yaml, with another name and other settings."""
         job = yaml.safe_load(JOB.read_text())
         job["metadata"]["name"] = name
         (container,) = job["spec"]["template"]["spec"]["containers"]
@@ -116,11 +116,11 @@ class System:
         container["env"] = kept + [{"name": key, "value": value} for key, value in environment.items()]
         return Job(self, name, job)
 
-    # --- what it has made of it
+    # --- checking the results
 
     @contextmanager
     def search(self, user: str = "elastic", password: str = "") -> Iterator[Elasticsearch]:
-        """A client of Elasticsearch, by a way through the API server."""
+        """A client of Elasticsearch, through a port-forward."""
         if self._search is None:
             self._search = self.cluster.forward(self.namespace, f"{self.release}-es-http", 9200)
         if not password:
@@ -138,7 +138,7 @@ class System:
             ) as one:
                 yield one
         except (TransportError, ConnectionError):
-            self._search.close()  # the pod that it led to may be gone
+            self._search.close()  # the pod behind it may be gone
             raise
 
     def count(self, *kinds: str) -> int:
@@ -161,7 +161,7 @@ class System:
             return [{**hit["_source"], "_id": hit["_id"]} for hit in hits]
 
     def check(self, *, ridge: float = 0.0, tolerance: float = EXACT, timeout_s: float = 400) -> None:
-        """Wait until all that was sent is processed, then hold every document and the weights against it."""
+        """Wait until all sent records are processed, then compare every document and the weights with them."""
         total = len(self.sent.rows)
 
         def missing() -> str:
@@ -190,7 +190,7 @@ class System:
     # --- waiting
 
     def wait(self, missing: Callable[[], str], timeout_s: float) -> None:
-        """Wait as `wait_until`, also while a server is away; a failure shows the pods and the driver's log."""
+        """Wait like `wait_until`, even while a server is away; a failure shows the pods and the driver's log."""
         try:
             wait_until(patiently(missing, *AWAY), timeout_s, poll_s=0.5)
         except AssertionError as error:
@@ -201,7 +201,7 @@ class System:
         return f"{container_states(self.cluster.pods(self.namespace))}\nthe driver's log ends:\n{driver}"
 
     def works_again(self, timeout_s: float = 180) -> None:
-        """Wait until a micro-batch that began from now on is finished: the one under way may have begun before."""
+        """Wait until a micro-batch that begins after this call is finished; one in progress does not count."""
         first: list[int] = []
 
         def missing() -> str:
@@ -225,7 +225,7 @@ class Job:
         return self
 
     def wait(self, timeout_s: float = 300) -> None:
-        """Wait until all is sent."""
+        """Wait until the Job has sent all records."""
         system = self.system
 
         def missing() -> str:

@@ -1,4 +1,4 @@
-"""Upgrade, rollback, removal and coming back: the stream goes on where it was, with the same model."""
+"""Upgrade, rollback, removal and reinstallation: the stream continues where it stopped, with the same model."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.cluster.system import ROOT, System, version
 
 ROWS = 20_000
 RIDGE = 1_000_000_000
-"""Of the size of the flights' own sums of squares, so that it moves the weights."""
+"""About as large as the flights' sums of squares, so that it changes the weights."""
 
 
 def send(system: System, seed: int, ridge: float = 0.0) -> None:
-    """Send a run more, and hold all that is there against all that was ever sent."""
+    """Send one more run, and compare all documents with all records ever sent."""
     run = f"run-{seed}"
     system.job(run, COUNT=str(ROWS), RATE="0", RUN=run, **synthetic_settings(seed)).start().wait()
     system.sent.add(run, synthetic(ROWS, seed), system.partitions)
@@ -23,7 +23,7 @@ def send(system: System, seed: int, ridge: float = 0.0) -> None:
 
 
 def driver(system: System) -> tuple[str, dict[str, str]]:
-    """The driver's image and environment; empty while there is none."""
+    """The driver's image and environment; empty while there is no driver."""
     for pod in system.cluster.pods(system.namespace, "spark-role=driver"):
         (container,) = pod.spec.containers
         return container.image, {one.name: one.value for one in container.env}
@@ -36,7 +36,7 @@ def passwords(system: System) -> list[bytes]:
 
 
 def wait_for_driver(system: System, ridge: float) -> None:
-    """Wait until a driver runs with this setting, and all is ready."""
+    """Wait until a driver runs with this setting, and all pods are ready."""
 
     def missing() -> str:
         image, found = driver(system)
@@ -72,7 +72,7 @@ def test_upgrade_with_more_partitions_and_a_new_image(system: System) -> None:
 
 
 def test_upgrade_with_another_setting_of_the_learner_and_rollback(system: System) -> None:
-    """The weights follow the setting, there and back, and all rows of before still count."""
+    """The weights follow the setting in both directions, and all earlier rows still count."""
     system.upgrade("--reuse-values", f"--set=rls.ridge={RIDGE}")
     wait_for_driver(system, ridge=RIDGE)
     send(system, seed=3, ridge=RIDGE)
@@ -101,7 +101,7 @@ def names(system: System, kind: str) -> set[str]:
 
 
 def uninstall(system: System) -> None:
-    """Remove the release, wait until its pods are gone, and see that what it keeps is there and nothing else."""
+    """Remove the release, wait until its pods are gone, and check that exactly the objects it keeps remain."""
     system.cluster.helm("uninstall", system.release, f"--namespace={system.namespace}")
 
     def missing() -> str:
@@ -115,7 +115,7 @@ def uninstall(system: System) -> None:
 
 
 def test_removed_and_installed_again_it_goes_on_where_it_was(system: System) -> None:
-    """What stays after removal is what the notes say; `make deploy` and `make produce` bring back the rest."""
+    """After removal the objects named in the notes remain; `make deploy` and `make produce` restore the rest."""
     uninstall(system)
     flags = f"--set kafka.partitions={system.partitions}"
     tools = [f"KIND={system.cluster.kind.kind_path}", f"KUBECTL={system.cluster.kind.kubectl_path}"]
@@ -128,7 +128,7 @@ def test_removed_and_installed_again_it_goes_on_where_it_was(system: System) -> 
     assert produced.returncode == 0, produced.stderr
     system.sent.add("flights", flights(), system.partitions)
     send(system, seed=5)
-    shown = system.cluster.run("timeout", "45", *make, "dashboard", "PORT=0")  # it leads to Kibana until it is ended
+    shown = system.cluster.run("timeout", "45", *make, "dashboard", "PORT=0")  # it forwards to Kibana until stopped
     assert "/app/dashboards#/view/spark-streaming-ml" in shown.stderr
     login = system.cluster.secret(system.namespace, f"{system.release}-viewer")
     assert f"{login['username'].decode()} / {login['password'].decode()}" in shown.stderr
@@ -136,7 +136,7 @@ def test_removed_and_installed_again_it_goes_on_where_it_was(system: System) -> 
 
 
 def test_removed_for_good_its_namespace_can_be_deleted(system: System) -> None:
-    """By the commands of the chart's README, as they stand there."""
+    """With the literal commands of the chart's README."""
     uninstall(system)
     readme = (ROOT / "charts/streaming-ml/README.md").read_text()
     *commands, last = readme.partition("To remove the data, too")[2].split("```")[1].strip().splitlines()

@@ -1,4 +1,4 @@
-"""Whatever is killed while records come in: nothing is lost or there twice, the weights are those of all rows."""
+"""Pods are killed while records come in: no record is lost or duplicated, and the weights are those of all rows."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tests.cluster.sent import synthetic, synthetic_settings
 from tests.cluster.system import Job, System
 
 RATE, COUNT = 150, 200_000
-"""Records a second while things are killed, for up to 22 minutes; what is then left of the run comes at full speed."""
+"""Records per second during the kills, up to 22 minutes; the rest of the run is then sent at full speed."""
 BACK_AT_WORK_S = 60
 KILLS = 10
 END_CONTAINER = "kill -9 -1; kill 1"
-"""Kills all processes of a container but the first, which only the node could kill so, and tells that one to end."""
+"""Kills all processes of a container except process 1, which only the node can kill; sends SIGTERM to that one."""
 
 
 @pytest.fixture(scope="module")
 def load(system: System) -> Job:
-    """Records that come in while things are killed."""
+    """A Job that sends records during the kills."""
     job = run(system, RATE).start()
     system.works_again()
     return job
@@ -41,7 +41,7 @@ def kill(system: System, selector: str) -> list[Any]:
 
 
 def killed_and_back(system: System, selector: str, timeout_s: float = 180) -> float:
-    """Kill pods; return the seconds until a micro-batch that began after that is finished."""
+    """Kill pods; return the seconds until a micro-batch that began after the kill is finished."""
     begun = time.monotonic()
     killed = {pod.metadata.uid for pod in kill(system, selector)}
 
@@ -56,7 +56,7 @@ def killed_and_back(system: System, selector: str, timeout_s: float = 180) -> fl
 
 @pytest.mark.usefixtures("load")
 def test_driver_killed_ten_times_in_a_row(system: System) -> None:
-    """The operator makes a new pod each time; the checkpoint is on a volume of its own."""
+    """The operator creates a new pod each time; the checkpoint is on a separate volume."""
     driver = "spark-role=driver"
     seconds = [killed_and_back(system, driver) for _ in range(KILLS)]
     system.figures["driver killed to back at work"] = f"{', '.join(f'{one:.0f}' for one in seconds)} s"
@@ -65,7 +65,7 @@ def test_driver_killed_ten_times_in_a_row(system: System) -> None:
 
 @pytest.mark.usefixtures("load")
 def test_driver_told_to_stop_finishes_its_micro_batch(system: System) -> None:
-    """Kubernetes tells it by SIGTERM, after the hook that tells Python: no micro-batch is done again."""
+    """Kubernetes runs the preStop hook, which signals Python, then sends SIGTERM: no micro-batch is replayed."""
     (pod,) = system.cluster.pods(system.namespace, "spark-role=driver")
     system.cluster.core.delete_namespaced_pod(pod.metadata.name, system.namespace)
     log = system.cluster.kubectl("logs", "--namespace", system.namespace, "--follow", pod.metadata.name)
@@ -95,14 +95,14 @@ def test_killed_and_back_at_work(system: System, part: str, selector: str) -> No
 
 @pytest.mark.usefixtures("load")
 def test_containers_killed_in_their_pods(system: System) -> None:
-    """As when the node's containers are restarted: servers come back in their pods, driver and executor in new ones."""
+    """As if the node restarted its containers: servers restart in their pods, driver and executor in new pods."""
     selectors = ["spark-role=executor", "spark-role=driver", "common.k8s.elastic.co/type=elasticsearch"]
     selectors.append("strimzi.io/kind=Kafka,strimzi.io/pool-name")
     found = [system.cluster.pods(system.namespace, selector) for selector in selectors]
     assert all(found), f"no pod for one of {selectors}\n{system.state()}"
     killed = {pod.metadata.uid: pod for pods in found for pod in pods if pod.status.phase == "Running"}
     begun = time.monotonic()
-    for pod in killed.values():  # a command whose container ends, fails; an executor may be gone with its driver
+    for pod in killed.values():  # exec fails as its container ends; an executor may be gone with its driver
         inside = ("exec", "--namespace", system.namespace, pod.metadata.name, "-c", pod.spec.containers[0].name)
         system.cluster.run(str(system.cluster.kind.kubectl_path), *inside, "--", "sh", "-c", END_CONTAINER)
 
@@ -127,7 +127,7 @@ def restarts(pod: Any) -> int:
 
 
 def test_after_all_that_nothing_is_lost_or_there_twice(system: System, load: Job) -> None:
-    """All records of the run are processed to its end, and the weights are numpy's solution for all rows."""
+    """All records of the run are processed, and the weights are numpy's solution for all rows."""
     system.sent.add("faults", synthetic(COUNT, seed=1), system.partitions)
     load.delete()
     run(system, rate=0).start().wait()

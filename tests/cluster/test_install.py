@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 
 def test_the_flights_arrive_and_the_weights_are_right(system: System) -> None:
-    """Over TLS and with the release's own users, for there is no other way in; each flight is there once, unchanged."""
+    """Over TLS and with the release's users, because there is no other access; each flight is there once, unchanged."""
     system.sent.add("flights", flights(), system.partitions)
     begun = time.monotonic()
     system.cluster.kubectl("apply", "--namespace", system.namespace, "--filename", str(JOB))
@@ -32,7 +32,7 @@ def test_the_test_of_the_release_passes(system: System) -> None:
 
 
 def test_the_dashboard_and_its_panels_are_in_kibana(system: System) -> None:
-    """All that it refers to is there, too, and the user who looks at it can see it."""
+    """All objects that it refers to are there, too, and the user of the dashboard can see them."""
     way = system.cluster.forward(system.namespace, f"{system.release}-kb-http", 5601)
     login = system.cluster.secret(system.namespace, f"{system.release}-viewer")
     authority = system.folder / "kibana-ca.crt"
@@ -63,9 +63,9 @@ def test_the_dashboard_and_its_panels_are_in_kibana(system: System) -> None:
 
 
 def test_every_pod_satisfies_restricted_and_has_no_token_that_it_does_not_need(system: System) -> None:
-    """The namespace enforces `restricted`, so what is there satisfies it. Driver and test ask the API server.
+    """The namespace enforces `restricted`, so all its pods satisfy it. Driver and test need tokens for the API server.
 
-    So do Strimzi's brokers, for their keys, and its entity operator; their tokens are Strimzi's affair.
+    So do Strimzi's brokers, for their keys, and its entity operator; Strimzi sets their tokens.
     """
     namespace = system.cluster.core.read_namespace(system.namespace)
     assert namespace.metadata.labels["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -93,7 +93,7 @@ def test_every_pod_satisfies_restricted_and_has_no_token_that_it_does_not_need(s
 
 @pytest.mark.parametrize("role", ["driver", "executor"])
 def test_java_takes_classes_from_the_archive_in_the_image(system: System, role: str) -> None:
-    """Java maps it only where version and jars are those it was made with; else it says nothing, and starts slowly."""
+    """Java uses the archive only with the same version and jars; otherwise it starts slowly, without a message."""
     pod = system.cluster.pods(system.namespace, f"spark-role={role}")[0].metadata.name
     maps = "cat /proc/[0-9]*/maps 2>/dev/null | grep -o '[^/]*/classes.jsa'"
     mapped = system.cluster.kubectl("exec", "--namespace", system.namespace, pod, "--", "sh", "-c", maps)
@@ -101,7 +101,7 @@ def test_java_takes_classes_from_the_archive_in_the_image(system: System, role: 
 
 
 def test_the_driver_serves_metrics_to_prometheus(system: System) -> None:
-    """Its own and the stream's, under the release's name, and the executors'."""
+    """The driver's own and the stream's metrics, under the release's name, and those of the executors."""
     way = system.cluster.forward(system.namespace, f"{system.release}-ui-svc", 4040)
     for path, metric in (
         ("/metrics/prometheus", r"metrics_streaming_ml_driver_spark_streaming_\w*inputRate_total"),
@@ -114,7 +114,7 @@ def test_the_driver_serves_metrics_to_prometheus(system: System) -> None:
 
 
 def test_all_fits_two_cores_and_8_gib(system: System) -> None:
-    """By requests and limits, and by what the kubelet measures."""
+    """By requests and limits, and by the kubelet's measurements."""
     running = [pod for pod in system.cluster.pods(system.namespace) if pod.status.phase == "Running"]
     containers = [one for pod in running for one in pod.spec.containers]
     cpu = sum(parse_quantity((one.resources.requests or {}).get("cpu", "0")) for one in containers)

@@ -1,4 +1,4 @@
-"""NetworkPolicies, on a cluster that enforces them (kind does): only the arrows of the design are open."""
+"""NetworkPolicies, on a cluster that enforces them (kind does): only the connections of the design are open."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def reached(cluster: Cluster, namespace: str, name: str, host: str, port: int) -
 
 @pytest.fixture(scope="module")
 def enforced(system: System) -> None:
-    """Skip where a policy that forbids everything forbids nothing."""
+    """Skip the tests on a cluster where a policy that forbids all connections has no effect."""
     cluster, name = system.cluster, "network-probe"
     cluster.kubectl("create", "namespace", name)
     forbid = {
@@ -74,7 +74,7 @@ def enforced(system: System) -> None:
     ],
 )
 def test_only_the_arrows_of_the_design_are_open(system: System, component: str, open_to: set[str]) -> None:
-    """A pod with the labels of a component, or without any, reaches these servers and no other."""
+    """A pod with the labels of a component, or without labels, reaches these servers and no others."""
     release = system.release
     labels = {"app.kubernetes.io/name": "streaming-ml", "app.kubernetes.io/instance": release}
     labels |= {"app.kubernetes.io/component": component, "spark-role": "executor"} if component else {}

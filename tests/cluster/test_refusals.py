@@ -1,6 +1,6 @@
-"""What cannot work is said in words, at installation or by `helm test`, and nothing hangs.
+"""Faults of the configuration are reported at installation or by `helm test`, and nothing hangs.
 
-A missing operator, and each Secret that a value can name: tests/charts/test_cluster.py.
+tests/charts/test_cluster.py tests a missing operator, and each Secret that a value can name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CHART = str(ROOT / "charts/streaming-ml")
 
 @pytest.fixture(scope="module")
 def namespace(system: System) -> Iterator[str]:
-    """A namespace of its own, removed with all that is in it; the operators watch others perhaps."""
+    """A separate namespace, removed with all its objects; the operators may not watch it."""
     name = "refused"
     system.cluster.kubectl("create", "namespace", name)
     system.cluster.kubectl("create", "secret", "generic", "other", f"--namespace={name}", "--from-literal=else=x")
@@ -26,7 +26,7 @@ def namespace(system: System) -> Iterator[str]:
     kubectl, where = system.cluster.kubectl, f"--namespace={name}"
     system.cluster.run(system.cluster.helm_path, "uninstall", name, where)
     kubectl("delete", "kafkatopics,kafkausers,kafkas,kafkanodepools", where, "--all", "--wait=false")
-    for topic in kubectl("get", "kafkatopics", where, "--output=name").split():  # this Kafka has never come up
+    for topic in kubectl("get", "kafkatopics", where, "--output=name").split():  # this Kafka has never started
         free = ("patch", topic, where, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
         system.cluster.run(str(system.cluster.kind.kubectl_path), *free)  # it may be gone
     system.cluster.delete_namespace(name)
@@ -65,7 +65,7 @@ def test_values_that_are_refused_at_once(system: System, namespace: str, flags: 
 
 
 def test_a_missing_storage_class_is_named_by_helm_test(system: System, namespace: str) -> None:
-    """Nothing can start without volumes; the test says so when its time is over."""
+    """No pod can start without volumes; `helm test` reports this when its time is over."""
     less = ["--set=kibana.enabled=false,dashboards.enabled=false,test.timeoutSeconds=20"]
     classes = ["kafka.storage", "elasticsearch.storage", "app.checkpoint"]
     done = install(system.cluster, namespace, *less, *[f"--set={one}.storageClass=nowhere" for one in classes])

@@ -1,4 +1,4 @@
-"""Each program may do what it must, and nothing else."""
+"""Each program has the rights that it needs, and no others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Ask = Callable[[str, str, str], str]
 
 @pytest.fixture(scope="module")
 def kafka(system: System) -> Iterator[Ask]:
-    """Ask Kafka as a user, from a pod that looks like the producer's; there is a topic `other`, too."""
+    """Send requests to Kafka as a user, from a pod with the producer's labels; there is also a topic `other`."""
     users = ("streaming-ml-app", "streaming-ml-producer")
     pod = yaml.safe_load(JOB.read_text())["spec"]["template"]
     pod |= {"apiVersion": "v1", "kind": "Pod"}
@@ -54,7 +54,7 @@ def kafka(system: System) -> Iterator[Ask]:
         ("app", "write", "test", "TOPIC_AUTHORIZATION_FAILED"),
         ("app", "read", "other", "TOPIC_AUTHORIZATION_FAILED"),
         ("app", "join", "train", "GROUP_AUTHORIZATION_FAILED"),
-        ("producer", "read", "train", "ok"),  # to see, after a restart, what it has sent
+        ("producer", "read", "train", "ok"),  # to find, after a restart, the records that it has sent
         ("producer", "write", "other", "TOPIC_AUTHORIZATION_FAILED"),
         ("producer", "read", "other", "TOPIC_AUTHORIZATION_FAILED"),
         ("producer", "join", "train", "GROUP_AUTHORIZATION_FAILED"),
@@ -92,9 +92,9 @@ ALLOWED = {
 
 @pytest.mark.parametrize("user", ALLOWED)
 def test_elasticsearch_user(system: System, user: str) -> None:
-    """Refused with 403; `write a point` is left out for the app, whose document would be one too many.
+    """Requests beyond the rights get 403; the app does not `write a point`, because the document would be an extra one.
 
-    The prefix is claimed already, so that who may claim it is answered 409.
+    The prefix is already claimed, so a user who has the right to claim it gets 409.
     """
     with system.search() as one:
         one.index(index="other", document={"a": 1}, refresh=True)

@@ -1,4 +1,4 @@
-"""Real servers, started once for the session; topics, indices and checkpoint belong to a test."""
+"""Real servers, started once per session; each test has its own topics, indices and checkpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def search() -> Iterator[Elasticsearch]:
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
-    """Vouches for the certificates of servers with TLS."""
+    """The CA that signs the certificates of servers with TLS."""
     return trustme.CA()
 
 

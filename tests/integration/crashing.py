@@ -1,4 +1,4 @@
-"""The app with a fault hook: SIGKILL of the driver at the n-th passing of a point of the micro-batch protocol.
+"""The app with a fault hook: SIGKILL of the driver when it reaches a point of the micro-batch protocol the n-th time.
 
 `python crashing.py POINT:N FLAG…`; the product itself has no such hook.
 """
@@ -21,7 +21,7 @@ def crash() -> None:
 
 
 def score_and_crash(batches: Iterable[Any], task: score.Task) -> Iterator[Any]:
-    """On an executor: write one partition, then kill the driver, the others being under way or not begun."""
+    """On an executor: write one partition, then kill the driver; the other partitions are in progress or not begun."""
     yield from list(score.score(batches, task))
     crash()
 
@@ -40,7 +40,7 @@ POINTS: dict[str, tuple[Any, str, Callable[[], None]]] = {
 
 
 def install(point: str, times: int) -> None:
-    """Act after the `times`-th call of the function that ends at `point`."""
+    """Install the hook: it acts after the `times`-th call of the function whose end is `point`."""
     owner, name, act = POINTS[point]
     call = getattr(owner, name)
     left = [times]

@@ -1,4 +1,4 @@
-"""Kibana's status and import API, as a real 8.12 was seen to behave; the one server that cannot run here."""
+"""A double of Kibana's status and import API, as observed on a real 8.12; the only server that cannot run here."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Answer = tuple[int, object]
 
 @dataclass
 class Kibana:
-    """What the double does and what it has: objects by space, type and id."""
+    """The double's behaviour, and its objects by space, type and id."""
 
     url: str = ""
     version: str = "8.12.2"
-    newest: tuple[int, ...] = (8, 9, 0)  # type versions that it can migrate from
-    starting: int = 0  # answers 503 so often first
+    newest: tuple[int, ...] = (8, 9, 0)  # the newest type version that it can migrate from
+    starting: int = 0  # number of first requests that it answers with 503
     login: str | None = None  # user:password, or the key after "ApiKey "
     forbidden: bool = False
     spaces: tuple[str, ...] = ("default",)
-    fails: list[Answer | str] = field(default_factory=list)  # for the next imports: an answer, "drop" or "hang"
-    errors: list[dict[str, Any]] = field(default_factory=list)  # of the next imports
+    fails: list[Answer | str] = field(default_factory=list)  # results of the next imports: a response, "drop" or "hang"
+    errors: list[dict[str, Any]] = field(default_factory=list)  # errors of the next imports
     objects: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
@@ -63,7 +63,7 @@ class Kibana:
         for one in found:
             result = {"type": one["type"], "id": one["id"], "meta": {}, "overwrite": True}
             elsewhere = any(key[1:] == (one["type"], one["id"]) and key[0] != space for key in self.objects)
-            target = f"{space}-{one['id']}" if elsewhere else one["id"]  # Kibana takes a UUID
+            target = f"{space}-{one['id']}" if elsewhere else one["id"]  # Kibana uses a UUID
             if elsewhere:
                 result["destinationId"] = target
             self.objects[space, one["type"], target] = one
@@ -95,7 +95,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def answer(self, body: bytes) -> Answer | None:  # noqa: PLR0911, PLR0912 - one for each way to fail
+    def answer(self, body: bytes) -> Answer | None:  # noqa: PLR0911, PLR0912 - a branch for each way to fail
         kibana = self.kibana
         kibana.requests.append(f"{self.command} {self.path}")
         match = re.fullmatch(r"(?:/s/([^/]+))?(/api/.*)", self.path)

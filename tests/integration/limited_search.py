@@ -1,4 +1,4 @@
-"""What may stand before or in the place of an Elasticsearch: a proxy with a limit, or something else altogether."""
+"""Servers between the app and Elasticsearch, or in its place: a proxy with a size limit, or another server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 60
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: what is refused is what is tested."""
+        """Log nothing: the refused requests are what is tested."""
 
     def send(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response_only(status)
@@ -35,9 +35,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def limited(backend: str, most_bytes: int, how: Limit = "413") -> Iterator[tuple[str, list[int]]]:
-    """Give the address of a proxy, and the lengths of the requests that it did not take.
+    """Yield the address of a proxy, and the lengths of the requests that it refused.
 
-    It answers them 413 with a page, as nginx does, 502, or cuts the connection.
+    It answers them with status 413 and a page, as nginx does, or 502, or closes the connection.
     """
     refused: list[int] = []
     place = urlsplit(backend)
@@ -69,7 +69,7 @@ def limited(backend: str, most_bytes: int, how: Limit = "413") -> Iterator[tuple
 
 @contextmanager
 def answering(status: int, headers: dict[str, str], content: bytes) -> Iterator[str]:
-    """Give the address of a server that answers every request alike."""
+    """Yield the address of a server that gives the same answer to every request."""
 
     class Same(_Handler):
         def answer(self) -> None:

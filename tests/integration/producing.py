@@ -1,4 +1,4 @@
-"""The producer as a process, and what the topics hold after it."""
+"""The producer as a process, and the records in the topics after it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Records = dict[str, dict[int, list[tuple[str, int, bytes]]]]
 
 @functools.cache
 def synthetic(count: int, seed: int = 0) -> list[bytes]:
-    """The records that `--source synthetic` gives by default."""
+    """The records of `--source synthetic` with default settings."""
     source = Synthetic(("x1", "x2", "x3"), "y", (1.5, -2.0, 0.5), 3.0, 1.0, seed)
     return list(islice(source.rows(0), count))
 
 
 @dataclass
 class Ended:
-    """How a producer ended."""
+    """Exit code and output of a producer."""
 
     code: int
     out: str
@@ -55,7 +55,7 @@ class Ended:
 
 @dataclass
 class Running:
-    """A producer that runs."""
+    """A running producer."""
 
     process: subprocess.Popen[bytes]
     folder: Path
@@ -78,7 +78,7 @@ class Running:
 
 @dataclass
 class Topics:
-    """A pair of topics of one test, and producers that send to them."""
+    """The two topics of a test, and producers that send to them."""
 
     broker: Kafka
     name: str
@@ -108,7 +108,7 @@ class Topics:
         wait_until(missing, 30)
 
     def start(self, *flags: str, stdin: int | None = None) -> Running:
-        """Start a producer; flags that come later beat those that come earlier."""
+        """Start a producer; later flags override earlier ones."""
         folder = self.folder / str(len(self.started))
         folder.mkdir()
         given = ["--log-format", "json", "--kafka-bootstrap", self.broker.bootstrap]
@@ -124,7 +124,7 @@ class Topics:
         return self.start(*flags).end(timeout_s)
 
     def size(self) -> int:
-        """How many records the topics hold."""
+        """The number of records in the topics."""
         with consumer(self.broker) as client:
             return sum(high - low for *_, low, high in offsets(client, self))
 
@@ -157,7 +157,7 @@ class Topics:
         return records
 
     def wrong(self, run: str, rows: list[bytes], share: Fraction = Fraction(1, 5)) -> list[str]:
-        """Say what is not there exactly once, unchanged, in order and in its partition: nothing, that is, if all is."""
+        """Return the records that are not there exactly once, unchanged, in order and in their partition."""
         layout = Layout(share, self.partitions, self.partitions)
         should: dict[tuple[str, int], list[int]] = defaultdict(list)
         for seq in range(len(rows)):

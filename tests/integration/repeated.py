@@ -1,4 +1,4 @@
-"""The app started again and again in one process, on one JVM: a start takes a second, not six."""
+"""Starts the app repeatedly in one process with one JVM: a start takes one second instead of six."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ for line in sys.stdin:
     print(code, flush=True)
 """
 TRACES = ("Traceback", "\tat ", "Exception", "Error:", "py4j")
-"""What a stack trace, Python's or Java's, leaves in a log."""
+"""Texts by which a stack trace of Python or Java is found in a log."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a start of the app ended."""
+    """Exit code and log of a run of the app."""
 
     code: int
     log: str
 
     @property
     def sentence(self) -> str:
-        """The last line, without its time, where it is of level ERROR."""
+        """The message of the last line, which must be the only ERROR line."""
         assert not [trace for trace in TRACES if trace in self.log], self.log
         (error,) = (line for line in self.log.splitlines() if line.split(" ")[1] == "ERROR")
         assert error == self.log.splitlines()[-1], self.log
@@ -43,14 +43,14 @@ class Ending:
 
 
 class Repeated:
-    """Starts the app's `main` with flags, in a process that has it imported already."""
+    """Starts the app's `main` with flags, in a process that has already imported it."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self._process = process
         self._log = log
 
     def interrupt(self) -> None:
-        """Send SIGINT to the app that runs: it ends as when told to stop."""
+        """Send SIGINT to the running app, which then stops in order."""
         self._process.send_signal(signal.SIGINT)
 
     def start(self, flags: Sequence[str], timeout_s: float = 120) -> Ending:
@@ -69,7 +69,7 @@ class Repeated:
 
 @contextmanager
 def repeated(log: Path) -> Iterator[Repeated]:
-    """Give a process to start the app in; it is killed at the end."""
+    """Yield a process in which the app can be started; it is killed at the end."""
     command = [sys.executable, "-c", PROGRAM]
     with (
         log.open("ab") as stderr,

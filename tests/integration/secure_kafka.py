@@ -22,12 +22,12 @@ from embedded import Kafka, Tls
 
 AUTHORIZED = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    "super.users": "User:ANONYMOUS",  # whoever comes by the plaintext listener
+    "super.users": "User:ANONYMOUS",  # all clients of the plaintext listener
 }
 
 
 def secure_kafka(authority: trustme.CA) -> Kafka:
-    """Return a Kafka, not started, whose listener `secure_bootstrap` speaks SASL_SSL and lets nobody do anything."""
+    """Return a Kafka, not started, whose listener `secure_bootstrap` uses SASL_SSL; users have no rights at first."""
     certificate = authority.issue_cert("127.0.0.1", "localhost")
     chain = "".join(pem.bytes().decode() for pem in certificate.cert_chain_pems)
     key = load_pem_private_key(certificate.private_key_pem.bytes(), None)
@@ -36,7 +36,7 @@ def secure_kafka(authority: trustme.CA) -> Kafka:
 
 
 def add_user(broker: Kafka, name: str, password: str) -> None:
-    """Let `name` log in, by SCRAM-SHA-512."""
+    """Create the user `name`, who logs in with SCRAM-SHA-512."""
     wanted = UserScramCredentialUpsertion(
         name, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), password.encode()
     )

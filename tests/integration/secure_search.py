@@ -1,4 +1,4 @@
-"""TLS and users before a real Elasticsearch: the embedded one has none, because its security is not published."""
+"""A proxy with TLS and users for a real Elasticsearch; the embedded one has none, as its security is not published."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import trustme
 from typing_extensions import Self
 
 Allowed = Callable[[str, str], bool]
-"""Whether a method and a path are within someone's rights."""
+"""Returns whether a user may send a request with this method and path."""
 
 
 def anything(_method: str, _path: str) -> bool:
@@ -28,14 +28,14 @@ def anything(_method: str, _path: str) -> bool:
 
 @dataclass(frozen=True)
 class Accounts:
-    """Who may log in, and what each may do: passwords by user name, and API keys as clients send them."""
+    """The users and their rights: passwords by user name, and API keys as clients send them."""
 
     passwords: Mapping[str, str]
     api_keys: Mapping[str, str]
     rights: Mapping[str, Allowed]
 
     def user(self, authorization: str) -> str | None:
-        """Return who shows this header, None if nobody is known by it."""
+        """Return the user with this Authorization header, or None."""
         kind, _, credentials = authorization.partition(" ")
         if kind == "Basic":
             user, _, password = base64.b64decode(credentials).decode().partition(":")
@@ -44,19 +44,19 @@ class Accounts:
 
 
 class SecureSearch:
-    """An HTTPS server that passes the requests of those who may on to the Elasticsearch at `backend`.
+    """An HTTPS server that passes permitted requests on to the Elasticsearch at `backend`.
 
-    It answers 401 and 403 as Elasticsearch does.
+    It answers others with 401 or 403, as Elasticsearch does.
     """
 
     def __init__(self, backend: str, certificate: trustme.LeafCert, accounts: Accounts) -> None:
         self.requests: dict[str, int] = {}
-        """Requests passed on, by user."""
+        """Number of requests passed on, by user."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(context)
         handler = type("Handler", (_Handler,), {"backend": urlsplit(backend), "accounts": accounts, "owner": self})
         self._server = _Server(("127.0.0.1", 0), handler)
-        # The handshake belongs to the connection's own thread, else one that does not begin it blocks all others.
+        # Each connection's thread does its own handshake; else a client that never begins it would block all others.
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
 
@@ -81,7 +81,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that refuse the certificate or hang up are what is tested here."""
+        """Log nothing: clients that refuse the certificate or hang up are part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A test's own topics, indices and checkpoint on the shared servers, and the app as a process on them."""
+"""The topics, indices and checkpoint of a test on the shared servers, and the app as a process that uses them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Stream:
         self.prefix = self.prefix or self.name
 
     def again(self, suffix: str) -> Stream:
-        """The same topics, with indices and a checkpoint of their own."""
+        """The same topics with other indices and another checkpoint."""
         folder = self.folder / suffix
         folder.mkdir()
         return replace(self, prefix=f"{self.name}-{suffix}", folder=folder)
@@ -110,7 +110,7 @@ class Stream:
         """Write records, the i-th to partition i modulo the number of partitions; all acknowledged on return."""
         producer = Producer(
             {"bootstrap.servers": self.broker.bootstrap, "linger.ms": 20, "enable.idempotence": True, "log_level": 0}
-            | {"message.max.bytes": 4_000_000, "queue.buffering.max.messages": 0}  # 0: no limit
+            | {"message.max.bytes": 4_000_000, "queue.buffering.max.messages": 0}  # 0 means no limit
         )
         for topic, values in ((self.train, train), (self.test, test)):
             known = self.produced.setdefault(topic, [])
@@ -121,7 +121,7 @@ class Stream:
         assert producer.flush(240) == 0
 
     def run(self, *flags: str, timeout_s: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run the app over what is there now and return it with its log."""
+        """Run the app over the records that are there now; return the ended process with its log."""
         with self.app("--available-now", *flags, **environment) as app:
             code = app.wait(timeout_s)
         return subprocess.CompletedProcess(app.command, code, "", app.log)
@@ -130,7 +130,7 @@ class Stream:
     def app(
         self, *flags: str, program: Sequence[str] = ("-m", "streaming_regression"), **environment: str
     ) -> Iterator[App]:
-        """The app as a process; what still runs at the end is killed."""
+        """The app as a process; it is killed at the end if it still runs."""
         log = self.folder / "app.log"
         start = log.stat().st_size if log.exists() else 0
         command = [sys.executable, *program, *last_of_each([*self.flags, *flags])]
@@ -141,7 +141,7 @@ class Stream:
                 stdout=file,
                 stderr=file,
                 env={**os.environ, **environment},
-                start_new_session=True,  # so that a signal can reach all of it, as a terminal's Ctrl-C does
+                start_new_session=True,  # so that a signal can reach all its processes, as a terminal's Ctrl-C does
             )
         try:
             yield App(command, process, log, start)
@@ -180,7 +180,7 @@ class Stream:
         return np.array([model["intercept"], *(model["weights"][name] for name in self.features)])
 
     def lstsq(self) -> NDArray[np.float64]:
-        """Least squares over all that was produced to the train topic, intercept first."""
+        """The least-squares solution for all records of the train topic, intercept first."""
         return lstsq(table(self.produced[self.train], [*self.features, self.label]))
 
 
@@ -195,18 +195,18 @@ class App:
 
     @property
     def log(self) -> str:
-        """What it has logged so far."""
+        """The app's log so far."""
         return self.path.read_bytes()[self.start :].decode()
 
     def wait(self, timeout_s: float) -> int:
-        """Wait for its end and return its exit code."""
+        """Wait until the app ends, and return its exit code."""
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {timeout_s:g} s:\n{self.log[-4000:]}") from None
 
     def wait_for(self, text: str, timeout_s: float = 180) -> None:
-        """Wait until it has logged `text`."""
+        """Wait until the app has logged `text`."""
 
         def missing() -> str:
             log = self.log

@@ -1,4 +1,4 @@
-"""Records of every bad kind among good ones: kept with field and reason, while the good ones are learned."""
+"""Invalid records of every kind among valid ones: they are kept with field and reason; the valid ones are learned."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ NAN, INFINITE = "not finite: NaN", "not finite: infinite or beyond ±1.8e308"
 
 
 def record(**changes: object) -> bytes:
-    """A good record with some fields changed; a field set to ... is left out."""
+    """A valid record with some fields changed; a field set to ... is left out."""
     good: dict[str, object] = {"a": 1.5, "b": -2, "y": 4.25}
     return json.dumps({key: value for key, value in {**good, **changes}.items() if value is not ...}).encode()
 
 
 def raw(text: str) -> bytes:
-    """A record whose field b is `text`, as it stands."""
+    """A record whose field b is the raw JSON text `text`."""
     return b'{"a":1.5,"b":' + text.encode() + b',"y":4.25}'
 
 
-# What is invalid in both topics: value, field, reason.
+# Records that are invalid in both topics: value, field, reason.
 BAD: list[tuple[Value, str | None, str]] = [
     (None, None, "tombstone: no value"),
     (b"", None, "empty"),
@@ -94,7 +94,7 @@ BAD: list[tuple[Value, str | None, str]] = [
     (record(y="4.25"), "y", "not a number but a string"),
     (record(y=float("nan")), "y", NAN),
 ]
-# What is unusual, and valid: value, and the numbers that it holds.
+# Unusual but valid records: value, and its numbers.
 GOOD: list[tuple[bytes, tuple[float, float, float]]] = [
     (record(), (1.5, -2, 4.25)),
     (b" \n" + record() + b"\r\n ", (1.5, -2, 4.25)),
@@ -115,7 +115,7 @@ GOOD: list[tuple[bytes, tuple[float, float, float]]] = [
 
 
 def documented(value: Value) -> dict[str, object]:
-    """How an invalid record's value must be kept."""
+    """The fields with which an invalid record's value must be kept."""
     if value is None:
         return {"value": None}
     try:
@@ -132,7 +132,7 @@ def test_bad_records_are_kept_with_field_and_reason_and_the_good_ones_are_learne
     good = [value for value, _ in GOOD]
     stream.create_topics()
     mixed = [one for pair in zip(fill, (bad + good) * 4, strict=False) for one in pair][: 2 * len(bad + good)]
-    unlabelled = {record(y=...): "missing", record(y=None): "null"}  # invalid in the train topic, points in the other
+    unlabelled = {record(y=...): "missing", record(y=None): "null"}  # invalid in the train topic only
     stream.produce(train=[*mixed, *unlabelled, *fill], test=[*mixed, *unlabelled])
     done = stream.run("--max-offsets-per-trigger", "150")
     assert done.returncode == 0, done.stderr
@@ -166,7 +166,7 @@ def test_bad_records_are_kept_with_field_and_reason_and_the_good_ones_are_learne
 
 
 def test_a_topic_of_invalid_records_alone_is_told_of_once_with_the_most_frequent_reason(stream: Stream) -> None:
-    """From the first micro-batch on, for a run over what is there now may have no other; the test records are good."""
+    """It is logged after the first micro-batch, because an --available-now run may have only one."""
     stream.features, stream.label = ("a", "b"), "y"
     stream.create_topics()
     stream.produce(train=[record(y=...)] * 50 + [record(a="hunter2")] * 10, test=[record(y=...)] * 30)
@@ -179,7 +179,7 @@ def test_a_topic_of_invalid_records_alone_is_told_of_once_with_the_most_frequent
 
 
 def test_points_that_elasticsearch_refuses_are_kept_as_invalid_and_not_learned(stream: Stream) -> None:
-    """The refusal is real: the day's index, made by hand, copies a feature to an integer, which takes no 1e30."""
+    """The refusal is real: the test creates the day's index so that it copies a feature to an integer field."""
     stream.features, stream.label = ("a", "b"), "y"
     stream.create_topics()
     good = [record(a=a, b=b, y=3 * a + b) for a, b in np.random.default_rng(1).normal(size=(50, 2)).tolist()]
@@ -191,7 +191,7 @@ def test_points_that_elasticsearch_refuses_are_kept_as_invalid_and_not_learned(s
     }
     mapping["properties"]["narrow"] = {"type": "integer"}
     with Client(stream.search.url) as client:
-        days = [datetime.now(timezone.utc) + timedelta(days=days) for days in (0, 1)]  # it may be about midnight
+        days = [datetime.now(timezone.utc) + timedelta(days=days) for days in (0, 1)]  # the test may run at midnight
         for day in days:
             client.indices.create(index=f"{stream.prefix}-points-{day:%Y.%m.%d}", mappings=mapping)
     done = stream.run()
@@ -206,7 +206,7 @@ def test_points_that_elasticsearch_refuses_are_kept_as_invalid_and_not_learned(s
 
 
 def test_large_records_that_come_together_and_times_of_any_year_stop_nothing(stream: Stream) -> None:
-    """Thirty records of a megabyte are more than Elasticsearch takes in one request, some in JSON six times as much."""
+    """Thirty records of 1 MB exceed a write request's limit; some of them are six times as large in JSON."""
     stream.features, stream.label, stream.partitions = ("a", "b"), "y", 1
     topics = [
         NewTopic(name, 1, config={"message.timestamp.after.max.ms": str(2**63 - 1)})

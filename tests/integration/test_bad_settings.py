@@ -1,6 +1,7 @@
 """Settings that cannot work end the app with one sentence that names the setting and the remedy, and an exit code.
 
-2 is for arguments and configuration, 3 for a server that is away, 4 for one that refuses, or a state that does not fit.
+The exit code is 2 for arguments and configuration, 3 for a server that is away, and 4 for a server that refuses or a
+stored state that does not fit.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repeated]:
 
 @pytest.fixture(scope="module")
 def settled(broker: Kafka, search: Elasticsearch, app: Repeated, tmp_path_factory: pytest.TempPathFactory) -> Stream:
-    """A stream that has run already: its checkpoint is at batch 0. Tests work on copies."""
+    """A stream that has already run: its checkpoint is at batch 0. Tests use copies of it."""
     stream = Stream("settled", broker, search, tmp_path_factory.mktemp("settled"), ("x0", "x1", "x2"), "y")
     stream.create_topics()
     stream.produce(train=synthetic(300, seed=1), test=synthetic(30, seed=2))
@@ -54,7 +55,7 @@ def settled(broker: Kafka, search: Elasticsearch, app: Repeated, tmp_path_factor
 
 @pytest.fixture
 def resumed(settled: Stream, tmp_path: Path) -> Stream:
-    """The settled stream, with a copy of its checkpoint to spoil."""
+    """The settled stream, with a copy of its checkpoint that a test may damage."""
     shutil.copytree(settled.folder / "checkpoint", tmp_path / "checkpoint")
     return replace(settled, folder=tmp_path)
 
@@ -77,7 +78,7 @@ def secure_search(search: Elasticsearch, authority: trustme.CA) -> Iterator[Secu
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> dict[str, str]:
-    """Files that settings name, by what they hold."""
+    """Files for settings, by a word for their content."""
     folder = tmp_path_factory.mktemp("files")
     contents = {
         "ca": authority.cert_pem.bytes(),
@@ -113,7 +114,7 @@ def start(app: Repeated, stream: Stream, *flags: str) -> Ending:
 
 
 def test_a_wrong_setting_ends_the_program_at_once_with_a_line_for_each() -> None:
-    """The unit tests have the lines; here it is the real program, with nothing else on its standard error."""
+    """Unit tests check the messages; this test runs the real program, which must write only them to standard error."""
     command = [sys.executable, "-m", "streaming_regression", "--features", "a:int", "--learner", "ols"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == CONFIG
@@ -222,7 +223,7 @@ def test_kafkas_security(
 def test_the_right_to_read_both_topics_is_all_that_kafka_asks_for(
     app: Repeated, settled: Stream, tmp_path: Path, users: Kafka, files: dict[str, str]
 ) -> None:
-    """None on consumer groups: no group is joined, and Spark keeps the offsets."""
+    """No right on consumer groups is needed: no group is joined, and Spark stores the offsets."""
     done = start(app, settled, *kafkas_security(users, tmp_path / "checkpoint", files))
     assert done.code == 0, done.log
     assert "batch 0: 30 rows, 0 invalid" in done.log
@@ -403,7 +404,7 @@ def without_model(checkpoint: Path) -> None:
 
 
 def without_offsets(checkpoint: Path) -> None:
-    """As if someone had deleted Spark's part, to begin anew."""
+    """Delete Spark's part of a checkpoint, as a user might do to start again."""
     for part in ("offsets", "commits"):
         shutil.rmtree(checkpoint / part)
 
@@ -430,7 +431,7 @@ SPOILT: dict[Callable[[Path], None], str] = {
 
 @pytest.mark.parametrize("spoil", SPOILT)
 def test_a_spoilt_checkpoint_is_refused(app: Repeated, resumed: Stream, spoil: Callable[[Path], None]) -> None:
-    """Never taken for a new run: that would write over what is there, or leave out records that seem to be done."""
+    """It is not treated as a new run, which would overwrite documents, or skip records that seem to be processed."""
     resumed.produce(train=synthetic(3, seed=3))
     spoil(resumed.folder / "checkpoint")
     done = start(app, resumed)
@@ -485,7 +486,7 @@ def test_of_two_drivers_with_one_checkpoint_one_ends_and_no_record_is_lost_or_do
 def test_a_new_checkpoint_over_another_runs_documents_is_refused_with_three_ways_out(
     app: Repeated, settled: Stream, tmp_path: Path
 ) -> None:
-    """Nor are the index templates changed: they are those of the run whose documents these are."""
+    """The index templates are not changed either: they belong to the run that wrote the documents."""
     (old,) = {point["run"] for point in settled.documents("points")}
     new = replace(settled, folder=tmp_path)
     done = start(app, new, "--features", "x0")
@@ -516,7 +517,7 @@ def test_replace_run_deletes_the_other_runs_documents_first(app: Repeated, strea
         (new,) = {document["run"] for document in documents}
         assert new != old
     assert stream.count("points") == 90
-    again = start(app, stream, "--replace-run")  # which a chart may leave set
+    again = start(app, stream, "--replace-run")  # a chart may leave it set
     assert again.code == 0
     assert "deleting" not in again.log
     assert stream.count("points") == 90
@@ -525,7 +526,7 @@ def test_replace_run_deletes_the_other_runs_documents_first(app: Repeated, strea
 def test_a_foreign_template_is_refused_and_the_prefix_stays_that_of_the_run_that_has_claimed_it(
     app: Repeated, stream: Stream, tmp_path: Path
 ) -> None:
-    """A run owns its prefix before its first document: the claim is as old as the run's id in the checkpoint."""
+    """A run owns its prefix before its first document: it writes the claim once the checkpoint has the run's id."""
     stream.features, stream.label = ("x0", "x1", "x2"), "y"
     stream.create_topics()
     stream.produce(train=synthetic(30, seed=1))
@@ -552,7 +553,7 @@ def test_an_index_of_the_day_with_another_mapping_is_named(app: Repeated, stream
     stream.features, stream.label = ("x0", "x1", "x2"), "y"
     stream.create_topics()
     stream.produce(train=synthetic(30, seed=1))
-    days = [datetime.now(timezone.utc) + timedelta(days=days) for days in (0, 1)]  # it may be about midnight
+    days = [datetime.now(timezone.utc) + timedelta(days=days) for days in (0, 1)]  # the test may run at midnight
     with Client(stream.search.url) as client:
         for day in days:
             mapping = {"properties": {"topic": {"type": "text"}}}
@@ -566,7 +567,7 @@ def test_an_index_of_the_day_with_another_mapping_is_named(app: Repeated, stream
 def test_through_a_proxy_with_a_limit_and_without_automatic_creation_all_records_are_written(
     app: Repeated, stream: Stream
 ) -> None:
-    """One record is larger than a request may be: it is invalid anyhow, and kept with the beginning of its value."""
+    """One record is larger than the limit of a request: it is invalid, and only the beginning of its value is kept."""
     stream.features, stream.label, stream.partitions = ("x0", "x1", "x2"), "y", 1
     stream.create_topics()
     stream.produce(train=[*synthetic(1000, seed=1), b"x" * 150_000, b"[]"])
@@ -629,7 +630,7 @@ def test_records_that_were_deleted_before_they_were_read_end_the_stream_or_leave
 
 @pytest.mark.parametrize("records", [0, 10, 600])
 def test_a_topic_that_was_recreated_ends_the_stream(app: Repeated, stream: Stream, records: int) -> None:
-    """However many records it has by now: where there are more than were read before, no offset is out of range."""
+    """For any number of new records: if there are more than were read before, no offset is out of range."""
     stream.features, stream.label = ("x0", "x1", "x2"), "y"
     stream.create_topics()
     stream.produce(train=synthetic(300, seed=1), test=synthetic(3, seed=2))
@@ -649,7 +650,7 @@ def test_a_topic_that_was_recreated_ends_the_stream(app: Repeated, stream: Strea
 
 
 def flags(settings: dict[str, str], files: dict[str, str]) -> list[str]:
-    """The flags of settings that are not empty; names of `files` stand for their paths."""
+    """The flags for the settings that are not empty; a name in `files` is replaced by its path."""
     return [
         part
         for name, value in settings.items()

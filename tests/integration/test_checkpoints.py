@@ -1,4 +1,4 @@
-"""What the setting --checkpoint takes and refuses is what Hadoop's Path can and cannot take: asked of the real one."""
+"""The setting --checkpoint accepts and refuses the same values as Hadoop's Path; checked with the real class."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def jvm() -> Iterator[JavaGateway]:
 
 
 def folders(jvm: JavaGateway, checkpoint: str) -> str:
-    """What the app makes of it."""
+    """The path that the app derives from the setting."""
     path = jvm.jvm.org.apache.hadoop.fs.Path
     return str(path(path(path(checkpoint), "model"), "0.json").toString())
 
@@ -47,11 +47,11 @@ def test_what_the_setting_takes_hadoop_takes(jvm: JavaGateway, tmp_path: Path) -
         path = jvm.jvm.org.apache.hadoop.fs.Path(own)
         files = path.getFileSystem(jvm.jvm.org.apache.hadoop.conf.Configuration())
         assert files.mkdirs(path)
-        assert Path(own).resolve().is_dir()  # Path leaves out what .. takes back
+        assert Path(own).resolve().is_dir()  # Path removes `name/..`
 
 
 def test_what_the_setting_refuses_as_no_folder_hadoop_refuses(jvm: JavaGateway) -> None:
-    """What else is refused Path takes, but it would fail later, or be a folder named ~ or a host named data."""
+    """Path accepts the other refused values, but they would fail later, or mean a folder named ~ or a host data."""
     asked = [value for value, text in WRONG_CHECKPOINTS if REFUSED_BY_PATH in text] + ["C:\\data", "a:b"]
     assert len(asked) >= 8
     assert [one for one in asked if is_taken(jvm, one)] == []

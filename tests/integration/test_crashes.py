@@ -1,4 +1,4 @@
-"""A driver that dies at any moment loses nothing, repeats nothing and learns nothing twice."""
+"""If the driver is killed at any moment, no record is lost, repeated or learned twice."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def check_exactly_once(stream: Stream) -> None:
 
 
 def test_sigkill_at_any_moment_loses_and_repeats_nothing_and_ends_with_the_same_weights(stream: Stream) -> None:
-    """Killed at random moments, and by a fault hook between each two steps of the protocol, twice each.
+    """The driver is killed at random moments, and by a fault hook between each two steps of the protocol, twice each.
 
-    The records are there before, so that all runs make the same micro-batches. Forgetting is on: a micro-batch that is
-    learned twice, or left out, would show in the weights.
+    All records are sent before, so that all runs have the same micro-batches. A half-life is set, so a micro-batch that
+    is learned twice or left out would change the weights.
     """
     stream.features, stream.label = ("x0", "x1", "x2"), "y"
     stream.create_topics()
@@ -60,7 +60,7 @@ def test_sigkill_at_any_moment_loses_and_repeats_nothing_and_ends_with_the_same_
         else:
             with stream.app(*FLAGS) as app:
                 app.wait_for("rows learned so far")
-                threading.Event().wait(life)  # the moment itself, not a wait for something
+                threading.Event().wait(life)  # the random moment, not a wait for a condition
                 assert app.process.poll() is None, app.log
     assert 0 < stream.count("points") < ROWS, "the last kill came too late to interrupt anything"
     done = stream.run(*FLAGS)

@@ -46,7 +46,7 @@ def load(search, prefix):
 
 
 def said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
-    """The program ended with this code and said all this, without a traceback."""
+    """Check that the program ended with this exit code and wrote all these texts, without a traceback."""
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     for text in texts:
@@ -166,7 +166,7 @@ def test_file_that_is_no_ndjson_is_refused_before_kibana_is_asked(load, tmp_path
 
 
 def test_file_that_kibana_exported_is_imported(load, tmp_path):
-    """Kibana appends a summary, and writes the line separator U+2028 as it is."""
+    """Kibana appends a summary, and does not escape the line separator U+2028."""
     file = tmp_path / "export.ndjson"
     one = {**saved_objects(Names())[0], "references": []}
     one["attributes"]["name"] = "a\u2028b"
@@ -210,7 +210,7 @@ def test_kibanas_certificate_is_checked_against_its_own_ca(load, tmp_path: Path)
     ours.issue_cert("localhost").configure_cert(context)
     for ca, name in ((ours, "ours.pem"), (other, "other.pem")):
         ca.cert_pem.write_to_path(str(tmp_path / name))
-    with kibana_double() as kibana:  # http, no https
+    with kibana_double() as kibana:  # http, not https
         kibana.url = kibana.url.replace("http:", "https:")
         said(load(kibana, "--server-timeout-s", "1"), 3, "does not answer in TLS", "waited 1 s")
     with kibana_double(context) as kibana:

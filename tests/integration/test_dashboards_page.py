@@ -25,7 +25,7 @@ from tests.integration.written import Written, hours_ago, mse, r2
 from tests.strategies import AWKWARD_NAMES
 from tests.waiting import wait_until
 
-NEW_DATA_MS = 60_000  # a limit for a busy machine: new data show after 5 s
+NEW_DATA_MS = 60_000  # a limit for a busy machine; normally new data appear after 5 s
 SCREENSHOTS = Path(__file__).parents[2] / ".local" / "screenshots"
 pytestmark = pytest.mark.browser
 
@@ -43,7 +43,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def features() -> tuple[str, ...]:
-    """The features' names; a test may give others by a parameter of this name."""
+    """The features' names; a test may set others with a parameter of this name."""
     return ("a", "b.c")
 
 
@@ -55,7 +55,7 @@ def written(request: pytest.FixtureRequest, search: Elasticsearch, features: tup
 
 @contextmanager
 def served(names: Names, search: Elasticsearch) -> Iterator[str]:
-    """`python -m dashboards serve` as a process; its address."""
+    """Run `python -m dashboards serve` as a process; yield its address."""
     port = free_port()
     flags = ["--features", ",".join(names.features), "--label", names.label, "--index-prefix", names.prefix]
     command = [sys.executable, "-m", "dashboards", "serve", "--elasticsearch-url", search.url, "--page-port", str(port)]
@@ -76,7 +76,7 @@ def served(names: Names, search: Elasticsearch) -> Iterator[str]:
 
 @dataclass
 class Seen:
-    """A page of the browser, and what went wrong on it."""
+    """A page of the browser, and its errors."""
 
     page: Page
     address: str
@@ -99,7 +99,7 @@ class Seen:
         return float(self.page.locator(f"#{panel}-value").inner_text().replace(",", ""))
 
     def table(self, panel: str) -> list[list[str]]:
-        """The table behind a chart, opened if need be."""
+        """The table behind a chart, opened if necessary."""
         box = self.page.locator(f"#{panel}")
         if not box.locator("details").evaluate("details => details.open"):
             box.locator("summary").click()
@@ -111,7 +111,7 @@ class Seen:
 
     def wait_for_charts(self) -> None:
         """Wait until each chart with data has drawn something."""
-        # Read from a copy: the browser warns of repeated readings of a canvas that is made for drawing.
+        # Read from a copy, because the browser warns of repeated reads from a canvas.
         inked = """canvas => {
             if (!canvas.width || !canvas.height) return false;  // it is being laid out
             const copy = new OffscreenCanvas(canvas.width, canvas.height)
@@ -134,7 +134,7 @@ class Seen:
 
 @pytest.fixture
 def open_page(chromium, written):
-    """Open the page of what is written: width, dark or not, and what is chosen; no faults at the end."""
+    """Yield a function that opens the page for the written documents; there must be no errors at the end."""
     opened: list[Seen] = []
     with served(written.names, written.search) as address:
 
@@ -217,7 +217,7 @@ def test_hostile_strings_in_documents_stay_text(open_page, written):
 
 @pytest.mark.parametrize("features", [AWKWARD_NAMES[::2], AWKWARD_NAMES[1::2]], ids=["awkward", "more awkward"])
 def test_whatever_a_feature_is_called_the_page_draws_and_lists_it(open_page, written):
-    """Each name in a URL, in a title, in a tooltip, as a heading, and as a line's name."""
+    """Each name appears in a URL, a title, a tooltip, a heading and the name of a line."""
     written.write(60, hours_ago(0.1))
     written.write(60)
     seen = open_page()
@@ -236,7 +236,7 @@ def test_whatever_a_feature_is_called_the_page_draws_and_lists_it(open_page, wri
         expect(seen.page.locator("body")).not_to_have_class(re.compile("loading"), timeout=NEW_DATA_MS)
         seen.wait_for_charts()
         box = seen.page.locator("#train-points canvas").bounding_box()
-        for step in range(1, 40):  # some of it is over a point
+        for step in range(1, 40):  # part of the path is over a point
             seen.page.mouse.move(box["x"] + box["width"] * step / 40, box["y"] + box["height"] / 2)
     seen.table("train-points")
     expect(seen.page.locator("#train-points th").first).to_have_text(names[-1], timeout=NEW_DATA_MS)
@@ -292,7 +292,7 @@ def test_elasticsearch_away_is_said_and_the_page_recovers(open_page, written, se
         starting.start()
         starting.join()
     expect(state).to_have_text(re.compile("Live|No new data"), timeout=30_000)
-    refused = [fault for fault in seen.faults if "503" in fault]  # the browser logs each failed answer itself
+    refused = [fault for fault in seen.faults if "503" in fault]  # the browser itself logs each failed request
     assert refused == seen.faults
     seen.faults.clear()
 
@@ -347,7 +347,7 @@ def test_policy_keeps_eval_foreign_addresses_and_other_names_out(open_page):
     seen.page.evaluate("() => fetch('http://127.0.0.1:1/').catch(() => 0)")
     assert seen.page.evaluate("() => window.ran ?? null") is None
     assert len([fault for fault in seen.faults if "Content Security Policy" in fault]) >= 2
-    seen.faults.clear()  # those were ours
+    seen.faults.clear()  # this test caused them
     assert urllib3.request("GET", seen.address, headers={"Host": "evil.example"}).status == 400
 
 

@@ -1,4 +1,4 @@
-"""Each panel's numbers on a real Elasticsearch against an independent computation in numpy."""
+"""Each panel's numbers from a real Elasticsearch, compared with an independent computation in numpy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from embedded import Elasticsearch
 from tests.integration.written import Batch, Written, hours_ago, mse, now, r2
 from tests.strategies import AWKWARD_NAMES
 
-FEATURES = ("a", "b.c", "d e")  # a name may hold a dot or a blank
+FEATURES = ("a", "b.c", "d e")  # a name may contain a dot or a blank
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_metrics_equal_numpy(written):
 
 
 def test_lost_records_are_summed_and_stay_out_of_the_invalid_ones(written):
-    """A gap is one document, whatever the number of records that were lost."""
+    """A gap is one document, for any number of lost records."""
     written.write(10, hours_ago(2), gaps=[1000])
     assert (panels(written)["model-lost"], panels(written, range="1h")["model-lost"]) == (1000, 0)
     written.write(10, faults=[("missing", "a")], gaps=[1, 2500])
@@ -69,7 +69,7 @@ def test_lost_records_are_summed_and_stay_out_of_the_invalid_ones(written):
 
 
 def test_whatever_a_feature_is_called_its_points_and_weights_are_shown(written):
-    """In Elasticsearch's queries, in the page's answers, and in what Kibana asks for."""
+    """In Elasticsearch's queries, in the page's responses, and in Kibana's searches."""
     named = Written(Names(AWKWARD_NAMES, "it's [y]", written.names.prefix, "learn", "check"), written.search)
     named.write(40, hours_ago(1))
     named.write(40)
@@ -98,7 +98,7 @@ def test_feature_that_the_stream_does_not_have_is_drawn_empty(written):
 
 
 def test_long_micro_batch_is_no_stop_and_a_lost_shard_is_told(written):
-    """Each model document's `seconds` are 1.5 and its number: the tenth took 11.5 s, and its time is when it began."""
+    """A model document's `seconds` are 1.5 plus its number: the tenth took 11.5 s; its time is when it began."""
     for number in range(10):
         written.write(1, now() - timedelta(seconds=40 if number == 9 else 100))
     found = data(written)
@@ -129,7 +129,7 @@ def test_mse_over_the_offset_equals_numpy(written):
     for number in range(60):
         written.write(150, noise=60 - number)
     rows = panels(written)["train-mse-over-offset"]
-    # offsets go to 9,000 less one, so that 90 buckets of 100 hold the 60 micro-batches
+    # offsets go up to 8,999, so 90 buckets of 100 offsets hold the 60 micro-batches
     expected: dict[int, list[Batch]] = {}
     for batch in written.of("learn"):
         expected.setdefault(batch.first_offset // 100 * 100, []).append(batch)
@@ -175,7 +175,7 @@ def test_sample_is_bounded_spread_and_the_points_themselves(written):
     offsets = Counter(points[row["x"], row["pred"]] for row in rows)
     assert SAMPLE / 2 < len(rows) <= SAMPLE
     assert sorted(offset // 8 for offset in offsets) == [*range(5000 // 8)]  # evenly
-    assert set(offsets.values()) == {2}  # of both partitions
+    assert set(offsets.values()) == {2}  # one in each of the two partitions
     assert shown == panels(written, feature="b.c")
     assert any(row["y"] is None for row in shown["test-points"])
     assert all(row["y"] is not None for row in shown["test-prediction-over-label"])
@@ -191,7 +191,7 @@ def test_sample_stays_while_the_stream_goes_on(written):
 
 @pytest.mark.parametrize(("rows", "at_least"), [(2000, 300), (60_000, SAMPLE / 2)], ids=["few", "many"])
 def test_where_points_are_a_sample_the_drawings_are_full_and_the_numbers_exact(written, rows, at_least):
-    """With one offset for each block, as where all points are stored, one in ten would be found."""
+    """With one offset per block, as if all points were stored, only one in ten would be found."""
     written.write(rows, noise=9, fraction=0.1)
     found = data(written)
     shown = found["panels"]
@@ -227,7 +227,7 @@ def test_prediction_over_label_is_the_sample(written):
 
 
 def test_kibanas_own_searches_for_samples_run_here_too(written):
-    """With what Kibana puts in for its placeholders: no filters, the last 15 minutes."""
+    """With Kibana's replacements for its placeholders: no filters, the last 15 minutes."""
     written.write(50, hours_ago(1))
     written.write(1500, unlabelled=True)
     panels_of = [panel for section in sections(written.names) for panel in section.panels if isinstance(panel, Sample)]

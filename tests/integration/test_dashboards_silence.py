@@ -1,4 +1,4 @@
-"""The live page's server where Elasticsearch, or a client, keeps silent. No servers are needed but a silent one."""
+"""The live page's server when Elasticsearch or a client does not respond. The tests need only a silent server."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.waiting import wait_until
 
 FILES = ("/", "/static/page.js", "/static/page.css", "/vega.js", "/api/layout")
 AT_ONCE_S = 5.0
-"""What comes from memory comes within this; what waits for Elasticsearch needs more."""
+"""Limit for responses from memory; responses that wait for Elasticsearch take longer."""
 FEATURES = tuple(f"x{i}" for i in range(CHOICES + 8))
 
 
 @dataclass
 class Silent:
-    """The page's process over an Elasticsearch that accepts connections and never answers."""
+    """The page's process with an Elasticsearch that accepts connections and never answers."""
 
     process: subprocess.Popen[str]
     port: int
@@ -40,7 +40,7 @@ class Silent:
         return answer.status, answer.data.decode()
 
     def ask_for_data(self, count: int, query: str = "") -> list[threading.Thread]:
-        """Have so many browsers wait; their answers come into `answers`."""
+        """Send requests from this many browsers; their responses are appended to `answers`."""
 
         def ask() -> None:
             self.answers.append(self.get(f"/api/data{query}", 60))
@@ -76,13 +76,13 @@ def silent() -> Iterator[Silent]:
 
 
 def test_own_files_come_while_more_browsers_wait_than_there_is_room_for(silent):
-    """All that is refused is refused by a sentence; the search of the others ends with one, too."""
+    """Refused requests get a sentence, and so do the others when their search fails."""
     waiting = silent.ask_for_data(WAITING + 20)
     wait_until(lambda: "" if len(silent.answers) >= 20 else f"{len(silent.answers)} are refused", 60)
     for path in FILES:
         status, _ = silent.get(path)
         assert status == 200, path
-    for i, name in enumerate(FEATURES):  # each is a search of its own
+    for i, name in enumerate(FEATURES):  # each is a separate search
         waiting += silent.ask_for_data(1, f"?feature={name}") if i else []
     for thread in waiting:
         thread.join(60)
@@ -109,7 +109,7 @@ def test_it_stops_although_searches_hang_and_clients_do_not_read(silent):
 
 
 def test_who_sends_no_whole_request_is_disconnected(silent):
-    """Nothing at all, half a request, the second half never; and a body that does not end, after its answer."""
+    """Clients that send nothing, or only part of a request, or a body that does not end after its response."""
     whole = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
     body = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nx"
     connections = [
@@ -121,13 +121,13 @@ def test_who_sends_no_whole_request_is_disconnected(silent):
     def trickle() -> None:
         while not stop.wait(1):
             for connection in connections[-3:]:
-                with suppress(OSError):  # it is closed: what is wanted
+                with suppress(OSError):  # it is closed, as it should be
                     connection.sendall(b"x")
 
     threading.Thread(target=trickle, daemon=True).start()
     for connection in connections:
         with connection, suppress(ConnectionError):
-            while connection.recv(65536):  # until it is closed; a time-out fails the test
+            while connection.recv(65536):  # until it is closed; a timeout fails the test
                 pass
     stop.set()
     assert silent.get("/")[0] == 200

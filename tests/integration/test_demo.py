@@ -1,4 +1,4 @@
-"""`make demo`'s program, as a person runs it, on servers of its own."""
+"""The program of `make demo`, run as a user runs it, with its own servers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEMO = [sys.executable, "-m", "embedded.demo"]
 
 
 def test_it_ends_by_itself_with_a_true_summary(tmp_path: Path) -> None:
-    """Its numbers follow from the flights that the producer sends first, those of the scheduled order."""
+    """Its numbers must follow from the flights that the producer sends first, in scheduled order."""
     file = tmp_path / "summary.json"
     done = subprocess.run(
         [*DEMO, "--rows", "20000", "--rate", "0", "--exit", "--summary", file],

@@ -1,4 +1,4 @@
-"""Writing to a real Elasticsearch, 9 and 8, that has a fault, or that somebody has set up in another way."""
+"""Writing to a real Elasticsearch, 9 and 8, that has a fault or that users have configured differently."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def search8() -> Iterator[Elasticsearch]:
 
 @dataclass
 class Target:
-    """A prefix of its own on one of the servers."""
+    """A test's prefix on one of the servers."""
 
     client: Client
     connection: Connection
@@ -74,7 +74,7 @@ class Target:
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Elasticsearch:
-    """The default, or one of `on_both`."""
+    """The default server, or each of `on_both`."""
     found: Elasticsearch = request.getfixturevalue(getattr(request, "param", "search"))
     return found
 
@@ -84,14 +84,14 @@ on_both = pytest.mark.parametrize("server", ["search", "search8"], indirect=True
 
 @pytest.fixture
 def target(server: Elasticsearch) -> Iterator[Target]:
-    """A prefix with its templates and the day's indices in place; it is waited for 2 s."""
+    """A prefix with its templates and the day's index of points; the connection waits for up to 2 s."""
     with Client(server.url, request_timeout=60) as client:
         place = Connection((server.url,), timeout_s=2.0)
         found = Target(client, place, Indices(f"t-{uuid.uuid4().hex[:8]}", Fields(("a", "b.c"), "y")))
         found.indices.install(place, client, DAY)
         found.indices.create(place, client, found.points)
         yield found
-        # But for a data stream, which the embedded server cannot delete: it lacks that module.
+        # Except a data stream: the embedded server lacks the module to delete it.
         for name in client.indices.get(index=f"{found.prefix}*", expand_wildcards="all", features="aliases"):
             if not name.startswith(".ds-"):
                 client.indices.delete(index=name)
@@ -163,7 +163,7 @@ PASSING = {
 def test_a_fault_that_may_pass_is_waited_for_and_costs_no_document(
     target: Target, spoil: Callable[[Target], Callable[[], object]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """First longer than the program waits; then it passes while the program waits."""
+    """First the fault lasts longer than the program waits; then it passes while the program waits."""
     mend = spoil(target)
     try:
         with pytest.raises(ServerUnavailable, match=PASSING[spoil]):
@@ -215,7 +215,7 @@ def another_mapping(target: Target) -> str:
     "spoil", [an_alias_without_a_write_index, a_data_stream, another_mapping], ids=lambda spoil: spoil.__name__
 )
 def test_what_no_waiting_ends_ends_the_program_at_once(target: Target, spoil: Callable[[Target], str]) -> None:
-    """Both where a micro-batch writes, and where the day's indices are made."""
+    """Both when a micro-batch writes and when the day's indices are created."""
     words = spoil(target)
     lines = [point(0, x={"a": 1e30, "b.c": 1}), *points()]
     with pytest.raises(Refused, match=re.escape(words)):
@@ -248,7 +248,7 @@ def test_an_index_of_an_older_version_gets_the_fields_that_it_lacks(target: Targ
     assert target.write(points()) == []
 
 
-# Somebody else's templates
+# Index templates of other users
 
 
 @on_both
@@ -267,7 +267,7 @@ def test_a_template_that_wins_is_named_unless_it_has_our_mappings(target: Target
 
 
 def test_an_equal_template_and_an_old_one_are_no_silent_fault(target: Target) -> None:
-    """Elasticsearch takes no two of one priority. One of the old kind counts only where there is no new one."""
+    """Elasticsearch refuses two templates of equal priority. A legacy template applies only if there is no new one."""
     target.client.options(ignore_status=404).indices.delete_index_template(name=f"{target.prefix}-points")
     same = 500 + len(target.prefix)
     body: dict[str, Any] = {"index_patterns": [f"{target.prefix}-points-2*"]}
@@ -280,7 +280,7 @@ def test_an_equal_template_and_an_old_one_are_no_silent_fault(target: Target) ->
     try:
         target.client.indices.delete(index=target.points)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ElasticsearchWarning)  # it says that ours takes precedence
+            warnings.simplefilter("ignore", ElasticsearchWarning)  # Elasticsearch warns that ours takes precedence
             target.indices.install(target.connection, target.client, DAY)
         target.indices.prepare(target.connection, target.client, DAY)
     finally:
@@ -320,7 +320,7 @@ def test_only_a_document_that_is_too_large_itself_is_given_back(server: Elastics
 
 
 def test_a_proxy_that_takes_nothing_at_all_makes_no_record_invalid(server: Elasticsearch, target: Target) -> None:
-    """A document of some hundred bytes is not too large: who says so is at fault himself."""
+    """A document of a few hundred bytes is not too large: a proxy that refuses it is itself at fault."""
     with (
         limited(server.url, 10) as (address, _),
         pytest.raises(Refused, match=r"takes no request of \d+ bytes \(HTTP 413\), which a single"),
@@ -338,7 +338,7 @@ def test_an_invalid_record_that_is_too_large_is_kept_with_the_beginning_of_its_v
     assert document["reason"] == "not JSON; of its value's 80001 bytes the first 200 are kept"
 
 
-# What is no Elasticsearch
+# Servers other than Elasticsearch
 
 OTHERS: dict[str, tuple[int, dict[str, str], bytes]] = {
     "OpenSearch": (200, {"Content-Type": "application/json"}, b'{"status":"green"}'),
@@ -403,7 +403,7 @@ def test_a_run_from_before_there_were_claims_goes_on_and_no_other_takes_its_pref
 
 
 def test_overlapping_prefixes_do_not_disturb_each_other(target: Target) -> None:
-    """The indices of prefix a-points match a-points-*, the pattern of prefix a."""
+    """The indices of prefix a-points match a-points-*, a pattern of prefix a."""
     inner = replace(target, indices=Indices(f"{target.prefix}-points", Fields(("z",), "y")))
     claim(target.connection, target.client, target.prefix, "outer", replace=False, new=True)
     claim(target.connection, target.client, inner.prefix, "inner", replace=False, new=True)
@@ -422,16 +422,16 @@ def test_overlapping_prefixes_do_not_disturb_each_other(target: Target) -> None:
     assert not any(name.endswith("-run") for name in shown), "a dashboard would show the claim"
 
 
-# The table, and all of it together
+# The table of errors, and the whole program
 
 
 def test_the_error_types_of_the_table_are_those_of_the_versions() -> None:
-    """A name that no version has would be one that was mistyped, and so of no effect."""
+    """A name that no version has must be mistyped, so it would have no effect."""
     known = faults.DOCUMENT_TYPES | faults.LASTING_TYPES | faults.PASSING_TYPES
     of_java = {"exception", "i_o_exception", "illegal_state_exception", "null_pointer_exception"}
     of_java |= {"index_out_of_bounds_exception", "array_index_out_of_bounds_exception"}
     of_java |= {"unsupported_operation_exception", "no_such_file_exception", "file_system_exception"}
-    elsewhere = {"fail_processor_exception", "not_serializable_exception_wrapper"}  # in a module; without that ending
+    elsewhere = {"fail_processor_exception", "not_serializable_exception_wrapper"}  # in a module; without the ending
     types: set[str] = set()
     for distribution in (jars.ELASTICSEARCH, jars.ELASTICSEARCH_8):
         (folder,) = jars.fetch(distribution)

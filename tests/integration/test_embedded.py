@@ -1,4 +1,4 @@
-"""The embedded servers as their users meet them: as a program, and from Python."""
+"""The embedded servers, used as a program and from Python."""
 
 import os
 import resource
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 EMBEDDED = [sys.executable, "-m", "embedded"]
 LIMIT_S = 180
 
-# one jar of 2 MB without dependencies, which Kafka's own jars include
+# a jar of 2 MB without dependencies, which is among Kafka's jars
 SNAPPY = """
 import sys
 from embedded.errors import EmbeddedError
@@ -58,7 +58,7 @@ def program(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 @contextmanager
 def background(command: list[str], **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A process without a terminal, whose output is read line by line; killed at the end."""
+    """A process without a terminal, whose output is read line by line; it is killed at the end."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -77,7 +77,7 @@ def background(command: list[str], **environment: str) -> Iterator[subprocess.Po
 
 
 def line_with(process: subprocess.Popen[str], text: str) -> str:
-    """Return the next line of output that holds `text`."""
+    """Return the next line of output that contains `text`."""
     assert process.stdout
     assert process.stderr
     for line in process.stdout:
@@ -87,7 +87,7 @@ def line_with(process: subprocess.Popen[str], text: str) -> str:
 
 
 def jvms(process: subprocess.Popen[str], count: int) -> list[psutil.Process]:
-    """Wait for the process to have `count` JVMs."""
+    """Wait until the process has `count` JVMs."""
     found: list[psutil.Process] = []
 
     def missing() -> str:
@@ -186,7 +186,7 @@ def test_sigterm_while_the_servers_start_ends_them_and_never_runs_the_command():
 
 
 def test_sigkill_of_run_leaves_no_server_and_both_end_in_order(tmp_path):
-    """The kernel closes run's ends of the pipes that both JVMs read; their shutdown hooks then stop the servers."""
+    """The kernel closes the pipes from `run` that both JVMs read; their shutdown hooks then stop the servers."""
     with background([*EMBEDDED, "run", "--data", str(tmp_path), "--", "sh", "-c", "echo $$; exec sleep 100"]) as run:
         command = psutil.Process(int(line_with(run, "")))
         servers = jvms(run, 2)
@@ -198,7 +198,7 @@ def test_sigkill_of_run_leaves_no_server_and_both_end_in_order(tmp_path):
 
 
 def test_ctrl_c_in_a_terminal_reaches_the_command_once_and_the_servers_not_at_all():
-    """Two signals close together may arrive as one, so there are ten, each sent after the one before was caught."""
+    """Two signals in quick succession may arrive as one. So ten are sent, each after the previous one was caught."""
     command = """
 import os, signal, sys
 from elasticsearch import Elasticsearch
@@ -279,7 +279,7 @@ def test_up_keeps_topics_and_indices_of_its_data_folder(tmp_path):
     up(read)
 
 
-# ---- what is wrong is said in one sentence
+# ---- faults are reported in one sentence
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def fetch_snappy(cache: Path, sha256: str = SNAPPY_SHA256, **environment: str) -
 
 
 def cached(cache: Path) -> list[str]:
-    """Return what the cache holds, relative to the program's folder in it."""
+    """Return the paths in the cache, relative to the program's folder in it."""
     folder = cache / "streaming-ml"
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -374,7 +374,7 @@ WHOLE = ["lock", "snappy-1.1.10.7/snappy-java-1.1.10.7.jar"]
 
 @contextmanager
 def failing_proxy(after_bytes: int, *, cut: bool) -> Iterator[int]:
-    """An HTTPS proxy that hands on so many bytes from the network, and then none, or ends the connection."""
+    """An HTTPS proxy that passes on a number of bytes from the network, then stops or closes the connection."""
     left = [after_bytes]
 
     def pump(source: socket.socket, sink: socket.socket, *, counted: bool) -> None:
@@ -460,7 +460,7 @@ def test_damaged_jars_are_not_used_and_not_kept(tmp_path):
 
 
 def test_a_full_disk_is_named(tmp_path):
-    """A limit on the size of a file fails Java's writes in the middle, as a full disk does; root is not needed."""
+    """A limit on the file size makes Java's writes fail midway, as on a full disk, and does not need root."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
     try:
@@ -508,7 +508,7 @@ def test_elasticsearch_keeps_its_documents_when_killed_or_stopped_and_started_ag
 def test_broker_takes_records_of_over_a_megabyte_and_makes_no_topic_by_itself(broker):
     topic = new_name()
     broker.create_topics([topic])
-    broker.create_topics([topic])  # what exists stays
+    broker.create_topics([topic])  # an existing topic is kept
     produce(broker, topic, b"x" * 1_200_000)
     unknown = new_name()
     answer = Producer({"bootstrap.servers": broker.bootstrap}).list_topics(unknown, timeout=10).topics[unknown]

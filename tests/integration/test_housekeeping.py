@@ -1,4 +1,4 @@
-"""What the app clears away: old model states, old indices, and nothing else."""
+"""The app deletes old model states and old indices, and nothing else."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def store(gateway: JavaGateway, folder: Path) -> StateStore:
 
 
 def model(rows: int) -> Model:
-    """A model as `rls` leaves it, with a shift, a centre and a feature that was warned of."""
+    """A model as saved by `rls`, with a shift, a centre and a feature with a warning."""
     rng = np.random.default_rng(rows)
     memory = Statistics.empty(2).with_rows(rng.normal(size=(9, 2)) + 1.7e18, rng.normal(size=9))
     around = Model.around(memory.shift[:-1], rng.normal(), rng.normal(size=2), rows, memory)
@@ -65,7 +65,7 @@ def test_a_state_comes_back_to_the_last_bit(gateway: JavaGateway, tmp_path: Path
 
 @pytest.mark.parametrize("remembers", [True, False], ids=["rls", "sgd"])
 def test_a_state_of_format_1_is_taken_over(gateway: JavaGateway, tmp_path: Path, remembers: bool) -> None:
-    """Format 1 had statistics of the raw columns: those have a shift of 0."""
+    """Format 1 has statistics of the raw columns, that is, with a shift of 0."""
     rng = np.random.default_rng(4)
     x, y = rng.normal(size=(9, 2)) + np.array([1e3, 5]), rng.normal(size=9)
     factor = np.linalg.qr(np.column_stack([np.ones(9), x, y]), mode="r")
@@ -94,7 +94,7 @@ def test_a_state_of_format_1_is_taken_over(gateway: JavaGateway, tmp_path: Path,
 
 
 def test_after_50_000_batches_the_model_folder_is_small(gateway: JavaGateway, tmp_path: Path) -> None:
-    """Left behind by a program that never cleaned: a start clears up, and saving keeps it so."""
+    """The states are those of a program that never deleted any: a start deletes the old ones, and so does each save."""
     states = store(gateway, tmp_path)
     states.save(0, model(0))
     folder = tmp_path / "model"
@@ -112,7 +112,7 @@ def test_after_50_000_batches_the_model_folder_is_small(gateway: JavaGateway, tm
 
 
 def test_a_checkpoint_on_a_host_that_does_not_exist_is_refused_with_its_setting(gateway: JavaGateway) -> None:
-    """Java's IllegalArgumentException, which PySpark makes an exception of its own of."""
+    """Java raises an IllegalArgumentException, which PySpark converts into its own exception."""
     hadoop = gateway.jvm.org.apache.hadoop.conf.Configuration()
     with pytest.raises(ConfigError, match=r"--checkpoint / CHECKPOINT: hdfs://no-such-host.invalid:8020/x cannot"):
         StateStore(gateway.jvm, hadoop, "hdfs://no-such-host.invalid:8020/x", IDENTITY, keep=100)
@@ -144,7 +144,7 @@ def test_indices_go_after_retention_days_and_no_others(stream: Stream) -> None:
 
 
 def test_the_days_four_indices_are_there_before_the_first_record(stream: Stream) -> None:
-    """Kibana reads fields from indices, not from templates: without them its panels show errors until a reload."""
+    """Kibana reads fields from indices, not from templates: without indices its panels show errors until a reload."""
     stream.create_topics()
     done = stream.run()
     assert done.returncode == 0, done.stderr

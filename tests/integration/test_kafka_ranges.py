@@ -1,4 +1,4 @@
-"""Reading Kafka, a real broker without Spark: a micro-batch's offsets, and the records of a range of offsets."""
+"""Reading a real broker without Spark: the offsets of a micro-batch, and the records of ranges of offsets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
 class Topic:
-    """A topic of one test, with a twin that stays empty, because the source reads two."""
+    """The topic of a test, and a second, empty topic, because the source reads two."""
 
     def __init__(self, name: str, broker: Kafka, partitions: int = 1, config: dict[str, str] | None = None) -> None:
         self.name = name
@@ -108,7 +108,7 @@ def test_every_codec_null_values_and_a_timestamp_of_the_broker_are_read(name: st
 
 
 def test_large_records_are_read_whole(name: str, broker: Kafka) -> None:
-    """Records of 9 MB, together more than the client fetches ahead."""
+    """Records of 9 MB, together more than the client prefetches."""
     topic = Topic(name, broker, config={"max.message.bytes": "10000000"})
     values = [bytes([65 + number]) * 9_000_000 for number in range(6)]
     topic.send(values, options={"message.max.bytes": 10_000_000})
@@ -116,10 +116,10 @@ def test_large_records_are_read_whole(name: str, broker: Kafka) -> None:
 
 
 def test_records_of_an_aborted_transaction_and_marks_of_transactions_are_passed_over(topic: Topic) -> None:
-    topic.transaction([b"a", b"b"], commit=True)  # and a mark at 2
-    topic.transaction([b"lost"] * 3, commit=False)  # 3, 4, 5 and a mark at 6
+    topic.transaction([b"a", b"b"], commit=True)  # and a marker at 2
+    topic.transaction([b"lost"] * 3, commit=False)  # 3, 4, 5 and a marker at 6
     topic.send([b"c"])  # 7
-    topic.transaction([b"d"], commit=True)  # 8 and a mark at 9
+    topic.transaction([b"d"], commit=True)  # 8 and a marker at 9
     assert topic.source().latestOffset({topic.name: {"0": 0}}, ReadAllAvailable())[topic.name] == {"0": 10}
     assert topic.read(0, 10) == ({0: b"a", 1: b"b", 7: b"c", 8: b"d"}, [])
     assert topic.read(2, 7) == ({}, [])
@@ -145,7 +145,7 @@ def test_compacted_records_are_passed_over(name: str, broker: Kafka) -> None:
     eager = {"cleanup.policy": "compact", "segment.bytes": "1048576", "min.cleanable.dirty.ratio": "0.001"}
     topic = Topic(name, broker, config={**eager, "segment.ms": "100", "max.compaction.lag.ms": "100"})
     for _ in range(3):
-        topic.send([b"x" * 200_000] * 4)  # the same four keys again, in segments of their own
+        topic.send([b"x" * 200_000] * 4)  # the same four keys again, in separate segments
 
     def compacted() -> str:
         topic.send([b"end"])
@@ -176,7 +176,7 @@ def test_records_that_are_deleted_while_a_range_is_read_make_a_gap(
     topic: Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "RECORDS", 10)
-    values = [bytes([number]) * 100_000 for number in range(250)]  # more than the client fetches ahead in one request
+    values = [bytes([number]) * 100_000 for number in range(250)]  # more than the client prefetches in one request
     topic.send(values, options={"batch.size": 200_000})
     found = Reader(topic.connection).read([Range(topic.name, 0, 0, 250)], gaps=True)
     _, first = next(found)
@@ -222,7 +222,7 @@ def test_micro_batches_hold_at_most_their_limit_and_all_records_once(name: str, 
 def test_ranges_of_many_partitions_are_read_together_each_whole_and_in_its_order(
     name: str, broker: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where one has lost its beginning, one is empty, and a range ends before its partition does."""
+    """Also if the first records of one are deleted, one is empty, and one range ends before its partition."""
     monkeypatch.setattr(consumer, "RECORDS", 40)
     topic = Topic(name, broker, partitions=12)
     for partition in range(11):
@@ -232,7 +232,7 @@ def test_ranges_of_many_partitions_are_read_together_each_whole_and_in_its_order
     share = [Range(name, partition, 1, 12 + partition) for partition in range(11)]
     share += [Range(f"{name}-test", 0, 0, 0), Range(name, 11, 0, 0)]
     reader = Reader(topic.connection)
-    for _ in range(2):  # what one call has read or passed over must not be missing from the next
+    for _ in range(2):  # records read or skipped by the first call must not be missing from the next
         values: dict[Range, list[bytes | None]] = {wanted: [] for wanted in share}
         missing = []
         for wanted, found in reader.read(share, gaps=True):
@@ -292,7 +292,7 @@ def test_available_now_ends_at_the_ends_seen_at_its_start(topic: Topic) -> None:
 
 
 def test_chunks_are_cut_by_the_records_alone_however_they_arrive(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a replay would add up the statistics in another order, and end with other weights in the last bits."""
+    """Otherwise a replay would sum the statistics in another order, and the last bits of the weights would differ."""
     monkeypatch.setattr(consumer, "RECORDS", 40)
     monkeypatch.setattr(consumer, "BYTES", 3_000)
     topic.send([b"x" * (number % 300) for number in range(500)])
@@ -320,7 +320,7 @@ def test_brokers_that_are_away_are_given_up_soon_so_that_the_driver_can_wait(mon
 def test_records_that_cannot_be_read_do_not_keep_the_task_waiting_for_ever(
     topic: Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """librdkafka reports a damaged batch again and again; here it is made up, for no broker takes one."""
+    """librdkafka reports a damaged batch repeatedly; here the error is simulated, because no broker accepts one."""
     monkeypatch.setattr(consumer, "AWAY_S", 0.5)
     damaged = SimpleNamespace(error=lambda: KafkaError(KafkaError._BAD_MSG, "CRC32 failed"))
     monkeypatch.setattr(Reader, "_consume", lambda *_: ([], [damaged]))

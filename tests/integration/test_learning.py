@@ -1,4 +1,4 @@
-"""What is learned and predicted, on real servers, against independent references."""
+"""Learning and prediction on real servers, compared with independent references."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SYNTHETIC = ("x0", "x1", "x2")
 
 
 def batches(stream: Stream) -> dict[int, list[Value]]:
-    """The train records of each micro-batch, as its metrics documents delimit them."""
+    """The train records of each micro-batch, from the offsets in its metrics documents."""
     cut: dict[int, list[Value]] = defaultdict(list)
     for one in sorted(stream.documents("metrics"), key=lambda one: (one["batch"], one["partition"])):
         if one["topic"] == stream.train:
@@ -59,7 +59,7 @@ def test_rls_equals_least_squares_over_all_flights_and_every_record_is_a_point_o
 def test_rls_equals_least_squares_for_any_split_and_predictions_come_from_the_model_before(
     stream: Stream, partitions: int, rows: int
 ) -> None:
-    """Prequential: each prediction is made again from the weights documented for the micro-batch before."""
+    """Prequential: each prediction is recomputed from the documented weights of the previous micro-batch."""
     stream.partitions, stream.features, stream.label = partitions, SYNTHETIC, "y"
     stream.create_topics()
     values = synthetic(12_000, seed=partitions)
@@ -90,7 +90,7 @@ def test_rls_equals_least_squares_for_any_split_and_predictions_come_from_the_mo
 
 
 def test_features_of_any_magnitude_are_learned_and_those_left_open_are_named_once(stream: Stream) -> None:
-    """Epoch nanoseconds, an id, a copy in another unit and one 3.4e38 beside a temperature; over a restart."""
+    """Epoch nanoseconds, an id, a copy in another unit and one 3.4e38 beside a temperature, with a restart."""
     stream.features, stream.label = ("ns", "temp", "site", "kelvin", "noise"), "y"
     rng = np.random.default_rng(20)
     temp = np.round(rng.normal(15, 5, size=4000) * 1024) / 1024
@@ -127,7 +127,7 @@ def test_features_of_any_magnitude_are_learned_and_those_left_open_are_named_onc
 
 
 def test_points_can_be_searched_when_their_micro_batch_is_done(stream: Stream) -> None:
-    """Also where Elasticsearch is told never to refresh by itself."""
+    """Even if Elasticsearch's own refresh is switched off."""
     stream.features, stream.label = SYNTHETIC, "y"
     stream.create_topics()
     stream.produce(train=synthetic(300, seed=8))
@@ -146,7 +146,7 @@ def test_points_can_be_searched_when_their_micro_batch_is_done(stream: Stream) -
 
 
 def test_with_a_half_life_it_follows_a_drift_and_recovers(stream: Stream) -> None:
-    """Reference: least squares over all rows, each weighing 0.5 ** (rows in later micro-batches / half-life)."""
+    """Reference: least squares over all rows, each with the weight 0.5 ** (rows in later micro-batches / half-life)."""
     stream.features, stream.label = SYNTHETIC, "y"
     stream.create_topics()
     turned = [json.dumps({**record, "y": -record["y"]}).encode() for record in map(json.loads, synthetic(9000, seed=6))]
@@ -171,7 +171,7 @@ def test_with_a_half_life_it_follows_a_drift_and_recovers(stream: Stream) -> Non
 
 
 def test_nothing_is_learned_from_a_transaction_that_was_aborted(stream: Stream) -> None:
-    """Marks of transactions take offsets of their own, which hold no record."""
+    """Transaction markers have their own offsets, without a record."""
     stream.features, stream.label, stream.partitions = SYNTHETIC, "y", 1
     stream.create_topics()
     values = synthetic(90, seed=7)
@@ -221,7 +221,7 @@ def test_metrics_documents_equal_the_sums_over_the_points(stream: Stream) -> Non
 
 
 class Batches(DStream[LabeledPoint]):
-    """Micro-batches that come one after the other at once, instead of one per interval of a StreamingContext."""
+    """Micro-batches without a pause between them, instead of one per interval of a StreamingContext."""
 
     def __init__(self, batches: Iterable[RDD[LabeledPoint]]) -> None:
         self._batches = batches
@@ -233,7 +233,7 @@ class Batches(DStream[LabeledPoint]):
 
 @pytest.fixture(scope="module")
 def context() -> Iterator[SparkContext]:
-    """A Spark in this process, for MLlib."""
+    """A Spark context in this process, for MLlib."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     conf = SparkConf().setMaster("local[2]").set("spark.ui.enabled", "false").set("spark.log.level", "ERROR")
     with SparkContext(conf=conf) as context:
@@ -242,7 +242,7 @@ def context() -> Iterator[SparkContext]:
 
 @pytest.mark.filterwarnings("ignore:Deprecated in 2.0.0:FutureWarning")
 def test_sgd_equals_mllib_on_the_same_batches(stream: Stream, context: SparkContext) -> None:
-    """MLlib's StreamingLinearRegressionWithSGD itself, trained on the micro-batches that the app made."""
+    """Reference: MLlib's StreamingLinearRegressionWithSGD, trained on the app's micro-batches."""
     stream.features, stream.label = SYNTHETIC, "y"
     stream.create_topics()
     stream.produce(train=synthetic(6000, seed=3))
@@ -301,4 +301,4 @@ def test_a_micro_batch_is_one_spark_job_of_one_stage(stream: Stream) -> None:
     done = len({one["batch"] for one in stream.documents("metrics")})
     (counted,) = [line for line in app.log.splitlines() if line.startswith("jobs ")]
     assert done >= 6
-    assert json.loads(counted.removeprefix("jobs ")) == [done, done, 1]  # the one makes the Python workers start early
+    assert json.loads(counted.removeprefix("jobs ")) == [done, done, 1]  # the last is `warm_up`

@@ -1,4 +1,4 @@
-"""Servers that go away for a minute while the stream runs, and come back."""
+"""Servers that are stopped for a minute while the stream runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUTAGE_S = 60.0
 
 @pytest.fixture
 def own_stream(tmp_path: Path) -> Iterator[Stream]:
-    """A stream on servers of its own."""
+    """A stream with its own servers."""
     with Kafka() as broker, Elasticsearch() as search:
         stream = Stream("outage", broker, search, tmp_path, ("x0", "x1", "x2"), "y")
         stream.create_topics()
@@ -30,7 +30,7 @@ def own_stream(tmp_path: Path) -> Iterator[Stream]:
 
 @contextmanager
 def producing(stream: Stream, rate: int) -> Iterator[None]:
-    """Produce about `rate` records a second meanwhile; what a broker that is away cannot take comes when it is back."""
+    """Produce about `rate` records a second in the block; records for a stopped broker are sent when it is back."""
     end = threading.Event()
 
     def produce() -> None:
@@ -68,7 +68,7 @@ def test_a_server_that_is_away_for_a_minute_is_waited_for(own_stream: Stream, se
             app.wait_for("INFO batch 1:")
             away = getattr(stream, server)
             away.stop()
-            time.sleep(OUTAGE_S)  # the outage itself, not a wait for something
+            time.sleep(OUTAGE_S)  # the outage itself, not a wait for a condition
             assert app.process.poll() is None, f"the app ended:\n{app.log[-4000:]}"
             away.start()
             before = app.log.count("INFO batch")

@@ -1,4 +1,4 @@
-"""With `--points-fraction` a share of the points is stored, and every record counts."""
+"""With `--points-fraction` only a share of the points is stored, but every record is counted."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FLAGS = ("--max-offsets-per-trigger", "4000", "--trigger-interval-s", "0")
 REFUSED = 200.0
 MANY, FEW = 0.2, 0.1
 CRASHED = 3
-"""The micro-batch whose points were written when the driver was killed."""
+"""The micro-batch whose points are written when the driver is killed."""
 
 
 def make_indices_that_refuse(stream: Stream) -> None:
-    """The day's index of the points, made by hand, copies a feature to a byte, which takes no 200."""
+    """Create the day's index of points so that it copies a feature to a byte field, which cannot hold 200."""
     mapping = mappings(Fields(("a", "b"), "y"))["points"]
     mapping["properties"]["x"]["properties"] = {
         "a": {"type": "double", "copy_to": "narrow"},
@@ -32,13 +32,13 @@ def make_indices_that_refuse(stream: Stream) -> None:
     }
     mapping["properties"]["narrow"] = {"type": "byte"}
     with Client(stream.search.url) as client:
-        for days in (0, 1):  # it may be about midnight
+        for days in (0, 1):  # the test may run at midnight
             day = datetime.now(timezone.utc) + timedelta(days=days)
             client.indices.create(index=f"{stream.prefix}-points-{day:%Y.%m.%d}", mappings=mapping)
 
 
 def records(number: int) -> list[bytes]:
-    """Of 97 records one has no feature, and of 50 one has a point that those indices refuse."""
+    """Every 97th record lacks a feature, and the point of every 50th is refused by those indices."""
     rng = np.random.default_rng(14)
     rows = rng.normal(size=(number, 2))
     rows[::50, 0] = REFUSED
@@ -52,10 +52,10 @@ def records(number: int) -> list[bytes]:
 def test_stored_points_are_those_of_the_hash_and_all_records_count_also_over_a_crash_and_a_change(
     stream: Stream,
 ) -> None:
-    """Killed with the points of a micro-batch written, and started again with a smaller fraction.
+    """The app is killed after it has written the points of a micro-batch, and restarted with a smaller fraction.
 
-    So this micro-batch is replayed by another choice, which is a part of the first one. Among the records are some that
-    have no feature (invalid), and some whose point Elasticsearch refuses if it gets it.
+    So the micro-batch is replayed with another sample, a subset of the first. Some of the records lack a feature
+    (invalid), and Elasticsearch refuses the points of some others if they are in the sample.
     """
     stream.features, stream.label = ("a", "b"), "y"
     stream.create_topics()

@@ -1,4 +1,4 @@
-"""The producer against a real broker: every record exactly once, whatever happens between."""
+"""The producer with a real broker: every record exactly once, despite kills and outages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROWS = 200_000
 
 @pytest.fixture
 def topics(request, broker, tmp_path):
-    """Two empty topics of this test's own."""
+    """Two empty topics for this test."""
     made = Topics(broker, re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-"), tmp_path)
     made.create()
     yield made
@@ -55,7 +55,7 @@ def fragile(tmp_path):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_sigkill_at_random_moments_loses_and_repeats_nothing(topics, seed):
-    """Killed at full speed, requests are on their way; the next process starts at once."""
+    """When the producer is killed at full speed, requests are in flight; the next process starts at once."""
     rng = random.Random(seed)
     kills = 0
     for _ in itertools.count():
@@ -74,7 +74,7 @@ def test_sigkill_at_random_moments_loses_and_repeats_nothing(topics, seed):
 
 
 def test_sigkill_before_and_just_after_the_first_record_loses_and_repeats_nothing(topics):
-    """The first records may be under way while the next process looks: it must not take the run for new."""
+    """The first records may be in flight while the next process reads the topics: it must not treat the run as new."""
     rng = random.Random(3)
     for _ in range(6):
         running = topics.start("--count", str(ROWS), "--run", "r")
@@ -87,7 +87,7 @@ def test_sigkill_before_and_just_after_the_first_record_loses_and_repeats_nothin
 
 
 def test_runs_that_take_turns_do_not_disturb_each_other(topics):
-    """Each finds its own last records behind those of the other."""
+    """Each run finds its last records before those of the other run."""
     for count in (50, 3000, 3100, 20_000):
         for run, seed in (("a", 1), ("b", 2)):
             ended = topics.run("--run", run, "--seed", str(seed), "--count", str(count))
@@ -99,7 +99,7 @@ def test_runs_that_take_turns_do_not_disturb_each_other(topics):
 
 
 def test_second_process_of_a_run_waits_for_the_first(topics):
-    """It looks again a second later; so it would see late requests of a killed process, too."""
+    """It reads the topics again after a second, so it would also find late requests of a killed process."""
     first = topics.start("--run", "r", "--count", "30", "--rate", "5")
     topics.wait_for_more_than(0, first)
     second = topics.start("--run", "r", "--count", "50")
@@ -130,7 +130,7 @@ def test_share_of_the_test_topic(topics, share):
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_broker_that_goes_away_is_waited_for(fragile, end):
-    """Until the producer says that it waits, 5 s after the last answer."""
+    """The broker is away until the producer logs that it waits, 5 s after the last response."""
     running = fragile.start("--run", "r", "--count", str(ROWS), "--rate", "25000")
     fragile.wait_for_more_than(50_000, running)
     getattr(fragile.broker, end)()
@@ -226,7 +226,7 @@ def test_ndjson_arrives_byte_for_byte(topics, tmp_path):
 
 
 def test_another_file_of_the_same_name_and_end_is_refused_and_nothing_is_sent(topics, tmp_path):
-    """Lines changed, left out or moved before the last that was sent; also with standard input under the same name."""
+    """Lines before the last sent one are changed, left out or moved; also with standard input under the same name."""
     path = tmp_path / "s.ndjson"
     lines = [b"%d" % number for number in range(100)]
 
@@ -322,13 +322,13 @@ def test_terminal_shows_a_bar_and_the_summary_is_a_table(topics, tmp_path):
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65_536)
-    except OSError:  # how Linux says that the other end is closed
+    except OSError:  # Linux raises this when the other end is closed
         return b""
 
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory):
-    """A broker with TLS, passwords and rights, and files for its clients: ca.pem, other.pem, right, wrong."""
+    """A broker with TLS, users and rights, and its clients' files: ca.pem, other.pem, right, wrong."""
     folder = tmp_path_factory.mktemp("secure")
     authority, other = trustme.CA(), trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
@@ -373,7 +373,7 @@ def protected(secure, tmp_path):
 
 
 def test_sasl_ssl_needs_rights_on_the_topics_only_and_keeps_the_password_secret(protected):
-    """Also in the most talkative log, in the command line and in the environment."""
+    """The password is not even in the DEBUG log, in the command line or in the environment."""
     topics, _ = protected
     running = topics.start("--run", "r", "--log-level", "DEBUG", "--rate", "5")
     topics.wait_for_more_than(0, running)

@@ -1,4 +1,4 @@
-"""Passwords and API keys are in the files that hold them, and nowhere else."""
+"""Passwords and API keys are only in their files, and nowhere else."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tests.integration.stream import Stream, synthetic
 from tests.waiting import wait_until
 
 Material = dict[str, str]
-"""Text by the place where it was found."""
+"""Texts by their source: a file, a page, a command line."""
 
 KAFKA_USER, SEARCH_USER = "kafka-reader", "search-writer"
-# What a configuration language, a shell or HTML would write otherwise stands at the ends; the middle is searched for.
+# The ends contain characters that configuration files, shells or HTML escape; the tests search for the middle.
 KAFKA_PASSWORD = 'it\'s a "quote" ${x} \\ ünlike-K4fk4Secret;=,'
 PLAIN_KAFKA_PASSWORD = "Plain-K4fk4Secret"
 SEARCH_PASSWORD = 'no "quote" either: Se4rchSecret'
@@ -57,7 +57,7 @@ def secure_search(search: Elasticsearch, authority: trustme.CA) -> Iterator[Secu
 
 @pytest.fixture
 def secured(secure_broker: Kafka, search: Elasticsearch, authority: trustme.CA, tmp_path: Path) -> Stream:
-    """A stream on the broker with users, one of whom may read its topics, and the files that its settings name."""
+    """A stream on the broker with users, one of whom may read its topics, and the files for its settings."""
     stream = Stream(tmp_path.name.lower(), secure_broker, search, tmp_path, ("x0", "x1", "x2"), "y")
     stream.create_topics()
     add_user(secure_broker, KAFKA_USER, KAFKA_PASSWORD)
@@ -81,7 +81,7 @@ def common(stream: Stream, search: SecureSearch) -> list[str]:
 
 
 def with_passwords(stream: Stream, search: SecureSearch) -> list[str]:
-    """Settings with passwords of the worst kind."""
+    """Settings with passwords full of special characters."""
     return [
         *common(stream, search),
         *("--kafka-user", KAFKA_USER, "--kafka-password-file", str(stream.folder / "kafka-password")),
@@ -118,7 +118,7 @@ def test_points_arrive_and_no_secret_shows_anywhere(
     assert secured.count("points") == 630
     assert set(secure_search.requests) == {SEARCH_USER if level == "DEBUG" else "key"}
     assert not found(material | left, *SECRETS)
-    # The search finds what is there, in every kind of place.
+    # The search works: it finds texts that are there in every kind of source.
     for prefix, text in (
         ("command line", "plain-password" if level == "INFO" else KAFKA_USER),
         ("command line", "org.apache.spark.deploy.SparkSubmit"),
@@ -154,7 +154,7 @@ def test_no_secret_shows_when_servers_refuse_it_though_debugging_shows_the_stack
 
 
 def spark_environment(folder: Path, ui_port: int) -> dict[str, str]:
-    """An environment in which Spark keeps to `folder`, has its UI at `ui_port` and logs events."""
+    """An environment in which Spark writes only to `folder`, has its UI at `ui_port` and logs events."""
     for name in ("conf", "tmp", "events"):
         (folder / name).mkdir(exist_ok=True)
     (folder / "conf" / "spark-defaults.conf").write_text(
@@ -169,7 +169,7 @@ def spark_environment(folder: Path, ui_port: int) -> dict[str, str]:
 
 
 def command_lines(pid: int) -> Material:
-    """Those of a process and all below it."""
+    """The command lines of a process and all its descendants."""
     lines = {}
     for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -178,14 +178,14 @@ def command_lines(pid: int) -> Material:
 
 
 def pages(port: int) -> Material:
-    """What Spark's UI shows."""
+    """The pages of Spark's UI."""
     shown = {f"page {path}": fetch(port, path) for path in PAGES}
     queries = set(re.findall(r"statistics/?\?id=[\w-]+", shown["page /StreamingQuery/"]))
     return shown | {f"page /StreamingQuery/{path}": fetch(port, f"/StreamingQuery/{path}") for path in queries}
 
 
 def rest(port: int) -> Material:
-    """What Spark's REST API tells."""
+    """The responses of Spark's REST API."""
     (application,) = json.loads(fetch(port, "/api/v1/applications"))
     return {f"rest {path}": fetch(port, f"/api/v1/applications/{application['id']}{path}") for path in REST}
 
@@ -199,10 +199,10 @@ def fetch(port: int, path: str) -> str:
 
 
 def contents(folder: Path) -> Material:
-    """The files below a folder."""
+    """The files in a folder and its subfolders."""
     return {str(path): path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file()}
 
 
 def found(material: Material, *texts: str) -> list[str]:
-    """The places where one of the texts is."""
+    """The sources that contain one of the texts."""
     return [f"{place}: {text}" for place, content in material.items() for text in texts if text in content]

@@ -1,4 +1,4 @@
-"""However the app is told to stop, or killed: it ends soon, in order, whole, and nothing of it is left."""
+"""However the app is stopped or killed, it ends soon and in order, with whole micro-batches and no process left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration.stream import App, Stream, synthetic
 from tests.integration.test_crashes import check_exactly_once
 from tests.waiting import wait_until
 
-WITHIN_S = 30.0  # what Kubernetes gives before it kills
+WITHIN_S = 30.0  # Kubernetes' default grace period
 START_WITHIN_S = 120.0
 GONE_WITHIN_S = 20.0
 LOAD = ("--max-offsets-per-trigger", "3000", "--trigger-interval-s", "0", "--rls-half-life", "20000")
@@ -29,18 +29,18 @@ Send = Callable[[App], None]
 
 
 def terminate(app: App) -> None:
-    """As Kubernetes, or `kill`."""
+    """Send SIGTERM to one process, as Kubernetes or `kill` does."""
     app.process.send_signal(signal.SIGTERM)
 
 
 def interrupt(app: App) -> None:
-    """As Ctrl-C in a terminal: it reaches all processes of the app."""
+    """Send SIGINT to all processes of the app, as Ctrl-C in a terminal does."""
     os.killpg(app.process.pid, signal.SIGINT)
 
 
 @contextmanager
 def nothing_left(app: App) -> Iterator[list[str]]:
-    """See that all processes which the app has now end with it: the JVM, Python workers. Give their command lines."""
+    """Check that the app's processes (JVM, Python workers) end with it; yield their command lines."""
     processes = descendants(app)
     yield list(filter(None, map(command_line, processes)))
 
@@ -55,20 +55,20 @@ def descendants(app: App) -> list[psutil.Process]:
 
 
 def javas(app: App) -> list[psutil.Process]:
-    """The JVM; not its own children, which have its command line until they begin to be something else."""
+    """The app's JVM, without the JVM's children, which have its command line until they execute their program."""
     children = psutil.Process(app.process.pid).children()
     return [process for process in children if "org.apache.spark.deploy.SparkSubmit" in command_line(process)]
 
 
 def command_line(process: psutil.Process) -> str:
-    """Its command line; empty for one that has ended, though its parent may not have asked for its exit code."""
+    """The command line of a process; empty if it has ended, even if it is still a zombie."""
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
         return " ".join(process.cmdline())
     return ""
 
 
 def check_clean(app: App) -> None:
-    """No stack trace, no error, no line that is none of a log."""
+    """Check that the log has no stack trace, no error, and no line in another format."""
     for line in app.log.splitlines():
         assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING) ", line), app.log
 
@@ -83,7 +83,7 @@ def loaded(stream: Stream) -> Stream:
 
 
 def test_java_takes_classes_from_the_archive_that_the_set_up_made(loaded: Stream) -> None:
-    """Java maps it only where version and jars are those it was made with; else it says nothing, and starts slowly."""
+    """Java uses the archive only with the same version and jars; otherwise it starts slowly, without a message."""
     with loaded.app() as app:
         app.wait_for("batch ")
         (java,) = javas(app)
@@ -91,7 +91,7 @@ def test_java_takes_classes_from_the_archive_that_the_set_up_made(loaded: Stream
 
 
 def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_on(loaded: Stream) -> None:
-    """Forgetting is on: a micro-batch that is learned twice, or left out, would show in the weights."""
+    """A half-life is set, so a micro-batch that is learned twice or left out would change the weights."""
     lives: list[tuple[Send, dict[str, str]]] = [
         (terminate, {}),
         (interrupt, {"LOG_FORMAT": "json", "LOG_LEVEL": "DEBUG"}),
@@ -134,7 +134,7 @@ def test_told_to_stop_while_it_waits_for_elasticsearch_at_the_start(stream: Stre
 
 
 def test_told_to_stop_while_it_waits_for_kafka_at_the_start(stream: Stream) -> None:
-    """The brokers are looked for before Java is started."""
+    """The app connects to the brokers before it starts Java."""
     with stream.app("--kafka-bootstrap", f"127.0.0.1:{free_port()}") as app:
         app.wait_for("does not answer, or does not speak PLAINTEXT (--kafka-security-protocol); waiting")
         with nothing_left(app):
@@ -144,7 +144,7 @@ def test_told_to_stop_while_it_waits_for_kafka_at_the_start(stream: Stream) -> N
 
 
 def test_told_to_stop_while_java_starts(stream: Stream) -> None:
-    """A JVM whose start is broken off would stay: it ends once it is up."""
+    """A JVM whose start is interrupted would stay, so the app completes the start and then ends the JVM."""
     stream.create_topics()
     with stream.app() as app:
         wait_until(lambda: "" if javas(app) else f"no Java yet:\n{app.log}", START_WITHIN_S, poll_s=0.02)
@@ -155,7 +155,7 @@ def test_told_to_stop_while_java_starts(stream: Stream) -> None:
 
 
 def test_told_to_stop_together_with_its_java(loaded: Stream) -> None:
-    """As by systemd, which tells all processes of a service: the micro-batch cannot be finished, but is replayed."""
+    """systemd sends the signal to all processes of a service: the micro-batch cannot be finished, but is replayed."""
     with loaded.app(*LOAD) as app:
         app.wait_for("batch ")
         with nothing_left(app):
@@ -185,7 +185,7 @@ def test_killed_it_leaves_no_process(loaded: Stream) -> None:
 
 @pytest.fixture
 def own_stream(tmp_path: Path) -> Iterator[Stream]:
-    """A stream on servers of its own, which may be stopped."""
+    """A stream with its own servers, which the test may stop."""
     with Kafka() as broker, Elasticsearch() as search:
         stream = Stream("shutdown", broker, search, tmp_path, ("x0", "x1", "x2"), "y")
         stream.create_topics()
@@ -193,7 +193,7 @@ def own_stream(tmp_path: Path) -> Iterator[Stream]:
 
 
 def test_told_to_stop_while_a_server_is_away(own_stream: Stream) -> None:
-    """A micro-batch that waits for Elasticsearch is given up, and replayed as a whole by the next start."""
+    """A micro-batch that waits for Elasticsearch is aborted, and the next start replays all of it."""
     own_stream.produce(train=synthetic(9_000, seed=1))
     with own_stream.app(*LOAD) as app:
         app.wait_for("batch 2:")

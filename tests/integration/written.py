@@ -1,4 +1,4 @@
-"""Documents as the stream writes them, straight into Elasticsearch, with the numbers kept for numpy."""
+"""Writes documents like the stream's directly to Elasticsearch, and keeps their numbers for numpy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def now() -> datetime:
 
 @dataclass
 class Batch:
-    """The points of one partition in one micro-batch; y is NaN where there is no label."""
+    """The points of one partition in one micro-batch; y is NaN for a missing label."""
 
     topic: str
     partition: int
@@ -42,7 +42,7 @@ class Batch:
 
 @dataclass
 class Written:
-    """Everything under one prefix."""
+    """All documents under one prefix."""
 
     names: Names
     search: Elasticsearch
@@ -73,8 +73,8 @@ class Written:
         gaps: Sequence[int] = (),
         fraction: float = 1.0,
     ) -> None:
-        """Write a micro-batch: `rows` points to each partition of both topics, of which a `fraction` is stored; to
-        train also invalid records, and gaps of so many lost records.
+        """Write a micro-batch: `rows` points for each partition of both topics, of which a `fraction` is stored; for
+        train also invalid records, and gaps with these numbers of lost records.
         """
         number = len(self.models)
         rng = np.random.default_rng(number)
@@ -99,7 +99,7 @@ class Written:
         self.invalid += [(reason, name, self.names.train) for reason, name in faults]
         documents = [*self._documents(number, time, made, model, faults), *self._gaps(number, time, gaps)]
         with self._client() as client:
-            for last in (False, True):  # who sees the metrics, all of them at once, finds the rest there
+            for last in (False, True):  # metrics last and together: a reader that sees them finds all else
                 bulk(client, [one for one in documents if ("-metrics-" in one["_index"]) == last], refresh=True)
 
     def _documents(

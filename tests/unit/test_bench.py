@@ -1,4 +1,4 @@
-"""What the benchmarks make of their measurements."""
+"""The evaluation of the benchmarks' measurements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.latency import NEAR, bisect, grown
 
 
 class Idle(Usage):
-    """Processes that take one CPU second a second, and no memory."""
+    """Processes that use one CPU second per second, and no memory."""
 
     def __init__(self) -> None:
         self._samples = [(at, {"Java": at}, {}) for at in (0.0, 1000.0)]
@@ -20,7 +20,7 @@ class Idle(Usage):
 
 
 def test_a_rate_is_that_of_the_micro_batches_of_full_size() -> None:
-    """Those of a new run grow, and the last one holds what was left: their rate is another one."""
+    """The first micro-batches grow, and the last holds the remaining rows, so their rates differ and do not count."""
     sizes = [500, 1_000, 2_000, 4_000, 8_000, 10_000, 9_998, 10_000, 3_000]
     ends = [10, 11, 12, 13, 14, 16, 18, 20, 29]
     run = Run([{"rows": rows, "at": float(at)} for rows, at in zip(sizes, ends, strict=True)], Idle())

@@ -1,4 +1,4 @@
-"""Formulas, buckets and bins by law; no server."""
+"""Properties of formulas, buckets and bins, without a server."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_sample_of_more_partitions_than_points_is_bounded():
 
 @given(RANGES, st.floats(1e-9, 0.99))
 def test_sample_of_sampled_points_is_looked_up_in_few_ranges_as_long_as_it_takes(ranges, stored):
-    """Counting the points that the ranges hold on average: about as many as are drawn, wherever there are so many."""
+    """On average the ranges hold about SAMPLE points, if the time range has that many."""
     filters = sample("train", Extent({"train": ranges}), "a", stored)["query"]["function_score"]["query"]
     total = sum(last - first + 1 for first, last in ranges.values()) * stored
     if total <= SAMPLE:
@@ -87,7 +87,7 @@ def test_sample_of_sampled_points_is_looked_up_in_few_ranges_as_long_as_it_takes
 
 
 def test_sample_of_sampled_points_stays_while_the_stream_goes_on():
-    """Until the blocks double, the ranges that there were stay, and new ones come."""
+    """Until the length of the blocks doubles, the ranges stay the same, and new ones are added."""
 
     def begins(last: int) -> set[int]:
         query = sample("train", Extent({"train": {0: (0, last)}}), "a", 0.01)["query"]["function_score"]["query"]
@@ -110,7 +110,7 @@ def test_lines_have_a_bounded_number_of_buckets(ranges, start, span):
 
 
 def computed(text: str, *numbers: float | None) -> float | None:
-    """The value of a formula whose aggregations, from left to right, are these numbers."""
+    """The value of a formula whose aggregations have, from left to right, these results."""
     expression = formula.parse(text)
     names = formula.aggregations([expression])
     (found,) = formula.values([expression], dict(zip(names, ({"value": one} for one in numbers), strict=True)))

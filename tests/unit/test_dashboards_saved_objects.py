@@ -1,4 +1,4 @@
-"""The NDJSON: what Kibana does not check itself, and that the committed file is today's."""
+"""The NDJSON: properties that Kibana does not check, and that the committed file is up to date."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = [
     *(pytest.param(Names((name,), f"{name}'", "p"), id=f"alone-{i}") for i, name in enumerate(ALONE)),
     *(pytest.param(Names((f"{name}'",), name, "p"), id=f"label-{i}") for i, name in enumerate(ALONE)),
 ]
-ATTRIBUTES = {  # as the known good file, which a real Kibana 8.12 imported and showed
+ATTRIBUTES = {  # those of a file that a real Kibana 8.12 imported and showed
     "index-pattern": {"title", "name", "timeFieldName", "fields", "sourceFilters", "fieldAttrs", "fieldFormatMap"}
     | {"runtimeFieldMap", "allowNoIndex"},
     "search": {"title", "description", "columns", "sort", "grid", "hideChart", "isTextBasedQuery", "timeRestore"}
@@ -139,7 +139,7 @@ def test_lens_columns_exist_in_the_templates_and_refer_to_each_other(names):
         else:
             shown = {column["columnId"] for column in visualization["columns"]}
         assert shown <= columns.keys()
-        assert shown == {name for name in columns if "X" not in name}  # the others are parts of a formula
+        assert shown == {name for name in columns if "X" not in name}  # columns with an X are parts of a formula
 
 
 @pytest.mark.parametrize("names", NAMES)
@@ -186,7 +186,7 @@ def test_kibanas_vega_panels_compile_draw_and_ask_for_fields_that_exist(names, v
             "fields": {f"x.{name}": [i] for name in names.features},
         }
         for i in range(10)
-    ] + [{"_source": {"pred": 1, "y": 2}}]  # of a run with other features
+    ] + [{"_source": {"pred": 1, "y": 2}}]  # from a run with other features
     for one in saved_objects(names):
         if one["type"] != "visualization":
             continue

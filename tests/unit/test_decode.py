@@ -1,4 +1,4 @@
-"""Any bytes become a point or a reason, never an exception; a good record keeps its numbers."""
+"""Any bytes become a point or a reason, never an exception; a valid record keeps its numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ values = st.none() | st.binary() | st.text().map(str.encode) | records.map(lambd
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A good record with some bytes changed, cut or doubled."""
+    """A valid record with some bytes changed, removed or inserted."""
     value = bytearray(b'{"a": 1.5, "b": -2, "y": 4.25e1, "z": "\\u00e9"}')
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(value)))
@@ -31,7 +31,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 def is_point(value: bytes | None, label_needed: bool) -> bool:
-    """The contract once more, slowly, by the standard library."""
+    """The contract, implemented independently with the standard library."""
     try:
         constants: list[str] = []
         record = json.loads((value or b"").decode(), parse_constant=lambda name: constants.append(name) or math.nan)

@@ -1,4 +1,4 @@
-"""What is written for people is true."""
+"""The documentation is correct."""
 
 from __future__ import annotations
 

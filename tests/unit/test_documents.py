@@ -1,4 +1,4 @@
-"""The documents as text: what goes in comes out, whatever the numbers and names, and the same each time."""
+"""The text of the documents: it parses to the same numbers and names, and is the same each time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streaming_regression.documents import Origin, Points, Records, Tally
 from streaming_regression.learners import LIMIT, Model
 from streaming_regression.sink.bulk import requests
 
-TIME = datetime(2026, 3, 1, 0, 30, tzinfo=timezone(timedelta(hours=1)))  # in UTC still the last of February
+TIME = datetime(2026, 3, 1, 0, 30, tzinfo=timezone(timedelta(hours=1)))  # in UTC still the last day of February
 ORIGIN = Origin.at(round(TIME.timestamp() * 1_000_000), "run-1", 7, "spark")
 numbers = st.floats(min_value=-LIMIT, max_value=LIMIT)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -69,14 +69,14 @@ def test_an_invalid_record_keeps_its_value_as_text_or_else_as_base64() -> None:
 
 
 def test_a_value_that_json_would_blow_up_is_kept_in_base64() -> None:
-    """A megabyte of control characters would be six in JSON, and many of them more than Elasticsearch takes."""
+    """A megabyte of control characters is 6 MB in JSON; several such records are more than Elasticsearch accepts."""
     records = Records("test", 0, np.array([5]), np.array([0]), [b"\0" * 1_000_000])
     ((_, document),) = parsed(documents.invalid(ORIGIN, records, [Invalid(0, None, "not JSON")]))
     assert base64.b64decode(document["value_base64"]) == b"\0" * 1_000_000
 
 
 def test_a_time_that_cannot_be_right_becomes_the_micro_batchs() -> None:
-    """Micro- and nanoseconds where milliseconds belong, and -1, which stands for no time."""
+    """Microseconds and nanoseconds instead of milliseconds, and -1, which means no time."""
     wrong = [1_700_000_000_000_000, 1_700_000_000_000_000_000, -1, -62_135_596_800_001, 253_402_300_800_000]
     times = np.array([*wrong, 0, 253_402_300_799_999])
     records = Records("test", 0, np.arange(7), times, [None] * 7)
@@ -102,7 +102,7 @@ def test_ids_and_indices_follow_from_the_batch_alone() -> None:
 
 
 def test_every_field_of_a_document_is_in_its_mapping() -> None:
-    """The mappings are strict: one name too many and Elasticsearch refuses the document."""
+    """The mappings are strict: Elasticsearch refuses a document with a field that is not in its mapping."""
     fields = Fields(("a.b", "c"), "y")
     records = Records("train", 0, np.array([1]), np.array([0]), [b"\xff"])
     found = Points(np.array([0]), np.ones((1, 2)), np.ones(1), np.ones(1))

@@ -1,4 +1,4 @@
-"""Whose fault an error of Elasticsearch is: only a document's own makes a record invalid."""
+"""Classification of Elasticsearch's errors: only a fault of the document makes a record invalid."""
 
 from __future__ import annotations
 

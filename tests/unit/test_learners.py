@@ -1,4 +1,4 @@
-"""The learners against independent references and by law; no Spark."""
+"""The learners compared with independent references, and their properties; without Spark."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_rls_equals_least_squares_for_any_split_into_batches(
     x, y = regression
     model = learned(RecursiveLeastSquares(np.zeros(x.shape[1] + 1)), x, y, data.draw(cuts(len(y))))
     assert model.rows_seen == len(y)
-    if len(y):  # few rows leave the weights open: then both take the smallest
+    if len(y):  # few rows do not determine the weights: then both take the smallest solution
         np.testing.assert_allclose(model.weights, solved(x, y), rtol=1e-9, atol=1e-9)
 
 
@@ -75,7 +75,7 @@ def test_rls_equals_least_squares_for_any_split_into_batches(
 def test_rls_predicts_as_exact_arithmetic_does_whatever_the_columns_magnitudes_and_offsets(
     data: st.DataObject, regression: tuple[Floats, Floats], half_life: float | None
 ) -> None:
-    """Reference: normal equations in rational numbers. 1e-9 of the label's standard deviation, and its own rounding."""
+    """Reference: normal equations in rational numbers. Tolerance: 1e-9 of the label's standard deviation, rounding."""
     x, y = regression
     d = x.shape[1]
     learner, model = RecursiveLeastSquares(np.zeros(d + 1), half_life), Model(np.zeros(d + 1))
@@ -114,7 +114,7 @@ SENTINEL[100] = 3.4e38
 def test_rls_learns_the_weights_beside_a_column_that_is_far_from_the_others(
     other: Floats, weight: float, half_life: float | None
 ) -> None:
-    """A temperature's weight is 2 whatever stands beside it; the label has the noise 0.1."""
+    """The weight of a temperature is 2, whatever the other column contains; the noise of the label is 0.1."""
     rng = np.random.default_rng(9)
     temperature = rng.normal(15, 5, size=5000)
     y = 20 + 2 * temperature + weight * (other - other[0]) + rng.normal(size=5000) * 0.1
@@ -143,7 +143,7 @@ def test_rls_weights_do_not_depend_on_a_features_unit_or_offset(
     batches = [slice(0, 120), slice(120, 121), slice(121, 300)]
     start = np.array([1.0, 2.0, 0.0, 1.0])
     plain = learned(RecursiveLeastSquares(start, half_life), x, y, batches)
-    moved = (x + offsets) * unit  # all without rounding
+    moved = (x + offsets) * unit  # exact, without rounding
     other = learned(RecursiveLeastSquares(start / [1, *unit], half_life), moved, y, batches)
     np.testing.assert_allclose(other.weights[1:] * unit, plain.weights[1:], rtol=1e-9)
     np.testing.assert_allclose(other.predict(moved), plain.predict(x), rtol=1e-9, atol=1e-9)
@@ -174,7 +174,7 @@ def test_rls_equals_least_squares_on_ill_conditioned_rows(condition: float, tole
 
 
 def test_rls_takes_the_solution_closest_to_the_initial_weights_where_rows_leave_them_open() -> None:
-    """A constant feature keeps its weight; two that are the same but for their unit share what is left to explain."""
+    """A constant feature keeps its weight; two features that differ only in their unit explain one half each."""
     rng = np.random.default_rng(3)
     a = np.round(rng.normal(size=500), 3)
     x = np.column_stack([a, 1024 * a + 7, np.full(500, 4.1)])
@@ -197,7 +197,7 @@ def test_one_row_moves_the_intercept_alone() -> None:
 
 
 def test_rls_with_a_half_life_gets_over_values_that_stand_for_none() -> None:
-    """3.4e38 fades by 2 ** -0.5 a half-life; once its rest is small beside the spread, both weights are right again."""
+    """3.4e38 fades by 2 ** -0.5 per half-life; once it is small compared with the spread, both weights are right."""
     rng = np.random.default_rng(12)
     x = rng.normal(size=(40_000, 2))
     y = x @ [1.0, 2.0] + rng.normal(size=40_000) * 0.01
@@ -209,9 +209,10 @@ def test_rls_with_a_half_life_gets_over_values_that_stand_for_none() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.7e18])
 def test_rls_with_a_half_life_stays_good_while_a_feature_is_constant_for_long(value: float) -> None:
-    """What the memory knows of its weight fades to nothing, not to rounding errors divided by nothing (1e53 was seen).
+    """The feature's part of the memory fades to 0, not to a rounding error divided by nearly 0 (1e53 was seen).
 
-    It takes features on both sides: their rotations in the QR mix other rows' rounding errors into the faded row.
+    The fault needs a feature before and one after it: their rotations in the QR mix the rounding errors of other rows
+    into the faded row.
     """
     rng = np.random.default_rng(13)
     x = rng.normal(size=(60_000, 3))
@@ -260,7 +261,7 @@ def test_a_column_of_any_magnitude_leaves_the_others_alone(magnitude: float) -> 
 
 
 def test_rls_names_the_features_whose_weights_no_prediction_could_use() -> None:
-    """Nearly the same, and tiny: what tells them apart would need weights of 1e75."""
+    """Two features that are nearly the same and tiny: to use their difference, weights of 1e75 would be needed."""
     rng = np.random.default_rng(21)
     a, b, y = rng.normal(size=(3, 100))
     learner = RecursiveLeastSquares(np.zeros(4), features=("one", "other", "fine"))
@@ -291,7 +292,7 @@ def test_rls_says_which_weights_the_rows_leave_open() -> None:
 
 
 def test_rls_forgets_by_the_half_life() -> None:
-    """A batch that is k rows old weighs 0.5 ** (k / half_life): compared with weighted least squares."""
+    """A batch that is k rows old has the weight 0.5 ** (k / half_life). Reference: weighted least squares."""
     rng = np.random.default_rng(5)
     x, half_life = rng.normal(size=(300, 2)), 80.0
     y = x @ [2.0, -1.0] + rng.normal(size=300)
@@ -313,7 +314,7 @@ def test_rls_with_a_half_life_follows_a_drift_and_recovers() -> None:
     end = learned(forgetting, x, y, batches[100:], halfway)
     np.testing.assert_allclose(end.weights[1:], after, atol=0.01)
     never = learned(RecursiveLeastSquares(np.zeros(4)), x, y, batches)
-    assert np.abs(never.weights[1:] - after).max() > 0.5  # it takes the forgetting
+    assert np.abs(never.weights[1:] - after).max() > 0.5  # without forgetting the weights differ
 
 
 def test_rls_ridge_pulls_towards_the_initial_weights_and_leaves_the_intercept_free() -> None:
@@ -328,7 +329,7 @@ def test_rls_ridge_pulls_towards_the_initial_weights_and_leaves_the_intercept_fr
 
 
 def mllib(x: Floats, y: Floats, start: Floats, step: float, iterations: int, tolerance: float) -> Floats:
-    """GradientDescent.runMiniBatchSGD row by row, as Scala has it; against MLlib itself: tests/integration."""
+    """GradientDescent.runMiniBatchSGD row by row, translated from Scala; tests/integration compares with MLlib."""
     weights, previous = start, None
     for i in range(1, iterations + 1):
         gradient = sum(((row @ weights - label) * row for row, label in zip(x, y, strict=True)), np.zeros(x.shape[1]))
@@ -403,7 +404,7 @@ def test_sgd_names_the_features_whose_size_does_not_fit() -> None:
 
 
 def test_sgd_sees_the_columns_without_the_shift() -> None:
-    """MLlib knows no shift: its gradient is that of the raw columns."""
+    """MLlib has no shift: its gradient is that of the raw columns."""
     rng = np.random.default_rng(18)
     x = rng.normal(size=(3000, 2)) * 1e-3 + [1.0, -0.5]
     y = x @ [1.0, 2.0] + 7

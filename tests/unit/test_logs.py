@@ -1,4 +1,4 @@
-"""One line an event, in the form asked for, whoever writes it."""
+"""One line per event in the requested format, from every process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Topic and partition follow from a record's number alone, and evenly."""
+"""Topic and partition depend only on a record's number, and the records are distributed evenly."""
 
 from fractions import Fraction
 

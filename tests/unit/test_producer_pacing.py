@@ -17,7 +17,7 @@ class Clock:
 
 @given(st.floats(0.01, 1e6), st.lists(st.floats(0, 0.5), min_size=1, max_size=200))
 def test_late_wake_ups_do_not_add_up(rate, late_s):
-    """Each wake-up is late, as sleeps are: the last record is late by one of them, not by their sum."""
+    """Each wake-up is late, as after a sleep: the last record is late by one such delay, not by their sum."""
     clock = Clock()
     pacer = Pacer(rate, clock)
     for late in late_s:

@@ -1,6 +1,6 @@
-"""A restart finds what its run has written, and sends the rest: no record twice, none missing.
+"""A restart finds the records that its run has written and sends the rest: no record twice, none missing.
 
-The topics are simulated: a list of records a partition, as the brokers hold it.
+The topics are simulated: a list of records per partition, as the brokers store it.
 """
 
 import itertools
@@ -23,7 +23,7 @@ PLACE = Place(False, 1)
 
 
 class Partition:
-    """What a partition holds, by offset; None stands for a record that no run has written."""
+    """The records of a partition by offset; None is a record that this program did not write."""
 
     def __init__(self, records=(), place=PLACE):
         self.place = place
@@ -39,7 +39,7 @@ class Partition:
         self.records[len(self.records)] = record
 
     def read(self, run, begin, end):
-        """Return what the range holds, as `Topics` does."""
+        """Return the chunk for a range of offsets, as `Topics` does."""
         self.reads += end - begin
         marks = [
             read_mark(self.place, offset, *self.records[offset]) if self.records[offset] else None
@@ -61,13 +61,13 @@ class Partition:
 
 
 def seqs():
-    """Return what a run writes to `PLACE`, in order."""
+    """Return the numbers of the records that a run writes to `PLACE`, in order."""
     return (LAYOUT.seq(PLACE, index) for index in itertools.count())
 
 
 @st.composite
 def partitions(draw):
-    """A partition that several runs and others have written to, in turns; its beginning may be deleted."""
+    """A partition to which several runs and other programs have written in turns; its beginning may be deleted."""
     runs = {run: seqs() for run in ("a", "b", "c")}
     partition = Partition()
     turns = st.tuples(st.sampled_from(["a", "b", "c", None]), st.sampled_from([1, 2, 99, 100, 101, 150, 700]))
@@ -135,9 +135,9 @@ class Killed(Exception):
 
 
 class Topics:
-    """All partitions, with what stands for Kafka's producer: it appends in order, and may be killed.
+    """All partitions, and a simulated Kafka producer, which appends in order and may be killed.
 
-    Then of what was handed over each partition has only a prefix: what was under way is lost.
+    After a kill each partition has only the first of its records in flight; the others are lost.
     """
 
     def __init__(self):
@@ -172,7 +172,7 @@ class Topics:
         self.under_way = []
 
     def crash(self, kept):
-        """Lose what was under way but for a prefix in each partition, `kept[place]` records long."""
+        """Keep the first `kept[place]` records in flight of each partition, and lose the others."""
         under_way = self.under_way
         for place in self.partitions:
             self.land([record for record in under_way if record[0] == place][: kept[place]])
@@ -188,7 +188,7 @@ class Topics:
         return self.summary
 
     def missing_and_repeated(self, rows, run="own"):
-        """Return what is not exactly once, in order and unchanged in its place."""
+        """Return the partitions whose records are not all there exactly once, in order and unchanged."""
         wrong = []
         for place, partition in self.partitions.items():
             should = [(seq, row) for seq, row in enumerate(rows) if LAYOUT.locate(seq)[0] == place]
@@ -247,7 +247,7 @@ def test_another_source_under_the_same_name_is_refused():
 
 @st.composite
 def changed(draw, rows):
-    """Rows of which one was changed, left out, doubled, split, joined with the next, or moved; the last is the same."""
+    """Rows with one row changed, left out, repeated, split, joined with the next, or moved; the last row is kept."""
     at = draw(st.integers(0, len(rows) - 2))
     one, after = rows[at], rows[at + 1 :]
     parts = draw(
@@ -271,7 +271,7 @@ def changed(draw, rows):
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_change_anywhere_in_what_is_skipped_is_found_before_anything_is_sent(data):
-    """Whatever the partitions hold after a crash, whatever --count says, and also where the last records are alike."""
+    """For any content of the partitions after a crash and any --count, even if the last records are the same."""
     rows = [b"row %d" % number for number in range(data.draw(st.integers(2, 120)))]
     more = [b"more %d" % number for number in range(data.draw(st.sampled_from([0, 1, 50])))]
     topics = Topics()
@@ -285,7 +285,7 @@ def test_a_change_anywhere_in_what_is_skipped_is_found_before_anything_is_sent(d
     count = data.draw(st.sampled_from([None, 1, 60]))
     last = {place: mark.seq for place, mark in topics.written.last.items()}
     written = [seq for seq in range(len(rows)) if seq <= last.get(LAYOUT.locate(seq)[0], -1)]
-    if all(other[seq : seq + 1] == [rows[seq]] for seq in written):  # the change is in what is not written yet
+    if all(other[seq : seq + 1] == [rows[seq]] for seq in written):  # only records that are not written yet changed
         topics.program(other, count=count)
         return
     with pytest.raises(Refused, match=r"give this one another name \(--run / RUN\): .*; nothing was sent"):
@@ -325,7 +325,7 @@ def test_a_run_of_a_version_without_digests_goes_on_with_a_warning_and_gets_them
 
 
 def test_the_source_is_not_read_behind_the_count():
-    """Standard input may stay open after the last record that is wanted."""
+    """Standard input may stay open after the last record to send."""
     rows = [b"%d" % number for number in range(100)]
 
     def source(start):

@@ -1,4 +1,4 @@
-"""The producer's settings: a flag beats the environment, and what is wrong is said in one line each."""
+"""The producer's settings: a flag overrides the environment, and each wrong setting gives one line."""
 
 from fractions import Fraction
 
@@ -99,7 +99,7 @@ def test_message_names_setting_and_what_is_right(argv, line):
 
 
 def test_other_sources_do_not_mind_what_belongs_to_synthetic(monkeypatch):
-    """FEATURES may be set for the streaming regression, which reads it too."""
+    """FEATURES may be set for the streaming regression, which also reads it."""
     monkeypatch.setenv("FEATURES", "dep_delay,distance")
     assert load(["--source", "flights"]).source == "flights"
 
@@ -113,7 +113,7 @@ def test_every_wrong_setting_has_its_line():
 
 
 def test_unknown_flag_is_named_without_its_value():
-    """Someone may try to give a password as a flag: it must not reach the log."""
+    """A user may try to give a password as a flag: it must not reach the log."""
     (line,) = messages("--kafka-password=hidden", "--kafka-passwort", "hidden")
     assert "--kafka-password --kafka-passwort" in line
     assert "hidden" not in line

@@ -1,4 +1,4 @@
-"""A source gives the same record k however it is reached, and loses no byte."""
+"""A source yields the same record k from any start, and loses no byte."""
 
 import itertools
 import json
@@ -83,7 +83,7 @@ def test_ndjson_lines_are_sent_byte_for_byte(tmp_path_factory, lines, ends):
     path = tmp_path_factory.mktemp("ndjson") / "lines"
     path.write_bytes(b"\n".join(lines) + (b"\n" if lines and ends else b""))
     if lines and not ends and not lines[-1]:
-        lines = lines[:-1]  # no byte behind the last \n: no line
+        lines = lines[:-1]  # no byte after the last \n: no line
     assert take(Ndjson(path), 0, None) == lines
     assert take(Ndjson(path), 3, None) == lines[3:]
 

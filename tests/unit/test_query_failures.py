@@ -1,4 +1,4 @@
-"""What a failed query means, by the text that Spark gives."""
+"""The errors of a failed query, recognised in the text of Spark's exception."""
 
 from __future__ import annotations
 

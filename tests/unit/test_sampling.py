@@ -1,4 +1,4 @@
-"""The sample of points: the share that was asked for, the same everywhere, and a larger one holds a smaller one."""
+"""The sample of points has the requested share, is the same on all machines, and contains every smaller sample."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from streaming_regression.sampling import chosen
 FRACTIONS = st.floats(1e-9, 1)
 PLACES = st.tuples(st.text(min_size=1, max_size=20), st.integers(0, 2**31 - 1))
 OFFSETS = st.lists(st.integers(0, 2**63 - 1), max_size=20).map(lambda found: np.array(found, np.int64))
-SIX_SIGMA = 6.0  # a share beyond it has a probability of 2e-9
+SIX_SIGMA = 6.0  # a share beyond this has a probability of 2e-9
 
 
 def splitmix64(seed: int, number: int) -> int:
-    """The `number`-th output of Vigna's splitmix64.c, counted from 0, in Python's own integers; its state comes first.
+    """The output of Vigna's splitmix64.c for state seed + number · constant, computed with Python's integers.
 
-    That one adds the constant before each output, so its first output is that of number 1.
+    splitmix64.c adds the constant before each output, so its first output is that of number 1.
     """
     mask = 2**64 - 1
     z = (seed + number * 0x9E3779B97F4A7C15) & mask
@@ -34,7 +34,7 @@ def splitmix64(seed: int, number: int) -> int:
 
 
 def test_reference_gives_the_published_numbers() -> None:
-    """The first outputs of splitmix64.c from the seed 1234567, as Rosetta Code lists them."""
+    """The first outputs of splitmix64.c for the seed 1234567, from Rosetta Code."""
     assert [splitmix64(1234567, number) for number in (1, 2, 3, 4, 5)] == [
         6457827717110365317,
         3203168211198807973,
@@ -56,7 +56,7 @@ def test_choice_is_that_of_the_reference(place: tuple[str, int], offsets: np.nda
 
 
 def test_choice_is_fixed_for_ever() -> None:
-    """Another choice in another version would make a replay store other points."""
+    """If another version chose other points, a replay would store other points."""
     found = {
         (topic, partition): np.flatnonzero(chosen(topic, partition, np.arange(200), 0.05)).tolist()
         for topic, partition in (("train", 0), ("train", 1), ("test", 0))
@@ -89,7 +89,7 @@ def test_choice_does_not_depend_on_the_process() -> None:
 @pytest.mark.parametrize("fraction", [0.001, 0.01, 0.1, 0.5, 0.99])
 @pytest.mark.parametrize(("topic", "partition"), [("train", 0), ("train", 1), ("test", 0), ("a-1", 1), ("a", 11)])
 def test_share_is_binomial_overall_and_between_every_nth_offset(topic: str, partition: int, fraction: float) -> None:
-    """Consecutive offsets, and those of each residue class: producers write in turns, and transactions leave marks."""
+    """Consecutive offsets and every n-th: producers may write in turns, and transactions leave markers."""
     found = chosen(topic, partition, np.arange(10**9, 10**9 + 400_000), fraction)
     for step in (1, 2, 3, 7, 16):
         for first in range(step):

@@ -1,4 +1,4 @@
-"""One rule for settings of the same sort, in all programs, in the same words."""
+"""All programs apply the same rules to settings of the same kind, with the same messages."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def functions(module: ModuleType) -> dict[str, str]:
 
 
 def test_the_programs_share_no_code_but_have_the_same_rules() -> None:
-    """What two of them have under one name is the same, to the letter."""
+    """Functions of the same name in two programs have the same source text."""
     first, second, third = map(functions, RULES)
     for one, other in ((first, second), (first, third), (second, third)):
         shared = one.keys() & other.keys()

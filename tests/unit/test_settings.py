@@ -1,4 +1,4 @@
-"""Settings: flags, environment and defaults, and what is said about wrong ones."""
+"""Settings: flags, environment and defaults, and the messages for wrong ones."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ GIVEN: dict[str, Any] = {
     "log_level": "DEBUG",
     "log_format": "json",
 }
-"""For each setting but the files a value that is not its default."""
+"""A value other than the default for each setting except files."""
 BESIDE = {
     "elasticsearch_ca_file": ["--elasticsearch-url", "https://a:9200"],
     "elasticsearch_user": ["--elasticsearch-password-file", __file__],
     "elasticsearch_password_file": ["--elasticsearch-user", "elf"],
 }
-"""What a setting cannot be without."""
+"""Other settings that a setting needs."""
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +102,7 @@ def test_help_explains_every_setting_with_its_default_and_variable(help_text: st
 
 
 def test_help_and_wrong_settings_need_neither_spark_nor_elasticsearch() -> None:
-    """Both are slow to import; a typo should show at once."""
+    """Both are slow to import; a typo should be reported at once."""
     program = (
         "import sys; from streaming_regression.__main__ import main\n"
         "try: main(['--help'])\n"
@@ -152,7 +152,7 @@ def test_each_file_is_a_flag_and_a_variable_and_the_flag_wins(
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_an_empty_variable_counts_as_unset(environment: pytest.MonkeyPatch, name: str) -> None:
-    """A chart sets a variable for each value, also for one that is not given."""
+    """A chart sets a variable for each value, even for a value that is not given."""
     environment.setenv(name.upper(), "")
     assert getattr(load([]), name) == Settings.model_fields[name].default
 
@@ -269,7 +269,7 @@ def test_settings_that_do_not_go_together_are_named(argv: list[str], text: str) 
     [
         (["--nonsense"], "unrecognized arguments: --nonsense"),
         (["stray"], "unrecognized arguments: stray"),
-        (["--kafka"], "unrecognized arguments: --kafka"),  # no abbreviations: they would change as settings come
+        (["--kafka"], "unrecognized arguments: --kafka"),  # no abbreviations: new settings would make them ambiguous
         (["--features"], "--features: expected one argument"),
         (["--available-now=perhaps"], "--available-now"),
         (["--learner", "rls", "sgd"], "unrecognized arguments: sgd"),

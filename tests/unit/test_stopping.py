@@ -1,4 +1,4 @@
-"""What SIGTERM and SIGINT do when."""
+"""The effect of SIGTERM and SIGINT before, during and after the query."""
 
 from __future__ import annotations
 

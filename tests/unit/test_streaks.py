@@ -1,4 +1,4 @@
-"""A topic that has invalid records alone is told of, with the most frequent reason, and not in each micro-batch."""
+"""A topic with only invalid records is logged, with the most frequent reason, but not in every micro-batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tally(rows: int, invalid: int, topic: str = "train", partition: int = 0) -> 
 
 
 def told(log: pytest.LogCaptureFixture, streaks: Streaks, tallies: Iterable[Tally]) -> list[tuple[int, str]]:
-    """Note micro-batches of one tally each; return number and level of those that were told of."""
+    """Count micro-batches of one tally each; return number and level of those that were logged."""
     found = []
     for batch, one in enumerate(tallies):
         log.clear()
@@ -53,7 +53,7 @@ def test_micro_batches_without_records_do_not_count(log: pytest.LogCaptureFixtur
 
 
 def test_each_topic_counts_for_itself_over_its_partitions(log: pytest.LogCaptureFixture) -> None:
-    """A train topic without labels is nothing that good test records may hide."""
+    """Valid test records must not hide that the train topic has no labels."""
     streaks = Streaks("wear")
     reasons = {"train": Counter({MISSING: 5, NULL: 2}), "test": Counter({NULL: 3})}
     for batch in range(3):
@@ -82,7 +82,7 @@ def test_only_the_most_frequent_faults_are_sent() -> None:
 
 
 def test_of_elasticsearchs_words_only_the_type_is_kept() -> None:
-    """They may hold some of the record."""
+    """Elasticsearch's messages may contain parts of the record."""
     reason = "refused by Elasticsearch: document_parsing_exception: failed to parse field [x.a], value 'hunter2': 3"
     assert count([Invalid(0, None, reason)] * 2) == {
         Reason(None, "refused by Elasticsearch: document_parsing_exception"): 2
