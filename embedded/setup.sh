@@ -18,8 +18,8 @@ echo "setting up $venv: about 60 Python packages, 500 MB (once; 1 to 3 minutes)"
 "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --disable-pip-version-check --require-hashes -r requirements.txt |
   grep --line-buffered -E '^ *(Downloading|Installing|Using cached)' | cut -c1-100 || [ "${PIPESTATUS[0]}" = 0 ]
-# Spark puts these copies of its packages first on its workers' path, and Python compiles what it imports from a zip anew
-# each time: 0.6 s for each of the processes that a query starts. Without them it takes the installed packages.
+# Spark puts these copies of its packages first on the path of its workers, and Python compiles imports from a zip file
+# each time: 0.6 s for each process that a query starts. Without the copies the workers use the installed packages.
 rm -f "$venv"/lib/python*/site-packages/pyspark/python/lib/*.zip
 printf '%s\n' "$PWD" "$PWD/spark-apps" "$PWD/producer" "$PWD/kibana" \
   >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/streaming-ml.pth"

@@ -2,7 +2,7 @@
 
 
 class DashboardsError(Exception):
-    """The fault and its remedy, in one sentence; `exit_code` is the program's."""
+    """The fault and its remedy, in one sentence; `exit_code` is the exit code of the program."""
 
     exit_code = 1
 

@@ -2,12 +2,12 @@
 
 
 class StreamError(Exception):
-    """What went wrong and what to do about it, in one sentence.
+    """The fault and its remedy, in one sentence.
 
     Attributes
     ----------
-    exit_code : the program's.
-    may_pass : whether the query is started again, up to `server_timeout_s` seconds after the last success.
+    exit_code : the exit code of the program.
+    may_pass : whether the query is restarted, for up to `server_timeout_s` seconds after the last success.
     """
 
     exit_code = 1

@@ -20,7 +20,7 @@ from streaming_regression.kafka import errors
 from streaming_regression.kafka.connection import Connection, Place, Range
 
 Message = Any
-"""A record, or an event with an error. In the client's own type each part may be None, so it would not help."""
+"""A record, or an event with an error. Any, because the client's type allows None for each part of a record."""
 
 RECORDS = 10_000
 BYTES = 16 * 2**20

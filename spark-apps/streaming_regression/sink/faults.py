@@ -1,4 +1,4 @@
-"""Classifies Elasticsearch's errors by fault: of the document, of a server that may recover, or one that ends the run.
+"""Classifies Elasticsearch's errors: invalid document, fault that may pass, or fault that ends the program.
 
 The tables cover versions 8 and 9. An error in no table counts as passing: waiting too long costs only time, while
 giving up a valid record loses it.

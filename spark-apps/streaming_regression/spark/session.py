@@ -51,7 +51,8 @@ def session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
     for key, value in _options(settings).items():
         builder = builder.config(key, value)
     # Started in a thread of its own, because in the main thread Spark would install its own handler of SIGINT. A signal
-    # does not interrupt the start: a running JVM ends with this process, one whose start was interrupted never does.
+    # does not interrupt the start: a JVM ends with this process once it is running, but never if its start was
+    # interrupted.
     with logs.relayed(settings.log_format), ThreadPoolExecutor(1) as starting:
         try:
             spark = starting.submit(builder.getOrCreate).result()
