@@ -116,7 +116,7 @@ class StateStore:
         A new run begins at `first()`, which is kept: a replay of the first micro-batch must begin there too, whatever
         Kafka has deleted since. Empty for a run of a version that did not keep it.
         """
-        file, aside = self._path(self._folder, "beginning.json"), self._path(self._folder, ".beginning.json.tmp")
+        file, aside = self._path(self._folder, "beginning"), self._path(self._folder, ".beginning.tmp")
         text = self._read(file)
         if text is None:
             if self._batches():

@@ -40,7 +40,7 @@ SECRETS = (
 )
 PAGES = (
     *("/", "/jobs/", "/jobs/job/?id=0", "/stages/", "/stages/stage/?id=0&attempt=0", "/storage/", "/environment/"),
-    *("/executors/", "/executors/threadDump/?executorId=driver", "/SQL/", "/SQL/execution/?id=1", "/StreamingQuery/"),
+    *("/executors/", "/executors/threadDump/?executorId=driver", "/SQL/", "/SQL/execution/?id=0", "/StreamingQuery/"),
 )
 REST = (
     *("", "/jobs", "/jobs/0", "/stages?details=true", "/stages/0", "/executors", "/allexecutors", "/storage/rdd"),
@@ -124,11 +124,11 @@ def test_points_arrive_and_no_secret_shows_anywhere(
         ("command line", "org.apache.spark.deploy.SparkSubmit"),
         ("command line", "streaming_regression.spark.daemon"),
         ("page /environment/", "spark.ui.port"),
-        ("page /SQL/execution/", "kafka-ranges"),
+        ("page /SQL/execution/", "MicroBatchScan"),
         ("page /executors/threadDump/", "stream execution thread"),
         ("page /StreamingQuery/statistics", "Input Rows"),
         ("rest /environment", "spark.ui.port"),
-        ("rest /sql", "kafka-ranges"),
+        ("rest /sql", "MicroBatchScan"),
         ("log", "INFO batch 1: "),
         (str(folder / "checkpoint" / "offsets"), secured.train),
         (str(folder / "checkpoint" / "model"), "x0"),

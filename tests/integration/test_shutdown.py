@@ -179,7 +179,7 @@ def test_killed_it_leaves_no_process(loaded: Stream) -> None:
         app.wait_for("batch ")
         with nothing_left(app) as processes:
             assert any("SparkSubmit" in process for process in processes)
-            assert any("pyspark.daemon" in process for process in processes)
+            assert any("streaming_regression.spark.daemon" in process for process in processes)
             app.process.kill()
 
 
