@@ -48,7 +48,6 @@ def run(settings: Settings, stop: Stop) -> None:
         topics = Topics(kafka)
         topics.check(settings.server_timeout_s)
         with session(settings, stop) as spark, ThreadPoolExecutor(1) as beside:
-            warm_up(spark, partial(score.warm_up, kafka=kafka))
             store = _store(spark, settings, topics)
             store.check()
             # Spark's default manager runs readlink and chmod for files on a local disk: 16 runs, 0.1 s, a micro-batch.
@@ -74,12 +73,13 @@ def run(settings: Settings, stop: Stop) -> None:
                 log.info("going on with run %s: %d rows learned so far", run, newest.rows_seen)
             regression = Regression(settings, _learner(settings), connection, client, store, topics, options=options)
             query = Query(ranges.result(), settings, regression.process)
-            while True:
-                with stop.deferred(query.stopping):
-                    done = query.run()
-                if done or query.stopping.is_set():
-                    break
-                topics.check(settings.server_timeout_s)
+            with warm_up(spark, partial(score.warm_up, kafka=kafka)):
+                while True:
+                    with stop.deferred(query.stopping):
+                        done = query.run()
+                    if done or query.stopping.is_set():
+                        break
+                    topics.check(settings.server_timeout_s)
         if query.stopping.is_set():  # logged here, after Spark's own messages
             log.info("stopped, as told")
 

@@ -31,6 +31,8 @@ FILE_MANAGER = "spark.sql.streaming.checkpointFileManagerClass"
 BY_FILE_SYSTEM = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 BATCHES_KEPT = 100
 """Micro-batches whose offsets Spark keeps in the checkpoint."""
+WARM_UP_WITHIN_S = 5.0
+"""The job can take longer only where no executor is there to run it."""
 
 
 @contextmanager
@@ -80,10 +82,12 @@ def session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
     _stop(spark)
 
 
-def warm_up(spark: SparkSession, function: Callable[[Iterable[object]], Iterable[object]]) -> None:
-    """Start the Python workers in the background, with a Spark job that calls `function` in each.
+@contextmanager
+def warm_up(spark: SparkSession, function: Callable[[Iterable[object]], Iterable[object]]) -> Iterator[None]:
+    """Start the Python workers in the background, by a Spark job that calls `function` in each.
 
-    Meanwhile the driver prepares the query. Otherwise the first micro-batch would wait for the workers' imports.
+    Without it the first micro-batch waits for their imports. The end of the block waits for the job, because Spark logs
+    errors when it stops while a job runs.
     """
     context = spark.sparkContext
     cores = context.defaultParallelism
@@ -92,7 +96,12 @@ def warm_up(spark: SparkSession, function: Callable[[Iterable[object]], Iterable
         with suppress(Exception):  # the program may end meanwhile; the first micro-batch raises any other fault
             context.parallelize(range(cores), cores).mapPartitions(function).collect()
 
-    threading.Thread(target=run, name="warm-up", daemon=True).start()
+    job = threading.Thread(target=run, name="warm-up", daemon=True)
+    job.start()
+    try:
+        yield
+    finally:
+        job.join(WARM_UP_WITHIN_S)
 
 
 def _options(settings: Settings) -> dict[str, str]:
