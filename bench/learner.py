@@ -37,7 +37,6 @@ from threadpoolctl import threadpool_limits
 from bench import harness
 from bench.harness import shown, spread, whole_flights
 from streaming_regression.learners import Floats, GradientDescent, Learner, Model, RecursiveLeastSquares, Statistics
-from streaming_regression.score import freeze
 from tests.integration.stream import FLIGHT_FIELDS, table
 from tests.reference import lstsq
 
@@ -188,7 +187,6 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
                 total = total.with_rows(x.reshape(-1, features), y)
         lists = [pa.array([numbers.ravel().tolist()]) for numbers in (total.factor, total.shift)]
         yield pa.RecordBatch.from_arrays([pa.array([total.rows]), *lists], names=["rows", "factor", "shift"])
-        freeze()
 
     python = spark.sparkContext.parallelize(numbers, min(cores, len(numbers))).flatMap(points)
     cached = _to_java_object_rdd(python).rdd().cache()

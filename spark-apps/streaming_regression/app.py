@@ -10,16 +10,16 @@ from functools import partial
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming_regression import score
+from streaming_regression import scoring
+from streaming_regression.elasticsearch import connection as elasticsearch
+from streaming_regression.elasticsearch.claim import claim
+from streaming_regression.elasticsearch.indices import Indices
 from streaming_regression.kafka.admin import Topics
 from streaming_regression.kafka.connection import Connection
 from streaming_regression.kafka.ranges import KafkaRanges, Options
 from streaming_regression.learners import GradientDescent, Learner, RecursiveLeastSquares
-from streaming_regression.regression import Regression
+from streaming_regression.micro_batch import MicroBatches
 from streaming_regression.settings import Settings, split
-from streaming_regression.sink import connection as elasticsearch
-from streaming_regression.sink.claim import claim
-from streaming_regression.sink.indices import Indices
 from streaming_regression.spark.query import Query
 from streaming_regression.spark.session import BATCHES_KEPT, BY_FILE_SYSTEM, FILE_MANAGER, session, warm_up
 from streaming_regression.state import Identity, StateStore
@@ -71,9 +71,11 @@ def run(settings: Settings, stop: Stop) -> None:
                 log.info("a new run: 0 rows learned so far")
             else:
                 log.info("going on with run %s: %d rows learned so far", run, newest.rows_seen)
-            regression = Regression(settings, _learner(settings), connection, client, store, topics, options=options)
-            query = Query(ranges.result(), settings, regression.process)
-            with warm_up(spark, partial(score.warm_up, kafka=kafka)):
+            micro_batches = MicroBatches(
+                settings, _learner(settings), connection, client, store, topics, options=options
+            )
+            query = Query(ranges.result(), settings, micro_batches.process)
+            with warm_up(spark, partial(scoring.warm_up, kafka=kafka)):
                 while True:
                     with stop.deferred(query.stopping):
                         done = query.run()

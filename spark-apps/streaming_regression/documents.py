@@ -14,8 +14,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from streaming_regression.decode import Fields, Invalid
 from streaming_regression.learners import Floats, Model
+from streaming_regression.records import Fields, Invalid
 
 KINDS = ("points", "metrics", "models", "invalid")
 PRIORITY = 500  # of the index templates; Elastic's own have 100 and 200
@@ -49,7 +49,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class PartitionMetrics:
     """The metrics of one partition in one micro-batch: the numbers of a metrics document.
 
     `rows` counts all records, `labelled` the points with a label, `invalid` the invalid records. The sums are over the
@@ -68,7 +68,7 @@ class Tally:
     sum_y: float
     sum_y_squared: float
 
-    def joined(self, behind: Tally) -> Tally:
+    def joined(self, behind: PartitionMetrics) -> PartitionMetrics:
         """Return the metrics of this range of offsets and the next range, `behind`, together."""
         numbers = asdict(behind)
         sums = {name: value + numbers[name] for name, value in asdict(self).items() if name not in NOT_SUMMED}
@@ -269,14 +269,14 @@ def gaps(origin: Origin, found: Iterable[Gap]) -> list[str]:
     ]
 
 
-def metrics(origin: Origin, tallies: Iterable[Tally]) -> list[str]:
+def metrics(origin: Origin, partitions: Iterable[PartitionMetrics]) -> list[str]:
     """Return the bulk lines of one metrics document per partition."""
     return [
         _lines(
-            {"_index": origin.index("metrics"), "_id": f"{origin.batch}-{tally.topic}-{tally.partition}"},
-            {"run": origin.run, "@timestamp": _iso(origin.time), "batch": origin.batch, **asdict(tally)},
+            {"_index": origin.index("metrics"), "_id": f"{origin.batch}-{numbers.topic}-{numbers.partition}"},
+            {"run": origin.run, "@timestamp": _iso(origin.time), "batch": origin.batch, **asdict(numbers)},
         )
-        for tally in tallies
+        for numbers in partitions
     ]
 
 

@@ -20,9 +20,9 @@ from pydantic import (
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 from streaming_regression import rules
-from streaming_regression.decode import Fields
 from streaming_regression.errors import ConfigError
 from streaming_regression.learners import LIMIT
+from streaming_regression.records import Fields
 
 
 def split(value: str) -> tuple[str, ...]:

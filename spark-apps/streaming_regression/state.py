@@ -16,10 +16,10 @@ from py4j.java_gateway import JavaObject, JVMView
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
-from streaming_regression.decode import Fields
 from streaming_regression.errors import ConfigError, Refused
 from streaming_regression.kafka.errors import recreated
 from streaming_regression.learners import Model, Statistics
+from streaming_regression.records import Fields
 
 FORMAT = 2
 JAVA_ERRORS = (Py4JJavaError, PySparkException)

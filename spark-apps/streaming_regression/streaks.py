@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from streaming_regression.decode import Invalid
-from streaming_regression.documents import Tally
+from streaming_regression.documents import PartitionMetrics
+from streaming_regression.records import Invalid
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +52,11 @@ class Streaks:
         self._records: Counter[str] = Counter()
         self._faults: dict[str, Counter[Reason]] = {}
 
-    def note(self, batch: int, tallies: Sequence[Tally], faults: Mapping[str, Counter[Reason]]) -> None:
+    def note(self, batch: int, partitions: Sequence[PartitionMetrics], faults: Mapping[str, Counter[Reason]]) -> None:
         """Count a micro-batch and log what follows from it; a topic without records in it is unchanged."""
-        for topic in dict.fromkeys(tally.topic for tally in tallies):
-            rows = sum(tally.rows for tally in tallies if tally.topic == topic)
-            invalid = sum(tally.invalid for tally in tallies if tally.topic == topic)
+        for topic in dict.fromkeys(partition.topic for partition in partitions):
+            rows = sum(partition.rows for partition in partitions if partition.topic == topic)
+            invalid = sum(partition.invalid for partition in partitions if partition.topic == topic)
             if invalid < rows:
                 self._end(batch, topic)
             elif rows:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Any
 
-from streaming_regression import regression, score, state
+from streaming_regression import micro_batch, scoring, state
 from streaming_regression.__main__ import main
 
 
@@ -20,20 +20,20 @@ def crash() -> None:
     os.kill(int(os.environ["CRASHING_DRIVER"]), signal.SIGKILL)
 
 
-def score_and_crash(batches: Iterable[Any], task: score.Task) -> Iterator[Any]:
+def score_and_crash(batches: Iterable[Any], task: scoring.Task) -> Iterator[Any]:
     """On an executor: write one partition, then kill the driver; the other partitions are in progress or not begun."""
-    yield from list(score.score(batches, task))
+    yield from list(scoring.score(batches, task))
     crash()
 
 
 def crash_on_executor() -> None:
-    regression.score = type("Crashing", (), {**vars(score), "score": staticmethod(score_and_crash)})  # type: ignore[assignment]
+    micro_batch.scoring = type("Crashing", (), {**vars(scoring), "score": staticmethod(score_and_crash)})  # type: ignore[assignment]
 
 
 POINTS: dict[str, tuple[Any, str, Callable[[], None]]] = {
-    "some-points-written": (regression.Regression, "_before", crash_on_executor),
-    "all-points-written": (regression.Regression, "_score", crash),
-    "metrics-and-model-written": (regression.Regression, "_publish", crash),
+    "some-points-written": (micro_batch.MicroBatches, "_before", crash_on_executor),
+    "all-points-written": (micro_batch.MicroBatches, "_score", crash),
+    "metrics-and-model-written": (micro_batch.MicroBatches, "_publish", crash),
     "state-without-its-name": (state.StateStore, "_write", crash),
     "state-written-but-not-committed": (state.StateStore, "save", crash),
 }

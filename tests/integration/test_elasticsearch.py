@@ -25,12 +25,12 @@ from elasticsearch import ElasticsearchWarning
 from dashboards.panels import Names
 from embedded import Elasticsearch, Kafka, jars
 from streaming_regression import documents
-from streaming_regression.decode import Fields
+from streaming_regression.elasticsearch import bulk, connection, faults
+from streaming_regression.elasticsearch.claim import claim
+from streaming_regression.elasticsearch.connection import Connection
+from streaming_regression.elasticsearch.indices import Indices
 from streaming_regression.errors import Refused, ServerUnavailable
-from streaming_regression.sink import bulk, connection, faults
-from streaming_regression.sink.claim import claim
-from streaming_regression.sink.connection import Connection
-from streaming_regression.sink.indices import Indices
+from streaming_regression.records import Fields
 from tests.integration.limited_search import answering, limited
 from tests.integration.stream import Stream, synthetic
 from tests.integration.test_dashboards_page import served
@@ -361,7 +361,7 @@ def test_what_is_no_elasticsearch_8_or_9_is_named(other: str) -> None:
         with place.open() as client, pytest.raises(Refused) as raised:
             connection.wait(place, client)
     text = str(raised.value)
-    assert "is of a version other than 8 and 9" in text if "7" in other else "is no Elasticsearch" in text
+    assert "has a version other than 8 and 9" in text if "7" in other else "is not Elasticsearch" in text
     assert "<" not in text
     assert "log in" in text or "log" not in other
 

@@ -14,9 +14,9 @@ from elasticsearch import Elasticsearch as Client
 from py4j.java_gateway import JavaGateway
 from pyspark.java_gateway import launch_gateway
 
-from streaming_regression.decode import Fields
 from streaming_regression.errors import ConfigError
 from streaming_regression.learners import Model, RecursiveLeastSquares, Statistics
+from streaming_regression.records import Fields
 from streaming_regression.state import Identity, StateStore
 from tests.integration.stream import Stream, synthetic
 from tests.reference import lstsq

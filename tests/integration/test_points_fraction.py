@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from elasticsearch import Elasticsearch as Client
 
-from streaming_regression.decode import Fields
 from streaming_regression.documents import mappings
+from streaming_regression.records import Fields
 from streaming_regression.sampling import chosen
 from tests.integration.stream import Stream
 from tests.reference import lstsq

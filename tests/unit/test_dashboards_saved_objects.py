@@ -15,7 +15,7 @@ from dashboards.panels import Line, Names, Sample, sections
 from dashboards.saved_objects import CORE_VERSION, TYPE_VERSIONS, ndjson, saved_objects
 from dashboards.templates import templates
 from streaming_regression import documents
-from streaming_regression.decode import Fields
+from streaming_regression.records import Fields
 from tests.strategies import AWKWARD_NAMES
 
 ALONE = ("Air temperature [K]", "__proto__", "constructor", "it's", "🌡️ °C", "series", "time", "a.b[0]")

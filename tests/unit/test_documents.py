@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming_regression import documents
-from streaming_regression.decode import Fields, Invalid
-from streaming_regression.documents import Origin, Points, Records, Tally
+from streaming_regression.documents import Origin, PartitionMetrics, Points, Records
+from streaming_regression.elasticsearch.bulk import requests
 from streaming_regression.learners import LIMIT, Model
-from streaming_regression.sink.bulk import requests
+from streaming_regression.records import Fields, Invalid
 
 TIME = datetime(2026, 3, 1, 0, 30, tzinfo=timezone(timedelta(hours=1)))  # in UTC still the last day of February
 ORIGIN = Origin.at(round(TIME.timestamp() * 1_000_000), "run-1", 7, "spark")
@@ -88,8 +88,8 @@ def test_a_time_that_cannot_be_right_becomes_the_micro_batchs() -> None:
 
 
 def test_ids_and_indices_follow_from_the_batch_alone() -> None:
-    tally = Tally("train", 1, 10, 19, 10, 9, 1, 4.0, 3.0, 2.0, 1.0)
-    ((action, document),) = parsed(documents.metrics(ORIGIN, [tally]))
+    numbers = PartitionMetrics("train", 1, 10, 19, 10, 9, 1, 4.0, 3.0, 2.0, 1.0)
+    ((action, document),) = parsed(documents.metrics(ORIGIN, [numbers]))
     assert action == {"_index": "spark-metrics-2026.02.28", "_id": "7-train-1"}
     assert document["@timestamp"] == "2026-02-28T23:30:00.000Z"
     fields = Fields(("a", "b"), "y")
@@ -106,7 +106,7 @@ def test_every_field_of_a_document_is_in_its_mapping() -> None:
     fields = Fields(("a.b", "c"), "y")
     records = Records("train", 0, np.array([1]), np.array([0]), [b"\xff"])
     found = Points(np.array([0]), np.ones((1, 2)), np.ones(1), np.ones(1))
-    tally = Tally("train", 0, 1, 1, 1, 1, 0, 0.0, 0.0, 1.0, 1.0)
+    numbers = PartitionMetrics("train", 0, 1, 1, 1, 1, 0, 0.0, 0.0, 1.0, 1.0)
     invalid = documents.invalid(ORIGIN, records, [Invalid(0, None, "x")])
     invalid += documents.invalid(
         ORIGIN, Records("t", 0, records.offsets, records.times, [b"x"]), [Invalid(0, "c", "x")]
@@ -114,7 +114,7 @@ def test_every_field_of_a_document_is_in_its_mapping() -> None:
     invalid += documents.gaps(ORIGIN, [documents.Gap("t", 0, 5, 9)])
     lines = {
         "points": documents.points(ORIGIN, fields, records, found),
-        "metrics": documents.metrics(ORIGIN, [tally]),
+        "metrics": documents.metrics(ORIGIN, [numbers]),
         "models": documents.model(ORIGIN, fields, "rls", Model(np.ones(3)), seconds=1.0, lag=1, points_fraction=1.0),
         "invalid": invalid,
     }

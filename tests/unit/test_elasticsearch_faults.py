@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming_regression.sink import faults
-from streaming_regression.sink.faults import Fault
+from streaming_regression.elasticsearch import faults
+from streaming_regression.elasticsearch.faults import Fault
 
 ALIAS = "no write index is defined for alias [spark-points-2026.11.28]. The write index may be explicitly disabled"
 TABLE: list[tuple[int, str, str, Fault]] = [

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from streaming_regression.decode import Fields, Invalid, decode
-from streaming_regression.documents import Tally
+from streaming_regression.documents import PartitionMetrics
+from streaming_regression.records import Fields, Invalid, decode
 from streaming_regression.streaks import KEPT, Reason, Streaks, commonest, count
 
 MISSING, NULL = Reason("y", "missing"), Reason("x", "null")
@@ -21,14 +21,14 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def tally(rows: int, invalid: int, topic: str = "train", partition: int = 0) -> Tally:
-    return Tally(topic, partition, 0, 9, rows, rows - invalid, invalid, 0.0, 0.0, 0.0, 0.0)
+def metrics(rows: int, invalid: int, topic: str = "train", partition: int = 0) -> PartitionMetrics:
+    return PartitionMetrics(topic, partition, 0, 9, rows, rows - invalid, invalid, 0.0, 0.0, 0.0, 0.0)
 
 
-def told(log: pytest.LogCaptureFixture, streaks: Streaks, tallies: Iterable[Tally]) -> list[tuple[int, str]]:
-    """Count micro-batches of one tally each; return number and level of those that were logged."""
+def told(log: pytest.LogCaptureFixture, streaks: Streaks, batches: Iterable[PartitionMetrics]) -> list[tuple[int, str]]:
+    """Count micro-batches of one partition each; return number and level of those that were logged."""
     found = []
-    for batch, one in enumerate(tallies):
+    for batch, one in enumerate(batches):
         log.clear()
         streaks.note(batch, [one], {one.topic: Counter({MISSING: one.invalid})})
         found += [(batch, record.levelname) for record in log.records]
@@ -37,17 +37,17 @@ def told(log: pytest.LogCaptureFixture, streaks: Streaks, tallies: Iterable[Tall
 
 def test_the_third_in_a_row_is_told_of_and_then_at_growing_intervals(log: pytest.LogCaptureFixture) -> None:
     at = [2, 5, 11, 23, 47, 95]
-    assert told(log, Streaks("spark"), [tally(10, 10)] * 100) == [(batch, "WARNING") for batch in at]
+    assert told(log, Streaks("spark"), [metrics(10, 10)] * 100) == [(batch, "WARNING") for batch in at]
 
 
 def test_with_the_first_good_record_it_is_over_and_said_so_once(log: pytest.LogCaptureFixture) -> None:
-    bad, good = [tally(10, 10)], [tally(10, 9)]
+    bad, good = [metrics(10, 10)], [metrics(10, 9)]
     streaks = [*bad * 2, *good, *bad * 2, *good, *bad * 4, *good * 2, *bad * 3]
     assert told(log, Streaks("spark"), streaks) == [(8, "WARNING"), (10, "INFO"), (14, "WARNING")]
 
 
 def test_micro_batches_without_records_do_not_count(log: pytest.LogCaptureFixture) -> None:
-    bad, none = [tally(10, 10)], [tally(0, 0)]
+    bad, none = [metrics(10, 10)], [metrics(0, 0)]
     assert told(log, Streaks("spark"), [*bad * 2, *none * 5, *bad]) == [(7, "WARNING")]
     assert told(log, Streaks("spark", first=1), bad) == [(0, "WARNING")]
 
@@ -57,7 +57,7 @@ def test_each_topic_counts_for_itself_over_its_partitions(log: pytest.LogCapture
     streaks = Streaks("wear")
     reasons = {"train": Counter({MISSING: 5, NULL: 2}), "test": Counter({NULL: 3})}
     for batch in range(3):
-        streaks.note(batch, [tally(3, 3), tally(4, 4, partition=1), tally(9, 3, "test")], reasons)
+        streaks.note(batch, [metrics(3, 3), metrics(4, 4, partition=1), metrics(9, 3, "test")], reasons)
     (record,) = log.records
     assert record.getMessage() == (
         "batch 2: all records of topic train are invalid, 21 of them in 3 micro-batches in a row; the most frequent "

@@ -71,7 +71,7 @@ class Topics:
             At once: for a wrong CA or login; for missing rights, and for a topic that was recreated since the last
             check.
         """
-        for topic, description in self._patiently(self._describe, timeout_s).items():
+        for topic, description in self._retrying(self._describe, timeout_s).items():
             identity = str(description.topic_id).translate(URL_SAFE)
             if self._ids.setdefault(topic, identity) != identity:
                 raise errors.recreated(topic)
@@ -87,7 +87,7 @@ class Topics:
         KafkaUnavailable, TopicMissing
             After `timeout_s` seconds without an answer.
         """
-        first, _ = self._patiently(lambda: self.bounds(self.places()), timeout_s)
+        first, _ = self._retrying(lambda: self.bounds(self.places()), timeout_s)
         return nested(first)
 
     def check_held(self, position: Position, timeout_s: float, *, gaps: bool) -> None:
@@ -99,7 +99,7 @@ class Topics:
             When records are deleted, or when `position` is beyond the end of a partition.
         """
         wanted = flat(position)
-        first, end = self._patiently(partial(self.bounds, wanted), timeout_s)
+        first, end = self._retrying(partial(self.bounds, wanted), timeout_s)
         check_held(wanted, first, end, gaps=gaps)
 
     def lag(self, position: Position) -> int | None:
@@ -162,7 +162,7 @@ class Topics:
                 errors.permanent(known, self.connection, topic) or errors.passing(known, self.connection, topic)
             ) from failure
 
-    def _patiently(self, call: Callable[[], Result], timeout_s: float) -> Result:
+    def _retrying(self, call: Callable[[], Result], timeout_s: float) -> Result:
         """Return the result of `call`; repeat it while its error may pass, for up to `timeout_s` seconds."""
         start = time.monotonic()
         logged = 0.0

@@ -15,7 +15,7 @@ from pyspark.daemon import manager
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["pyspark.worker"]:  # Spark also has workers that only plan the query
-        for module in ("pyspark.worker", "streaming_regression.score"):
+        for module in ("pyspark.worker", "streaming_regression.scoring"):
             importlib.import_module(module)
         # Spark's workers run the garbage collector after each task. It would scan these modules for 30 to 60 ms, longer
         # than a small task takes.

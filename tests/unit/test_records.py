@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming_regression.decode import Fields, decode
 from streaming_regression.learners import LIMIT
+from streaming_regression.records import Fields, decode
 from tests.integration.test_bad_input import BAD, GOOD
 from tests.strategies import json_values, numbers
 

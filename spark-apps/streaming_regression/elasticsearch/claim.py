@@ -9,9 +9,9 @@ from datetime import datetime, timezone
 from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 
 from streaming_regression.documents import KEYWORD
+from streaming_regression.elasticsearch import indices
+from streaming_regression.elasticsearch.connection import Connection
 from streaming_regression.errors import Refused
-from streaming_regression.sink import indices
-from streaming_regression.sink.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -62,14 +62,14 @@ def claim(
     """
     mine = "new" if new else f"run {run}"
     foreign = _foreign(connection, client, prefix, run)
-    holder = connection.patiently(_holder, client, prefix)
+    holder = connection.retrying(_holder, client, prefix)
     if foreign and not replace:
         place, other = next(iter(foreign.items()))
         raise Refused(f"{place} holds documents of run {other}, but this checkpoint is {mine}, and {WAYS_OUT}")
     if holder and holder.run != run and not replace:
         raise Refused(_taken(prefix, holder, mine))
     for index, other in foreign.items():
-        if connection.patiently(client.count, index=index, query={"term": {"run": run}})["count"]:
+        if connection.retrying(client.count, index=index, query={"term": {"run": run}})["count"]:
             raise Refused(
                 f"{index} holds documents of run {other} beside this run's own, so --replace-run would delete both: "
                 "take another --index-prefix"
@@ -77,24 +77,24 @@ def claim(
     if holder is None:
         _make_index(connection, client, prefix)
     if holder is None or holder.run != run:
-        won = connection.patiently(_write, client, prefix, run, holder)
+        won = connection.retrying(_write, client, prefix, run, holder)
         if not won:  # this run's own claim, whose answer was lost, or another run's
-            winner = connection.patiently(_holder, client, prefix)
+            winner = connection.retrying(_holder, client, prefix)
             if winner is None or winner.run != run:
                 raise Refused(_taken(prefix, winner, mine))
         if holder:
             log.warning("--replace-run: the prefix %s was that of run %s", prefix, holder.run)
     if foreign:
         log.warning("--replace-run: deleting %s", ", ".join(foreign))
-        connection.patiently(client.indices.delete, index=list(foreign), ignore_unavailable=True)
+        connection.retrying(client.indices.delete, index=list(foreign), ignore_unavailable=True)
 
 
 def _foreign(connection: Connection, client: Elasticsearch, prefix: str, run: str) -> dict[str, str]:
     """Return the prefix's indices that hold documents of other runs, each with one of those runs."""
     foreign = {}
-    for index in connection.patiently(indices.dated, client, prefix):
+    for index in connection.retrying(indices.dated, client, prefix):
         query = {"bool": {"must_not": {"term": {"run": run}}}}
-        found = connection.patiently(client.search, index=index, query=query, size=1)
+        found = connection.retrying(client.search, index=index, query=query, size=1)
         for hit in found["hits"]["hits"]:
             foreign[index] = str(hit["_source"].get("run", "(none)"))
     return foreign
@@ -112,7 +112,7 @@ def _holder(client: Elasticsearch, prefix: str) -> _Holder | None:
 def _make_index(connection: Connection, client: Elasticsearch, prefix: str) -> None:
     mappings = {"properties": {"run": KEYWORD, "@timestamp": {"type": "date"}}}
     settings = {"index.hidden": True, "number_of_shards": 1, "auto_expand_replicas": "0-1"}
-    connection.patiently(indices.make, client, name(prefix), mappings, settings)
+    connection.retrying(indices.make, client, name(prefix), mappings, settings)
 
 
 def _write(client: Elasticsearch, prefix: str, run: str, holder: _Holder | None) -> bool:

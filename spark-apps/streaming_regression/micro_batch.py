@@ -14,25 +14,25 @@ import numpy as np
 from elasticsearch import Elasticsearch
 from pyspark.sql import DataFrame
 
-from streaming_regression import documents, score
+from streaming_regression import documents, scoring
 from streaming_regression.documents import Origin
+from streaming_regression.elasticsearch import bulk, indices
+from streaming_regression.elasticsearch import connection as elasticsearch
+from streaming_regression.elasticsearch.indices import Indices
 from streaming_regression.errors import Refused
 from streaming_regression.kafka.admin import Topics
 from streaming_regression.kafka.connection import Range
 from streaming_regression.kafka.ranges import Options, planned
 from streaming_regression.learners import DivergedError, Learner, Model, Statistics
-from streaming_regression.score import Found
+from streaming_regression.scoring import Found
 from streaming_regression.settings import Settings
-from streaming_regression.sink import bulk, indices
-from streaming_regression.sink import connection as elasticsearch
-from streaming_regression.sink.indices import Indices
 from streaming_regression.state import StateStore
 from streaming_regression.streaks import IN_A_ROW, Streaks
 
 log = logging.getLogger(__name__)
 
 
-class Regression:
+class MicroBatches:
     """Holds the model and processes the micro-batches. All methods run on the driver.
 
     After a crash at any point the micro-batch is replayed with the same offsets, the same previous model and the same
@@ -77,7 +77,7 @@ class Regression:
         self._prepare(batch)
         origin, found = self._score(frame, batch, before)
         after = self._learn(before, found.statistics)
-        if found.tallies or found.gaps:  # otherwise the offsets hold only transaction markers
+        if found.partitions or found.gaps:  # otherwise the offsets hold only transaction markers
             self._publish(origin, found, after, start)
         self._store.save(batch, after)
         self._latest = (batch, after)
@@ -109,7 +109,7 @@ class Regression:
         run = self._store.run()
         assert run is not None  # noqa: S101 - `StateStore.begin` wrote it before the query started
         origin = Origin(run, batch, self._store.began(batch), settings.index_prefix)
-        task = score.Task(
+        task = scoring.Task(
             origin=origin,
             fields=settings.fields,
             train_topic=settings.kafka_train_topic,
@@ -123,7 +123,7 @@ class Regression:
         # instead of two.
         shares = self._planned(batch)
         tasks = frame.sparkSession.sparkContext.parallelize(shares, max(1, len(shares)))
-        return origin, score.found(tasks.mapPartitions(partial(score.score, task=task)).collect())
+        return origin, scoring.found(tasks.mapPartitions(partial(scoring.score, task=task)).collect())
 
     def _planned(self, batch: int) -> list[list[Range]]:
         """Return the ranges of offsets for each task, from Spark's offset log."""
@@ -154,13 +154,13 @@ class Regression:
                 gap.last - gap.first + 1,
                 *gap,
             )
-        lines = documents.gaps(origin, found.gaps) + documents.metrics(origin, found.tallies)
+        lines = documents.gaps(origin, found.gaps) + documents.metrics(origin, found.partitions)
         fraction = self._settings.points_fraction
         lines += documents.model(origin, fields, name, after, seconds=seconds, lag=lag, points_fraction=fraction)
         bulk.write_all(self._connection, self._client, lines, self._indices)
         self._refreshing = indices.refresh(self._client, origin, self._refreshing)
         _log(origin.batch, found, self._settings, seconds, lag)
-        self._streaks.note(origin.batch, found.tallies, found.reasons)
+        self._streaks.note(origin.batch, found.partitions, found.reasons)
         today = origin.time.date()
         if self._settings.retention_days and today != self._expired_on:
             indices.expire(self._connection, self._client, origin.prefix, today, self._settings.retention_days)
@@ -168,13 +168,17 @@ class Regression:
 
 
 def _log(batch: int, found: Found, settings: Settings, seconds: float, lag: int | None) -> None:
-    tallies = found.tallies
-    rows = sum(tally.rows for tally in tallies)
-    values: dict[str, Any] = {"batch": batch, "rows": rows, "invalid": sum(tally.invalid for tally in tallies)}
+    partitions = found.partitions
+    rows = sum(partition.rows for partition in partitions)
+    values: dict[str, Any] = {
+        "batch": batch,
+        "rows": rows,
+        "invalid": sum(partition.invalid for partition in partitions),
+    }
     for role, topic in (("train", settings.kafka_train_topic), ("test", settings.kafka_test_topic)):
-        mine = [tally for tally in tallies if tally.topic == topic]
-        labelled = sum(tally.labelled for tally in mine)
-        values[f"mse_{role}"] = sum(tally.sum_squared_error for tally in mine) / labelled if labelled else None
+        mine = [partition for partition in partitions if partition.topic == topic]
+        labelled = sum(partition.labelled for partition in mine)
+        values[f"mse_{role}"] = sum(partition.sum_squared_error for partition in mine) / labelled if labelled else None
     values |= {"rows_per_second": round(rows / seconds), "seconds": round(seconds, 3), "lag": lag}
     text = "batch %d: %d rows, %d invalid, MSE train %s, test %s, %d rows/s, %.2f s, lag %s"
     shown = [value if value is not None else "-" for value in values.values()]

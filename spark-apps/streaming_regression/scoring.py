@@ -14,16 +14,16 @@ import numpy as np
 from elasticsearch import Elasticsearch
 
 from streaming_regression import documents, sampling, streaks
-from streaming_regression.decode import Fields, Invalid, decode
-from streaming_regression.documents import Gap, Origin, Points, Records, Tally
+from streaming_regression.documents import Gap, Origin, PartitionMetrics, Points, Records
+from streaming_regression.elasticsearch import bulk
+from streaming_regression.elasticsearch import connection as elasticsearch
+from streaming_regression.elasticsearch.bulk import Refusal
+from streaming_regression.elasticsearch.indices import Indices
 from streaming_regression.errors import StreamError
 from streaming_regression.kafka import consumer
 from streaming_regression.kafka.connection import Connection, Range
 from streaming_regression.learners import Model, Statistics
-from streaming_regression.sink import bulk
-from streaming_regression.sink import connection as elasticsearch
-from streaming_regression.sink.bulk import Refusal
-from streaming_regression.sink.indices import Indices
+from streaming_regression.records import Fields, Invalid, decode
 
 STAGES = ("read", "decode", "predict", "encode", "write", "statistics")
 WRITES_AHEAD = 2
@@ -46,7 +46,7 @@ class Task:
 
 @dataclass(slots=True)
 class Part:
-    """The results for a range of offsets; most names are those of `Tally`."""
+    """The results for a range of offsets; most names are those of `PartitionMetrics`."""
 
     topic: str
     partition: int
@@ -246,7 +246,7 @@ class Found:
     seconds : wall time by the name of the stage, the sum over all tasks.
     """
 
-    tallies: list[Tally] = field(default_factory=list)
+    partitions: list[PartitionMetrics] = field(default_factory=list)
     statistics: list[Statistics] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     reasons: dict[str, Counter[streaks.Reason]] = field(default_factory=dict)
@@ -274,10 +274,10 @@ def found(outcomes: Iterable[Outcome]) -> Found:
             continue
         result.statistics.append(part.statistics)
         result.reasons.setdefault(part.topic, Counter()).update(part.reasons)
-        tally = Tally(**{field.name: getattr(part, field.name) for field in fields(Tally)})
-        last = result.tallies[-1] if result.tallies else None
-        if last and (last.topic, last.partition) == (tally.topic, tally.partition):
-            result.tallies[-1] = last.joined(tally)
+        partition = PartitionMetrics(**{field.name: getattr(part, field.name) for field in fields(PartitionMetrics)})
+        last = result.partitions[-1] if result.partitions else None
+        if last and (last.topic, last.partition) == (partition.topic, partition.partition):
+            result.partitions[-1] = last.joined(partition)
         else:
-            result.tallies.append(tally)
+            result.partitions.append(partition)
     return result

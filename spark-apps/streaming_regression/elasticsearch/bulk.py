@@ -14,11 +14,11 @@ from typing import Any
 from elastic_transport import ConnectionTimeout, TransportError
 from elasticsearch import ApiError, Elasticsearch
 
+from streaming_regression.elasticsearch import faults
+from streaming_regression.elasticsearch.connection import Backoff, Connection
+from streaming_regression.elasticsearch.faults import Fault
+from streaming_regression.elasticsearch.indices import Indices
 from streaming_regression.errors import Refused
-from streaming_regression.sink import faults
-from streaming_regression.sink.connection import Connection, Patience
-from streaming_regression.sink.faults import Fault
-from streaming_regression.sink.indices import Indices
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def write(
     refusals: list[Refusal] = []
     size = request_size(connection)
     waiting = deque(requests(lines, range(len(lines)), size.now))
-    patience = Patience(connection)
+    backoff = Backoff(connection)
     failures = 0
     made: set[str] = set()
     while waiting:
@@ -120,7 +120,7 @@ def write(
             if failures > 1 and _by_its_size(error) and len(body) > SMALLEST_BYTES:
                 size.failed(len(body))
             waiting.appendleft(pending)
-            patience.wait(connection.explain(error))
+            backoff.after(error)
             continue
         failures = 0
         size.passed()
@@ -134,10 +134,10 @@ def write(
         progress = len(outcome.again) < len(pending) or bool(outcome.missing - made)
         made |= outcome.missing
         if progress:
-            patience = Patience(connection)
+            backoff = Backoff(connection)
         if outcome.again:
             waiting.appendleft(outcome.again)
-            patience.wait(outcome.reason)
+            backoff.wait(outcome.reason)
     return sorted(refusals, key=lambda refusal: refusal.position)
 
 

@@ -14,10 +14,10 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, BadRequestError, Elasticsearch
 
 from streaming_regression import documents
-from streaming_regression.decode import Fields
 from streaming_regression.documents import Origin
+from streaming_regression.elasticsearch.connection import Connection
 from streaming_regression.errors import Refused
-from streaming_regression.sink.connection import Connection
+from streaming_regression.records import Fields
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +44,15 @@ class Indices:
             When another index template takes precedence and has other mappings; the message names it.
         """
         for name, template in documents.templates(self.prefix, self.fields).items():
-            connection.patiently(client.indices.put_index_template, name=name, **template)
+            connection.retrying(client.indices.put_index_template, name=name, **template)
         for kind in documents.KINDS:
             name = documents.index_name(self.prefix, kind, day)
-            answer = connection.patiently(client.indices.simulate_index_template, name=name)
+            answer = connection.retrying(client.indices.simulate_index_template, name=name)
             overridden = {template["name"] for template in answer.get("overlapping", [])}
             own = f"{self.prefix}-{kind}"
             wrong = next(differences(answer["template"].get("mappings", {}), self.mapping(name)), "")
             if own in overridden or wrong:
-                winner, template = connection.patiently(_winner, client, name)
+                winner, template = connection.retrying(_winner, client, name)
                 wrong = f"have {wrong}" if wrong else ""
                 if "data_stream" in template:
                     wrong = "be a data stream, which takes no documents that are written again"
@@ -69,7 +69,7 @@ class Indices:
         Dashboards read fields from indices, not from templates, so an index is created before it has a document.
         """
         names = [documents.index_name(self.prefix, kind, day) for kind in documents.KINDS]
-        found = connection.patiently(_get, client, names)
+        found = connection.retrying(_get, client, names)
         missing = [name for name in names if _behind(name, found) is None]
         for name in missing:
             self.create(connection, client, name)
@@ -77,7 +77,7 @@ class Indices:
 
     def create(self, connection: Connection, client: Elasticsearch, name: str) -> None:
         """Create an index if it is missing, with the settings of its template and, always, our mapping."""
-        connection.patiently(make, client, name, self.mapping(name))
+        connection.retrying(make, client, name, self.mapping(name))
 
     def check(self, connection: Connection, client: Elasticsearch, names: Iterable[str]) -> None:
         """Check that documents can be written under these names, with the right mapping; add missing fields.
@@ -88,7 +88,7 @@ class Indices:
             For an alias without a write index, a data stream, or another mapping; the message names it.
         """
         names = sorted(name for name in names if documents.index_date(name, self.prefix))
-        found = connection.patiently(_get, client, names)
+        found = connection.retrying(_get, client, names)
         for name in names:
             index = _behind(name, found)
             if index is None:  # deleted meanwhile: the next write creates it
@@ -96,7 +96,7 @@ class Indices:
             wanted, have = self.mapping(name), found[index].get("mappings", {})
             wrong = sorted(differences(have, wanted), key=lambda difference: difference.startswith("no field"))
             if wrong and wrong[0].startswith("no field"):  # only that: made by an older version of this program
-                connection.patiently(client.indices.put_mapping, index=index, properties=wanted["properties"])
+                connection.retrying(client.indices.put_mapping, index=index, properties=wanted["properties"])
                 wrong = []
             if wrong:
                 raise Refused(
@@ -107,7 +107,7 @@ class Indices:
 
     def look_back(self, connection: Connection, client: Elasticsearch) -> None:
         """Warn of indices of other days in which a field has another type: dashboards cannot read them."""
-        found = connection.patiently(_mappings, client, self.prefix)
+        found = connection.retrying(_mappings, client, self.prefix)
         for name, index in found.items():
             if documents.index_date(name, self.prefix):
                 for wrong in differences(index.get("mappings", {}), self.mapping(name)):
@@ -177,9 +177,9 @@ def refresh(client: Elasticsearch, origin: Origin, last: Thread | None) -> Threa
 def expire(connection: Connection, client: Elasticsearch, prefix: str, today: date, retention_days: int) -> list[str]:
     """Delete the prefix's indices that are more than `retention_days` days older than `today`; return their names."""
     oldest = today - timedelta(days=retention_days)
-    old = [name for name, day in connection.patiently(dated, client, prefix).items() if day < oldest]
+    old = [name for name, day in connection.retrying(dated, client, prefix).items() if day < oldest]
     if old:
-        connection.patiently(client.indices.delete, index=old, ignore_unavailable=True)
+        connection.retrying(client.indices.delete, index=old, ignore_unavailable=True)
         log.info("deleted indices older than %d days: %s", retention_days, ", ".join(old))
     return old
 

@@ -128,7 +128,7 @@ PASSING_TYPES = frozenset(
     ]
 )
 """Errors that are known not to be a document's fault. `of` treats unknown errors alike, so there the table only records
-what was examined; `Connection.explain` retries the requests that fail with one of them."""
+what was examined; `errors.permanent` retries the requests that fail with one of them."""
 
 ARGUMENT = "illegal_argument_exception"
 """A type that Elasticsearch uses for every kind of fault; only its reason tells them apart."""

@@ -1,0 +1,138 @@
+"""The connection to Elasticsearch: the login, and retries while it is away or busy."""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from elastic_transport import TransportError
+from elasticsearch import ApiError, Elasticsearch
+
+from streaming_regression import secret
+from streaming_regression.elasticsearch import errors
+from streaming_regression.errors import ConfigError, ServerUnavailable
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+Parameters = ParamSpec("Parameters")
+
+MAX_REQUEST_BYTES = 8_000_000
+"""Limit of one write request, because thousands of records of 1 MB may come. Elasticsearch's own limit is 100 MB."""
+REQUEST_TIMEOUT_S = 60.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Addresses and login of Elasticsearch. Executors get it too, so secrets stay in their files until `open`."""
+
+    urls: tuple[str, ...]
+    ca_file: Path | None = None
+    user: str | None = None
+    password_file: Path | None = None
+    api_key_file: Path | None = None
+    timeout_s: float = 600.0
+    max_request_bytes: int = MAX_REQUEST_BYTES
+
+    @property
+    def where(self) -> str:
+        """The cluster's name in messages."""
+        return f"Elasticsearch at {','.join(self.urls)} (--elasticsearch-url / ELASTICSEARCH_URL)"
+
+    @property
+    def login(self) -> str:
+        """The user's name in messages."""
+        return f"user {self.user or '(API key)'}"
+
+    def open(self) -> Elasticsearch:
+        """Return a client that does not retry; `Backoff` times the retries.
+
+        The client has version 8, which works with Elasticsearch 8 and 9. A client of version 9 does not work with
+        Elasticsearch 8.
+        """
+        options: dict[str, Any] = {}
+        if self.ca_file:
+            options["ssl_context"] = _trusting(self.ca_file)
+        if self.api_key_file:
+            options["api_key"] = secret.read(self.api_key_file, "elasticsearch_api_key_file")
+        elif self.user and self.password_file:
+            options["basic_auth"] = (self.user, secret.read(self.password_file, "elasticsearch_password_file"))
+        return Elasticsearch(
+            list(self.urls), request_timeout=REQUEST_TIMEOUT_S, max_retries=0, retry_on_timeout=False, **options
+        )
+
+    def retrying(
+        self, call: Callable[Parameters, Result], *args: Parameters.args, **options: Parameters.kwargs
+    ) -> Result:
+        """Return the result of `call`; repeat it while Elasticsearch is away or busy, for up to `timeout_s` seconds.
+
+        Raises
+        ------
+        ServerUnavailable, ConfigError, Refused
+            After that time; at once for a wrong certificate or login; at once for missing rights or a bad request.
+        """
+        backoff = Backoff(self)
+        while True:
+            try:
+                return call(*args, **options)
+            except (ApiError, TransportError) as error:  # noqa: PERF203
+                backoff.after(error)
+
+
+class Backoff:
+    """Pauses between tries, longer each time, for up to `Connection.timeout_s` seconds."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._timeout_s = connection.timeout_s
+        self._start = time.monotonic()
+        self._pause_s = FIRST_PAUSE_S
+
+    def after(self, error: ApiError | TransportError) -> None:
+        """Sleep after an error that may pass.
+
+        Raises
+        ------
+        ServerUnavailable, ConfigError, Refused
+            As `retrying` says.
+        """
+        if permanent := errors.permanent(error, self._connection):
+            raise permanent from error
+        self.wait(errors.passing(error, self._connection))
+
+    def wait(self, reason: str) -> None:
+        """Sleep, or raise ServerUnavailable with `reason` when the time is over."""
+        waited = time.monotonic() - self._start
+        if waited >= self._timeout_s:
+            raise ServerUnavailable(f"{reason}; gave up after {waited:.0f} s (--server-timeout-s)")
+        if self._pause_s > 1:
+            log.warning("%s; waiting (%.0f of %.0f s)", reason, waited, self._timeout_s)
+        time.sleep(min(self._pause_s * random.uniform(0.5, 1.0), max(self._timeout_s - waited, 0.01)))  # noqa: S311
+        self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
+
+
+def wait(connection: Connection, client: Elasticsearch) -> None:
+    """Wait until Elasticsearch answers and its health is not red."""
+    backoff = Backoff(connection)
+    asking = client.options(ignore_status=408)  # the status when `wait_for_status` times out
+    while connection.retrying(lambda: asking.cluster.health(wait_for_status="yellow", timeout="1s"))["status"] == "red":
+        backoff.wait(
+            f"{connection.where} is red: some of its primary shards are not assigned (GET _cluster/allocation/explain "
+            "says why)"
+        )
+
+
+def _trusting(ca_file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # includes ssl.SSLError
+        raise ConfigError(
+            f"--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {ca_file} holds no certificate in PEM form that can be "
+            "read"
+        ) from error
