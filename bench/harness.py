@@ -34,8 +34,8 @@ from typing_extensions import Self
 
 from embedded import Elasticsearch, Kafka
 from embedded.jars import ELASTICSEARCH_VERSION, KAFKA_VERSION
-from streaming_regression.documents import templates
 from streaming_regression.records import Fields
+from streaming_regression.schema import templates
 from tests.integration.stream import App, Stream, flights
 
 ROOT = Path(__file__).parents[1]

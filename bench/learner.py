@@ -36,7 +36,9 @@ from threadpoolctl import threadpool_limits
 
 from bench import harness
 from bench.harness import shown, spread, whole_flights
-from streaming_regression.learners import Floats, GradientDescent, Learner, Model, RecursiveLeastSquares, Statistics
+from streaming_regression.learners import Floats, Learner, Model, Statistics
+from streaming_regression.learners.rls import RecursiveLeastSquares
+from streaming_regression.learners.sgd import GradientDescent
 from tests.integration.stream import FLIGHT_FIELDS, table
 from tests.reference import lstsq
 
@@ -363,6 +365,7 @@ def main() -> None:
     with harness.results("learner", __doc__) as (given, _, results):
         counts, dimensions, limit = SIZES[given]
         config = {"driver.memory": "4g", "ui.enabled": "false", "ui.showConsoleProgress": "false"}
+        config["python.daemon.module"] = "streaming_regression.spark.daemon"  # as in the app
         builder = SparkSession.builder.master("local[*]")
         spark = builder.config(map={f"spark.{key}": value for key, value in config.items()}).getOrCreate()
         spark.sparkContext.setLogLevel("ERROR")

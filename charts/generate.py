@@ -1,6 +1,7 @@
 """Writes from each chart's values.yaml its values.schema.json and the table in its README.md: `make generate`.
 
-It also writes the version of pyproject.toml into the charts and into the producer's Job.
+It also writes the values of the app's learners, from their classes, and the version of pyproject.toml into the charts
+and into the producer's Job.
 
 Comments in values.yaml say what is not in the values themselves: `# --` what a value means, and `# @schema` what else
 holds for it, in the words of JSON Schema. A map with a `# --` of its own is a value, whatever is in it; other maps are
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +20,15 @@ from typing import Any
 
 import yaml
 
+from streaming_regression.learners import LEARNERS, options
+
 CHARTS = Path(__file__).parent
 NAMES = ("streaming-ml", "operators")
 BEGIN, END = "<!-- values: made by `make generate` -->\n", "<!-- end of values -->\n"
+LEARNERS_BEGIN = "# Learners: made by `make generate` from spark-apps/streaming_regression/learners\n"
+LEARNERS_END = "\n# End of the learners\n"
+LIMITS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
+"""Limits of a setting: JSON Schema's names by pydantic's."""
 STAMPED = {
     "charts/streaming-ml/Chart.yaml": r"^((?:version|appVersion): ).*",
     "charts/operators/Chart.yaml": r"^(version: ).*",
@@ -81,6 +89,57 @@ def readme(chart: str) -> str:
     rows = [f"| `{name}` | `{_shown(one.default)}` | {one.meaning} |" for name, one in _leaves(values(chart))]
     table = "\n".join(["| value | default | meaning |", "|---|---|---|", *rows])
     return f"{before}{BEGIN}{table}\n{END}{after}"
+
+
+def learner_values() -> str:
+    """Return streaming-ml's values.yaml with the values of the learners, from the fields that are settings."""
+    names = list(LEARNERS)
+    meaning = "; ".join(f"`{name}`: {learner.summary}" for name, learner in LEARNERS.items())
+    lines = [
+        *_comment(f"The learner (LEARNER). {meaning}. To change it, start a new run", ""),
+        f"# @schema {{enum: [{', '.join(names)}]}}",
+        "learner: rls",
+    ]
+    for name, learner in LEARNERS.items():
+        lines += ["", f"{name}:"]
+        for option in options(learner):
+            limits = {LIMITS[word]: limit for word, limit in option.metadata["limits"].items()}
+            if option.default is None:
+                limits = {"type": ["number", "null"], **limits}
+            description = option.metadata["description"]
+            variable = f"{name}_{option.name}".upper()
+            lines += _comment(f"{description[0].upper()}{description[1:]} ({variable})", "  ")
+            if limits:
+                lines.append(f"  # @schema {json.dumps(limits)}")
+            lines.append(f"  {_camel(option.name)}: {json.dumps(option.default)}")
+    text = (CHARTS / "streaming-ml" / "values.yaml").read_text(encoding="utf-8")
+    before, _, rest = text.partition(LEARNERS_BEGIN)
+    _, _, after = rest.partition(LEARNERS_END)
+    return "\n".join([before + LEARNERS_BEGIN.rstrip("\n"), *lines, LEARNERS_END + after])
+
+
+def learner_template() -> str:
+    """Return the template that makes environment variables of those values."""
+    lines = [
+        "{{/* Made by `make generate` from the app's learners. */}}",
+        '{{- define "streaming-ml.app.learnerEnv" -}}',
+    ]
+    for name, learner in LEARNERS.items():
+        for option in options(learner):
+            value = f".Values.{name}.{_camel(option.name)}"
+            whole = "int64 " if type(option.default) is int else ""
+            entry = f"- {{name: {name.upper()}_{option.name.upper()}, value: {{{{ {whole}{value} | quote }}}}}}"
+            lines += [f"{{{{- if ne {value} nil }}}}", entry, "{{- end }}"] if option.default is None else [entry]
+    return "\n".join([*lines, "{{- end }}", ""])
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(f"-- {text}", 120, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
 def stamped(path: str, version: str) -> str:
@@ -149,6 +208,9 @@ def _shown(default: object) -> str:
 
 
 if __name__ == "__main__":
+    (CHARTS / "streaming-ml" / "values.yaml").write_text(learner_values(), encoding="utf-8")
+    template = CHARTS / "streaming-ml" / "templates" / "app" / "_learners.tpl"
+    template.write_text(learner_template(), encoding="utf-8")
     for path in STAMPED:
         (CHARTS.parent / path).write_text(stamped(path, project_version()), encoding="utf-8")
     for name in NAMES:

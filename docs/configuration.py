@@ -11,7 +11,7 @@ import producer.settings
 import streaming_regression.settings
 
 PROGRAMS: dict[str, type[BaseSettings]] = {
-    "streaming_regression": streaming_regression.settings.Settings,
+    "streaming_regression": streaming_regression.settings.Complete,
     "producer": producer.settings.Settings,
     "dashboards load": dashboards.settings.Load,
     "dashboards serve": dashboards.settings.Serve,

@@ -10,14 +10,15 @@ from functools import partial
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming_regression import scoring
+from streaming_regression import learners, scoring
 from streaming_regression.elasticsearch import connection as elasticsearch
 from streaming_regression.elasticsearch.claim import claim
 from streaming_regression.elasticsearch.indices import Indices
+from streaming_regression.files import Files
 from streaming_regression.kafka.admin import Topics
 from streaming_regression.kafka.connection import Connection
 from streaming_regression.kafka.ranges import KafkaRanges, Options
-from streaming_regression.learners import GradientDescent, Learner, RecursiveLeastSquares
+from streaming_regression.learners import Learner
 from streaming_regression.micro_batch import MicroBatches
 from streaming_regression.settings import Settings, split
 from streaming_regression.spark.query import Query
@@ -48,10 +49,11 @@ def run(settings: Settings, stop: Stop) -> None:
         topics = Topics(kafka)
         topics.check(settings.server_timeout_s)
         with session(settings, stop) as spark, ThreadPoolExecutor(1) as beside:
-            store = _store(spark, settings, topics)
+            learner = _learner(settings)
+            store = _store(spark, settings, topics, learner)
             store.check()
             # Spark's default manager runs readlink and chmod for files on a local disk: 16 runs, 0.1 s, a micro-batch.
-            if store.local and spark.conf.get(FILE_MANAGER, None) is None:
+            if store.files.local and spark.conf.get(FILE_MANAGER, None) is None:
                 spark.conf.set(FILE_MANAGER, BY_FILE_SYSTEM)
             newest = store.prune()
             tasks = TASKS_PER_CORE * spark.sparkContext.defaultParallelism
@@ -71,9 +73,7 @@ def run(settings: Settings, stop: Stop) -> None:
                 log.info("a new run: 0 rows learned so far")
             else:
                 log.info("going on with run %s: %d rows learned so far", run, newest.rows_seen)
-            micro_batches = MicroBatches(
-                settings, _learner(settings), connection, client, store, topics, options=options
-            )
+            micro_batches = MicroBatches(settings, learner, connection, client, store, topics, options=options)
             query = Query(ranges.result(), settings, micro_batches.process)
             with warm_up(spark, partial(scoring.warm_up, kafka=kafka)):
                 while True:
@@ -91,24 +91,16 @@ def _ranges(spark: SparkSession, options: Options) -> DataFrame:
     return spark.readStream.format(KafkaRanges.name()).option("options", options.to_json()).load()
 
 
-def _store(spark: SparkSession, settings: Settings, kafka_topics: Topics) -> StateStore:
+def _store(spark: SparkSession, settings: Settings, kafka_topics: Topics, learner: Learner) -> StateStore:
     topics = (settings.kafka_train_topic, settings.kafka_test_topic)
-    identity = Identity(settings.fields, settings.learner, topics, kafka_topics.ids)
-    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
-    return StateStore(spark._jvm, hadoop, settings.checkpoint, identity, BATCHES_KEPT)
+    identity = Identity(settings.fields, learner, topics, kafka_topics.ids)
+    files = Files(spark._jvm, spark.sparkContext._jsc.hadoopConfiguration(), settings.checkpoint)
+    return StateStore(files, settings.checkpoint, identity, BATCHES_KEPT)
 
 
 def _learner(settings: Settings) -> Learner:
-    features = settings.fields.features
-    if settings.learner == "rls":
-        return RecursiveLeastSquares(np.array(settings.initial), settings.rls_half_life, settings.rls_ridge, features)
-    return GradientDescent(
-        settings.sgd_step_size,
-        settings.sgd_iterations,
-        settings.sgd_convergence_tolerance,
-        settings.sgd_intercept,
-        features,
-    )
+    initial = np.array(settings.initial)
+    return learners.create(settings.learner, initial, settings.fields.features, settings.learner_options)
 
 
 def _connection(settings: Settings) -> elasticsearch.Connection:

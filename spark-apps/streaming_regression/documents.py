@@ -1,32 +1,26 @@
-"""The documents: index names, mappings, ids and lines in Elasticsearch's bulk format; the same on every replay."""
+"""The documents: their ids, and their lines in Elasticsearch's bulk format; the same on every replay."""
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from streaming_regression import schema
 from streaming_regression.learners import Floats, Model
 from streaming_regression.records import Fields, Invalid
 
-KINDS = ("points", "metrics", "models", "invalid")
-PRIORITY = 500  # of the index templates; Elastic's own have 100 and 200
-KEYWORD, LONG, DOUBLE = {"type": "keyword"}, {"type": "long"}, {"type": "double"}
 BEGINNING = 200  # bytes that are kept of a value that is too large for Elasticsearch or for a proxy
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 YEAR_10000_MS = 253_402_300_800_000
-COMMON = {"run": KEYWORD, "@timestamp": {"type": "date"}}
-PLACE = {"topic": KEYWORD, "partition": {"type": "integer"}, "offset": LONG}
 NOT_SUMMED = frozenset(["topic", "partition", "first_offset", "last_offset"])
-VALUE_ONLY = {"type": "keyword", "index": False, "doc_values": False}  # stored, not indexed: any length
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +39,7 @@ class Origin:
 
     def index(self, kind: str) -> str:
         """Return the name of the index for documents of `kind`."""
-        return index_name(self.prefix, kind, self.time.date())
+        return schema.index_name(self.prefix, kind, self.time.date())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,77 +67,6 @@ class PartitionMetrics:
         numbers = asdict(behind)
         sums = {name: value + numbers[name] for name, value in asdict(self).items() if name not in NOT_SUMMED}
         return replace(self, last_offset=behind.last_offset, **sums)
-
-
-def index_name(prefix: str, kind: str, day: date) -> str:
-    """Return the name of the index of a day's documents of `kind`."""
-    return f"{prefix}-{kind}-{day:%Y.%m.%d}"
-
-
-def index_date(name: str, prefix: str) -> date | None:
-    """Return the date in an index's name, or None if the name does not belong to the prefix."""
-    match = re.fullmatch(rf"{re.escape(prefix)}-(?:{'|'.join(KINDS)})-(\d{{4}})\.(\d\d)\.(\d\d)", name)
-    try:
-        return date(*map(int, match.groups())) if match else None
-    except ValueError:  # not a date, such as 2026.13.45
-        return None
-
-
-def index_kind(name: str, prefix: str) -> str:
-    """Return the kind of documents that an index of the prefix holds, from its name."""
-    return name.removeprefix(f"{prefix}-").partition("-")[0]
-
-
-def mappings(fields: Fields) -> dict[str, dict[str, Any]]:
-    """Return the mapping of each kind of document; Elasticsearch refuses documents with other fields."""
-    # The dots in a feature's name are part of the name; they do not separate objects.
-    by_feature = {"type": "object", "subobjects": False, "properties": dict.fromkeys(fields.features, DOUBLE)}
-    properties: dict[str, dict[str, Any]] = {
-        "points": {**PLACE, "x": by_feature, "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG},
-        "metrics": {
-            "batch": LONG,
-            "topic": KEYWORD,
-            "partition": {"type": "integer"},
-            **dict.fromkeys(["first_offset", "last_offset", "rows", "labelled", "invalid"], LONG),
-            **dict.fromkeys(["sum_squared_error", "sum_absolute_error", "sum_y", "sum_y_squared"], DOUBLE),
-        },
-        "models": {
-            "batch": LONG,
-            "learner": KEYWORD,
-            "intercept": DOUBLE,
-            "weights": by_feature,
-            "rows_seen": LONG,
-            "seconds": DOUBLE,
-            "lag": LONG,
-            "points_fraction": DOUBLE,
-        },
-        "invalid": {
-            **PLACE,
-            "field": KEYWORD,
-            "reason": KEYWORD,
-            "value": VALUE_ONLY,
-            "value_base64": {"type": "binary"},
-            "last_offset": LONG,
-            "lost": LONG,
-        },
-    }
-    return {kind: {"dynamic": "strict", "properties": {**COMMON, **own}} for kind, own in properties.items()}
-
-
-def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
-    """Return the index templates by name.
-
-    Elasticsearch refuses two templates of the same priority that match the same name. A longer prefix has a higher
-    priority, because `a-points-*`, of prefix a, also matches the indices of prefix a-points.
-    """
-    return {
-        f"{prefix}-{kind}": {
-            "index_patterns": [f"{prefix}-{kind}-*"],
-            "priority": PRIORITY + len(prefix),
-            "template": {"settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"}, "mappings": mapping},
-        }
-        for kind, mapping in mappings(fields).items()
-    }
 
 
 class Gap(NamedTuple):

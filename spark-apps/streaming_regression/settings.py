@@ -1,19 +1,19 @@
-"""All settings. Each has a flag `--kafka-bootstrap`, a variable `KAFKA_BOOTSTRAP` and a default; the flag wins."""
+"""The settings. Each has a flag `--kafka-bootstrap`, a variable `KAFKA_BOOTSTRAP` and a default; the flag wins."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, get_type_hints
 
 from pydantic import (
     Field,
     FilePath,
     NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     ValidationInfo,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, Settings
 
 from streaming_regression import rules
 from streaming_regression.errors import ConfigError
-from streaming_regression.learners import LIMIT
+from streaming_regression.learners import LEARNERS, LIMIT, options
 from streaming_regression.records import Fields
 
 
@@ -81,24 +81,15 @@ class Settings(BaseSettings):
 
     features: str = Field("dep_delay,distance,air_time", description="names of the JSON fields to learn from, a,b,c")
     label: str = Field("arr_delay", description="name of the JSON field to predict")
-    learner: Literal["rls", "sgd"] = Field(
-        "rls", description="rls: recursive least squares, exact; sgd: gradient descent as Spark MLlib's"
+    learner: str = Field(
+        "rls", description="; ".join(f"{name}: {learner.summary}" for name, learner in LEARNERS.items())
     )
     initial_weights: str | None = Field(
         None,
-        description="weights before the first record, one per feature (--initial-weights=-1,2 if one is negative)",
+        description="weights before the first record, one for each feature (write --initial-weights=-1,2 if the first "
+        "is negative)",
     )
-    initial_intercept: float = Field(0.0, description="intercept before the first record, in label units")
-    rls_half_life: PositiveFloat | None = Field(
-        None, description="records after which a record counts half, at the grain of a micro-batch; none: never"
-    )
-    rls_ridge: NonNegativeFloat = Field(0.0, description="pull of the weights towards the initial ones")
-    sgd_step_size: PositiveFloat = Field(0.1, description="size of the first step; step i is 1/√i of it")
-    sgd_iterations: PositiveInt = Field(50, le=1_000_000, description="steps per micro-batch at most")
-    sgd_convergence_tolerance: float = Field(
-        0.001, ge=0, le=1, description="stop when a step moves the weights by less, relative to their norm"
-    )
-    sgd_intercept: bool = Field(False, description="learn the intercept too (MLlib's streaming regression does not)")
+    initial_intercept: float = Field(0.0, description="intercept before the first record, in units of the label")
 
     trigger_interval_s: NonNegativeFloat = Field(
         1.0, le=DAY_S, description="seconds from micro-batch to micro-batch, at least"
@@ -150,6 +141,12 @@ class Settings(BaseSettings):
         if self.initial_weights is None:
             return (self.initial_intercept, *[0.0] * len(self.fields.features))
         return (self.initial_intercept, *map(float, split(self.initial_weights)))
+
+    @property
+    def learner_options(self) -> dict[str, Any]:
+        """The learner's own settings, by the name of its field."""
+        prefix = f"{self.learner}_"
+        return {name.removeprefix(prefix): value for name, value in self if name.startswith(prefix)}
 
     @field_validator("*", mode="before")
     @classmethod
@@ -225,6 +222,29 @@ class Settings(BaseSettings):
         return self
 
 
+def _options() -> dict[str, Any]:
+    """Return the settings of all learners in pydantic's form, by name."""
+    return {
+        f"{name}_{option.name}": (
+            get_type_hints(learner)[option.name],
+            Field(option.default, description=option.metadata["description"], **option.metadata["limits"]),
+        )
+        for name, learner in LEARNERS.items()
+        for option in options(learner)
+    }
+
+
+LEARNER: Any = Literal[tuple(LEARNERS)]
+Complete = create_model(
+    "Settings",
+    __base__=Settings,
+    __doc__=Settings.__doc__,
+    learner=(LEARNER, Settings.model_fields["learner"]),
+    **_options(),
+)
+"""The class of all settings: those above and those of each learner, whose names begin with the learner's."""
+
+
 def load(argv: Sequence[str]) -> Settings:
     """Return the settings from `argv` and the environment.
 
@@ -233,9 +253,9 @@ def load(argv: Sequence[str]) -> Settings:
     ConfigError
         With one line for each wrong setting, which names its flag and its variable.
     """
-    words = rules.checked_flags(argv, rules.switches(Settings.model_fields))
+    words = rules.checked_flags(argv, rules.switches(Complete.model_fields))
     try:
-        return CliApp.run(Settings, cli_args=words)
+        return CliApp.run(Complete, cli_args=words)
     except ValidationError as error:
         lines = [rules.line({**problem}, SECRETS) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from error

@@ -1,4 +1,4 @@
-"""The model's state after each micro-batch, in the checkpoint, written atomically through Hadoop's FileSystem."""
+"""The model's state after each micro-batch, in the checkpoint."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from py4j.java_gateway import JavaObject, JVMView
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 
-from streaming_regression.errors import ConfigError, Refused
+from streaming_regression.errors import Refused
+from streaming_regression.files import JAVA_ERRORS, REMEDY, Files, reason
 from streaming_regression.kafka.errors import recreated
-from streaming_regression.learners import Model, Statistics
+from streaming_regression.learners import Learner, Model
 from streaming_regression.records import Fields
 
 FORMAT = 2
-JAVA_ERRORS = (Py4JJavaError, PySparkException)
-"""Exceptions of a call into Java: PySpark converts some, such as IllegalArgumentException, into its own."""
+FOLDER = "model"
+BEGINNING = f"{FOLDER}/beginning"
+PROBE = f"{FOLDER}/.probe.tmp"
 Offsets = dict[str, dict[str, int]]
 """Topic → partition → offset of the next record, as in Spark's offset log."""
-REMEDY = "restore the folder from a backup, or start anew with another --checkpoint and --index-prefix"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class Identity:
     """The settings and topics that a checkpoint's model depends on: with others the model would be wrong."""
 
     fields: Fields
-    learner: str
+    learner: Learner
     topics: tuple[str, str]
     topic_ids: tuple[str, ...]
 
@@ -48,35 +46,20 @@ def in_use(checkpoint: str) -> str:
 
 
 class StateStore:
-    """Model states, one JSON file per micro-batch: `<checkpoint>/model/<batch>.json`.
+    """Model states, one JSON file per micro-batch: `<checkpoint>/model/<batch>.json`; the last `keep` are kept."""
 
-    The checkpoint may be in any file system that Hadoop supports (a PVC, HDFS, S3). On a local file system a file is
-    synced before it is renamed, so that a power failure cannot leave half a state.
-    """
-
-    def __init__(self, jvm: JVMView, hadoop_conf: JavaObject, checkpoint: str, identity: Identity, keep: int) -> None:
-        self._path = jvm.org.apache.hadoop.fs.Path
-        with _usable(checkpoint):
-            self._checkpoint = self._path(checkpoint)
-            self._folder = self._path(self._checkpoint, "model")
-            # A separate instance that writes no checksum files: a file and its checksum cannot be renamed in one step.
-            self._fs = jvm.org.apache.hadoop.fs.FileSystem.newInstance(self._folder.toUri(), hadoop_conf)
-            self._fs.setWriteChecksum(False)
+    def __init__(self, files: Files, checkpoint: str, identity: Identity, keep: int) -> None:
+        self.files = files
+        self._checkpoint = checkpoint
         self._identity = identity
         self._keep = keep
         self._run: str | None = None
 
-    @property
-    def local(self) -> bool:
-        """Whether the checkpoint is in a file system of this machine, including mounted ones."""
-        return bool(self._fs.getUri().getScheme() == "file")
-
     def run(self) -> str | None:
         """Return the query's id, which is written once per checkpoint, before the query starts; None if it is new."""
         if self._run is None:
-            file = self._path(self._checkpoint, "metadata")
-            text = self._read(file)
-            with _whole(file):
+            text = self.files.read("metadata")
+            with self._whole("metadata"):
                 self._run = text if text is None else str(json.loads(text)["id"])
         return self._run
 
@@ -86,25 +69,23 @@ class StateStore:
         So the run is known, and can claim its indices, before the query starts.
         """
         if self.run() is None:
-            file, aside = self._path(self._checkpoint, "metadata"), self._path(self._folder, ".metadata.tmp")
-            with _usable(str(self._checkpoint)):
-                self._write(aside, json.dumps({"id": str(uuid4())}))
-                self._fs.rename(aside, file)
+            with self._usable():
+                self.files.write("metadata", json.dumps({"id": str(uuid4())}))
         run = self.run()
         assert run is not None  # noqa: S101 - written above, or by another driver
         return run
 
     def began(self, batch: int) -> datetime:
         """Return when micro-batch `batch` began, in UTC, from Spark's offset log: a replay gets the same time."""
-        text = self._read(self._offsets(batch)) or ""
-        with _whole(self._offsets(batch)):
+        text = self.files.read(_offsets(batch)) or ""
+        with self._whole(_offsets(batch)):
             (milliseconds,) = re.findall(r'"batchTimestampMs":(\d+)', text)
             return datetime.fromtimestamp(int(milliseconds) / 1000, timezone.utc)
 
     def end_offsets(self, batch: int) -> Offsets:
         """Return topic → partition → offset after the last record of micro-batch `batch`, from Spark's offset log."""
-        text = self._read(self._offsets(batch))
-        with _whole(self._offsets(batch)):
+        text = self.files.read(_offsets(batch))
+        with self._whole(_offsets(batch)):
             if not text:
                 raise ValueError("it is missing or empty")
             offsets: Offsets = json.loads(text.splitlines()[-1])
@@ -116,16 +97,14 @@ class StateStore:
         A new run begins at `first()`, which is kept: a replay of the first micro-batch must begin there too, whatever
         Kafka has deleted since. Empty for a run of a version that did not keep it.
         """
-        file, aside = self._path(self._folder, "beginning"), self._path(self._folder, ".beginning.tmp")
-        text = self._read(file)
+        text = self.files.read(BEGINNING)
         if text is None:
             if self._batches():
                 return {}
             text = json.dumps(first())
-            with _usable(str(self._checkpoint)):
-                self._write(aside, text)
-                self._fs.rename(aside, file)
-        with _whole(file):
+            with self._usable():
+                self.files.write(BEGINNING, text)
+        with self._whole(BEGINNING):
             return dict(json.loads(text))
 
     def position(self) -> Offsets:
@@ -143,13 +122,12 @@ class StateStore:
         Refused
             When metadata or offsets of the newest state are missing.
         """
-        with _usable(str(self._checkpoint)):
-            probe = self._path(self._folder, ".probe.tmp")
-            self._write(probe, "")
-            self._fs.delete(probe, False)
+        with self._usable():
+            self.files.write_aside(PROBE, "")
+            self.files.delete(PROBE)
             batches = self._batches()
         # Without them Spark would number its micro-batches from 0 again, and the old states would make them look done.
-        if batches and not (self._fs.exists(self._offsets(batches[-1])) and self.run()):
+        if batches and not (self.files.exists(_offsets(batches[-1])) and self.run()):
             raise Refused(
                 f"checkpoint {self._checkpoint} is not whole: there is model/{batches[-1]}.json, but not both metadata "
                 f"and offsets/{batches[-1]}, of the same micro-batch: {REMEDY}"
@@ -163,18 +141,15 @@ class StateStore:
         Refused
             When the state has other features, label, learner or topics than the settings, or is damaged.
         """
-        text = self._read(self._file(batch))
+        text = self.files.read(_state(batch))
         if text is None:
             return None
         size = len(self._identity.fields.features) + 1
-        with _whole(self._file(batch)):
-            state = _converted(dict(json.loads(text)), size)
+        with self._whole(_state(batch)):
+            state = _converted(dict(json.loads(text)))
             self._check(state)
             weights = np.array(state["weights"], np.float64).reshape(size)
-            memory, centre = state["memory"], state["centre"]
-            if memory:
-                factor = np.array(memory["factor"], np.float64).reshape(size + 1, size + 1)
-                memory = Statistics(memory["rows"], factor, np.array(memory["shift"], np.float64).reshape(size))
+            memory, centre = self._identity.learner.memory_from_json(state["memory"]), state["centre"]
             if centre is not None:
                 centre = np.array(centre, np.float64).reshape(size - 1)
             warned = frozenset(map(int, state["warned"]))
@@ -182,7 +157,6 @@ class StateStore:
 
     def save(self, batch: int, model: Model) -> None:
         """Write the model after micro-batch `batch`: a reader sees all of it or none."""
-        memory = model.memory
         state = {
             **self._described(),
             "batch": batch,
@@ -191,61 +165,43 @@ class StateStore:
             "centre": None if model.centre is None else model.centre.tolist(),
             "level": model.level,
             "warned": sorted(model.warned),
-            "memory": memory
-            and {"rows": memory.rows, "factor": memory.factor.tolist(), "shift": memory.shift.tolist()},
+            "memory": self._identity.learner.memory_to_json(model.memory),
         }
-        aside = self._path(self._folder, f".{batch}.json.tmp")
         try:
-            self._write(aside, json.dumps(state))
-            renamed = self._fs.rename(aside, self._file(batch))
-            self._fs.delete(self._file(batch - self._keep), False)
+            written = self.files.write(_state(batch), json.dumps(state))
+            self.files.delete(_state(batch - self._keep))
         except JAVA_ERRORS as error:
-            raise Refused(f"{self._file(batch)} could not be written: {_said(error)}") from error
-        if not renamed:
-            raise Refused(in_use(str(self._checkpoint)))
+            raise Refused(f"{self.files.full(_state(batch))} could not be written: {reason(error)}") from error
+        if not written:
+            raise Refused(in_use(self._checkpoint))
 
     def prune(self) -> Model | None:
         """Delete all but the newest `keep` states, and temporary files left by a crash; return the newest model."""
         batches = self._batches()
         newest = self.load(batches[-1]) if batches else None
         stale = [f"{batch}.json" for batch in batches[: -self._keep]]
-        for name in stale + [name for name in self._names() if name.endswith(".tmp")]:
-            self._fs.delete(self._path(self._folder, name), False)
+        for name in stale + [name for name in self.files.names(FOLDER) if name.endswith(".tmp")]:
+            self.files.delete(f"{FOLDER}/{name}")
         return newest
 
-    def _names(self) -> list[str]:
-        if not self._fs.exists(self._folder):
-            return []
-        return [status.getPath().getName() for status in self._fs.listStatus(self._folder)]
-
     def _batches(self) -> list[int]:
-        return sorted(int(match[1]) for name in self._names() if (match := re.fullmatch(r"(\d+)\.json", name)))
+        return sorted(
+            int(match[1]) for name in self.files.names(FOLDER) if (match := re.fullmatch(r"(\d+)\.json", name))
+        )
 
-    def _offsets(self, batch: int) -> JavaObject:
-        return self._path(self._path(self._checkpoint, "offsets"), str(batch))
-
-    def _file(self, batch: int) -> JavaObject:
-        return self._path(self._folder, f"{batch}.json")
-
-    def _read(self, path: JavaObject) -> str | None:
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
         try:
-            if not self._fs.exists(path):
-                return None
-            stream = self._fs.open(path)
-            try:
-                return bytes(stream.readAllBytes()).decode()
-            finally:
-                stream.close()
+            yield
         except JAVA_ERRORS as error:
-            raise Refused(f"{path} of the checkpoint cannot be read: {_said(error)}: {REMEDY}") from error
+            raise self.files.unusable(error) from error
 
-    def _write(self, path: JavaObject, text: str) -> None:
-        stream = self._fs.create(path, True)
+    @contextmanager
+    def _whole(self, name: str) -> Iterator[None]:
         try:
-            stream.write(text.encode())
-            stream.hsync()
-        finally:
-            stream.close()
+            yield
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(f"{self.files.full(name)} of the checkpoint is damaged ({error}): {REMEDY}") from error
 
     def _described(self) -> dict[str, Any]:
         identity = self._identity
@@ -253,7 +209,7 @@ class StateStore:
             "format": FORMAT,
             "features": list(identity.fields.features),
             "label": identity.fields.label,
-            "learner": identity.learner,
+            "learner": identity.learner.name,
             "topics": list(identity.topics),
             "topic_ids": list(identity.topic_ids),
         }
@@ -280,41 +236,17 @@ class StateStore:
             )
 
 
-def _converted(state: dict[str, Any], size: int) -> dict[str, Any]:
-    """Convert a state of format 1 to the current format: the shift of its statistics is 0, its model has no centre."""
-    if state["format"] != 1:
-        return state
-    memory = state["memory"] and {**state["memory"], "shift": [0.0] * size}
-    return {**state, "format": FORMAT, "memory": memory, "centre": None, "level": 0.0, "warned": []}
+def _converted(state: dict[str, Any]) -> dict[str, Any]:
+    """Convert a state of format 1 to the current format: its model has no centre."""
+    return state if state["format"] != 1 else {**state, "format": FORMAT, "centre": None, "level": 0.0, "warned": []}
 
 
-@contextmanager
-def _usable(checkpoint: str) -> Iterator[None]:
-    try:
-        yield
-    except JAVA_ERRORS as error:
-        raise ConfigError(
-            f"--checkpoint / CHECKPOINT: {checkpoint} cannot be used: {_said(error)}; name a folder or URI that can be "
-            "written"
-        ) from error
+def _offsets(batch: int) -> str:
+    return f"offsets/{batch}"
 
 
-@contextmanager
-def _whole(file: JavaObject) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, KeyError, TypeError) as error:
-        raise Refused(f"{file} of the checkpoint is damaged ({error}): {REMEDY}") from error
-
-
-def _said(error: Py4JJavaError | PySparkException) -> str:
-    """Return the first line of Java's message: that of the root cause, or its exception's name if it has no message."""
-    if isinstance(error, PySparkException):
-        return str(error).partition("\n")[0]
-    cause = error.java_exception
-    while (inner := cause.getCause()) is not None:
-        cause = inner
-    return str(cause.getMessage() or cause.toString()).partition("\n")[0]
+def _state(batch: int) -> str:
+    return f"{FOLDER}/{batch}.json"
 
 
 def _shown(value: object) -> str:

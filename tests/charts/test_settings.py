@@ -67,7 +67,7 @@ def environment(objects: list[Object], program: str) -> dict[str, Any]:
 
 
 SETTINGS: dict[str, type[BaseSettings]] = {
-    "app": streaming_regression.settings.Settings,
+    "app": streaming_regression.settings.Complete,
     "load": dashboards.settings.Load,
 }
 
@@ -87,7 +87,7 @@ def test_the_programs_know_every_variable_that_they_are_given(program: str, obje
 
 
 def test_a_value_that_is_a_setting_says_so_and_has_its_default() -> None:
-    fields = streaming_regression.settings.Settings.model_fields
+    fields = streaming_regression.settings.Complete.model_fields
     for variable, default in variables(VALUES):
         field = fields.get(variable.lower())
         if field is None or variable in BY_SECRET:
@@ -197,7 +197,7 @@ def taken_by_programs(variable: str, value: Any) -> bool:
     """Return whether the programs that have a setting accept the value from its flag; they must all agree."""
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     programs: list[tuple[Any, type[BaseSettings]]] = [
-        (streaming_regression.settings.load, streaming_regression.settings.Settings),
+        (streaming_regression.settings.load, streaming_regression.settings.Complete),
         (lambda argv: dashboards.settings.load(dashboards.settings.Load, argv), dashboards.settings.Load),
         (producer.settings.load, producer.settings.Settings),
     ]

@@ -22,6 +22,13 @@ def test_schema_and_readme_are_not_stale(chart: str) -> None:
     assert (folder / "README.md").read_text() == generator["readme"](chart), "run `make generate`"
 
 
+def test_values_of_the_learners_are_not_stale() -> None:
+    generator = runpy.run_path(str(ROOT / "charts" / "generate.py"))
+    template = CHART / "templates" / "app" / "_learners.tpl"
+    assert (CHART / "values.yaml").read_text() == generator["learner_values"](), "run `make generate`"
+    assert template.read_text() == generator["learner_template"](), "run `make generate`"
+
+
 @pytest.mark.parametrize("chart", ["streaming-ml", "operators"])
 def test_every_value_is_described_and_every_group_is_closed(chart: str) -> None:
     schema = json.loads((ROOT / "charts" / chart / "values.schema.json").read_text())

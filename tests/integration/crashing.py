@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Any
 
-from streaming_regression import micro_batch, scoring, state
+from streaming_regression import files, micro_batch, scoring, state
 from streaming_regression.__main__ import main
 
 
@@ -34,7 +34,7 @@ POINTS: dict[str, tuple[Any, str, Callable[[], None]]] = {
     "some-points-written": (micro_batch.MicroBatches, "_before", crash_on_executor),
     "all-points-written": (micro_batch.MicroBatches, "_score", crash),
     "metrics-and-model-written": (micro_batch.MicroBatches, "_publish", crash),
-    "state-without-its-name": (state.StateStore, "_write", crash),
+    "state-without-its-name": (files.Files, "write_aside", crash),
     "state-written-but-not-committed": (state.StateStore, "save", crash),
 }
 

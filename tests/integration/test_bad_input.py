@@ -12,8 +12,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from elasticsearch import Elasticsearch as Client
 
-from streaming_regression.documents import mappings
 from streaming_regression.records import Fields
+from streaming_regression.schema import mappings
 from tests.integration.stream import Stream, Value
 from tests.reference import lstsq
 

@@ -24,7 +24,7 @@ from elasticsearch import ElasticsearchWarning
 
 from dashboards.panels import Names
 from embedded import Elasticsearch, Kafka, jars
-from streaming_regression import documents
+from streaming_regression import documents, schema
 from streaming_regression.elasticsearch import bulk, connection, faults
 from streaming_regression.elasticsearch.claim import claim
 from streaming_regression.elasticsearch.connection import Connection
@@ -59,7 +59,7 @@ class Target:
 
     @property
     def points(self) -> str:
-        return documents.index_name(self.prefix, "points", DAY)
+        return schema.index_name(self.prefix, "points", DAY)
 
     def write(self, lines: list[str], url: str = "") -> list[bulk.Refusal]:
         place = replace(self.connection, urls=(url,)) if url else self.connection
@@ -258,8 +258,8 @@ def test_a_template_that_wins_is_named_unless_it_has_our_mappings(target: Target
     target.client.indices.put_index_template(name=name, **wins, template={"settings": {"number_of_replicas": 0}})
     with pytest.raises(Refused, match=rf"{name} \(priority 1000\) wins over {target.prefix}-points.* no field run"):
         target.indices.install(target.connection, target.client, DAY)
-    same = documents.templates(target.prefix, target.indices.fields)
-    for kind in documents.KINDS:
+    same = schema.templates(target.prefix, target.indices.fields)
+    for kind in schema.KINDS:
         mappings = same[f"{target.prefix}-{kind}"]["template"]["mappings"]
         wins = {"index_patterns": [f"{target.prefix}-{kind}-*"], "priority": priority + 1}
         target.client.indices.put_index_template(name=f"{name}-{kind}", **wins, template={"mappings": mappings})

@@ -15,13 +15,15 @@ from py4j.java_gateway import JavaGateway
 from pyspark.java_gateway import launch_gateway
 
 from streaming_regression.errors import ConfigError
-from streaming_regression.learners import Model, RecursiveLeastSquares, Statistics
+from streaming_regression.files import Files
+from streaming_regression.learners import Model, Statistics
+from streaming_regression.learners.rls import RecursiveLeastSquares
 from streaming_regression.records import Fields
 from streaming_regression.state import Identity, StateStore
 from tests.integration.stream import Stream, synthetic
 from tests.reference import lstsq
 
-IDENTITY = Identity(Fields(("a", "b"), "y"), "rls", ("train", "test"), ("id-1", "id-2"))
+IDENTITY = Identity(Fields(("a", "b"), "y"), RecursiveLeastSquares(np.zeros(3)), ("train", "test"), ("id-1", "id-2"))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def gateway() -> Iterator[JavaGateway]:
 
 def store(gateway: JavaGateway, folder: Path) -> StateStore:
     hadoop = gateway.jvm.org.apache.hadoop.conf.Configuration()
-    return StateStore(gateway.jvm, hadoop, str(folder), IDENTITY, keep=100)
+    return StateStore(Files(gateway.jvm, hadoop, str(folder)), str(folder), IDENTITY, keep=100)
 
 
 def model(rows: int) -> Model:
@@ -115,7 +117,7 @@ def test_a_checkpoint_on_a_host_that_does_not_exist_is_refused_with_its_setting(
     """Java raises an IllegalArgumentException, which PySpark converts into its own exception."""
     hadoop = gateway.jvm.org.apache.hadoop.conf.Configuration()
     with pytest.raises(ConfigError, match=r"--checkpoint / CHECKPOINT: hdfs://no-such-host.invalid:8020/x cannot"):
-        StateStore(gateway.jvm, hadoop, "hdfs://no-such-host.invalid:8020/x", IDENTITY, keep=100)
+        Files(gateway.jvm, hadoop, "hdfs://no-such-host.invalid:8020/x")
 
 
 def test_indices_go_after_retention_days_and_no_others(stream: Stream) -> None:

@@ -17,8 +17,8 @@ from pyspark import RDD, SparkConf, SparkContext
 from pyspark.mllib.regression import LabeledPoint, StreamingLinearRegressionWithSGD
 from pyspark.streaming import DStream
 
-from streaming_regression.documents import templates
 from streaming_regression.records import Fields
+from streaming_regression.schema import templates
 from tests.integration.stream import Stream, Value, flights, synthetic, table
 from tests.reference import lstsq
 from tests.waiting import wait_until

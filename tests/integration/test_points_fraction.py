@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from elasticsearch import Elasticsearch as Client
 
-from streaming_regression.documents import mappings
 from streaming_regression.records import Fields
 from streaming_regression.sampling import chosen
+from streaming_regression.schema import mappings
 from tests.integration.stream import Stream
 from tests.reference import lstsq
 

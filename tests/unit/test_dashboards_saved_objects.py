@@ -14,7 +14,7 @@ from dashboards import charts
 from dashboards.panels import Line, Names, Sample, sections
 from dashboards.saved_objects import CORE_VERSION, TYPE_VERSIONS, ndjson, saved_objects
 from dashboards.templates import templates
-from streaming_regression import documents
+from streaming_regression import schema
 from streaming_regression.records import Fields
 from tests.strategies import AWKWARD_NAMES
 
@@ -69,7 +69,7 @@ def test_committed_file_is_todays():
 
 @pytest.mark.parametrize("names", NAMES)
 def test_templates_are_the_streaming_regressions(names):
-    assert templates(names) == documents.templates(names.prefix, Fields(names.features, names.label))
+    assert templates(names) == schema.templates(names.prefix, Fields(names.features, names.label))
 
 
 @pytest.mark.parametrize("names", NAMES)

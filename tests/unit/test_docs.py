@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 
 from bench import report
+from streaming_regression.settings import Complete
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +37,7 @@ def test_the_readme_names_targets_files_and_flags_that_exist() -> None:
     known = {name.replace("_", "-") for name in re.findall(r"\b[a-z][a-z_]+\b", sources)} | set(
         re.findall(r"--([a-z-]+)", sources)
     )
+    known |= {name.replace("_", "-") for name in Complete.model_fields}
     ours = re.sub(r"^(helm|kubectl) .*$", "", readme, flags=re.MULTILINE)
     for flag in re.findall(r"--([a-z][a-z-]+)", ours):
         assert flag in known, f"--{flag}"

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming_regression import documents
+from streaming_regression import documents, schema
 from streaming_regression.documents import Origin, PartitionMetrics, Points, Records
 from streaming_regression.elasticsearch.bulk import requests
 from streaming_regression.learners import LIMIT, Model
@@ -118,7 +118,7 @@ def test_every_field_of_a_document_is_in_its_mapping() -> None:
         "models": documents.model(ORIGIN, fields, "rls", Model(np.ones(3)), seconds=1.0, lag=1, points_fraction=1.0),
         "invalid": invalid,
     }
-    for kind, template in documents.templates("spark", fields).items():
+    for kind, template in schema.templates("spark", fields).items():
         mapping = template["template"]["mappings"]
         used = {name for _, document in parsed(lines[kind.removeprefix("spark-")]) for name in document}
         assert mapping["dynamic"] == "strict"
@@ -133,13 +133,13 @@ def test_no_request_is_much_larger_than_its_limit_and_all_documents_go_out_in_or
 
 
 def test_only_the_prefix_s_own_dated_indices_count_as_its() -> None:
-    assert documents.index_date("spark-points-2026.02.28", "spark") == date(2026, 2, 28)
+    assert schema.index_date("spark-points-2026.02.28", "spark") == date(2026, 2, 28)
     for name in (
         "spark-points-x-points-2026.02.28",
         "sparks-points-2026.02.28",
         "spark-points-2026.02",
         "spark-x-2026.02.28",
     ):
-        assert documents.index_date(name, "spark") is None
-    assert documents.index_date("spark-points-2026.13.45", "spark") is None
-    assert documents.index_date("a.b-models-2026.02.28", "a.b") == date(2026, 2, 28)
+        assert schema.index_date(name, "spark") is None
+    assert schema.index_date("spark-points-2026.13.45", "spark") is None
+    assert schema.index_date("a.b-models-2026.02.28", "a.b") == date(2026, 2, 28)

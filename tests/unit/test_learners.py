@@ -15,12 +15,13 @@ from streaming_regression.learners import (
     LIMIT,
     DivergedError,
     Floats,
-    GradientDescent,
     Learner,
     Model,
-    RecursiveLeastSquares,
     Statistics,
 )
+from streaming_regression.learners.bayes import BayesianRegression
+from streaming_regression.learners.rls import RecursiveLeastSquares
+from streaming_regression.learners.sgd import GradientDescent
 from tests.reference import conditions, exact, lstsq
 from tests.strategies import cuts, regressions, unscaled
 
@@ -53,6 +54,7 @@ def conditioned(condition: float, rows: int, seed: int) -> tuple[Floats, Floats]
 LEARNERS = [
     RecursiveLeastSquares(np.zeros(3)),
     RecursiveLeastSquares(np.array([1.0, 2.0, -1.0]), half_life=50.0, ridge=0.1),
+    BayesianRegression(np.zeros(3)),
     GradientDescent(),
     GradientDescent(intercept=True),
 ]
@@ -326,6 +328,83 @@ def test_rls_ridge_pulls_towards_the_initial_weights_and_leaves_the_intercept_fr
     penalty = 10.0 * np.diag([0.0, 1.0, 1.0])
     want = np.linalg.solve(a.T @ a + penalty, a.T @ y + penalty @ initial)
     np.testing.assert_allclose(model.weights, want, rtol=1e-9)
+
+
+def evidence(x: Floats, y: Floats, ratio: float) -> float:
+    """Log of the probability of the labels, less a constant, for standardised columns and the best noise variance.
+
+    The labels are normal with covariance σ²·(I + Z Zᵀ / ratio); the intercept takes one row (Bishop, 3.5, integrated).
+    """
+    z = (x - x.mean(axis=0)) / np.linalg.norm(x - x.mean(axis=0), axis=0)
+    n, centred = len(y), y - y.mean()
+    basis = np.linalg.qr(np.column_stack([np.ones(n), np.eye(n)[:, 1:]]))[0][:, 1:]  # of the rows less their mean
+    covariance = basis.T @ (np.eye(n) + z @ z.T / ratio) @ basis
+    label = basis.T @ centred
+    return float(
+        -(n - 1) / 2 * np.log(label @ np.linalg.solve(covariance, label)) - np.linalg.slogdet(covariance)[1] / 2
+    )
+
+
+@pytest.mark.parametrize("noise", [0.1, 3.0, 30.0])
+def test_bayes_chooses_the_pull_under_which_the_labels_are_most_probable(noise: float) -> None:
+    rng = np.random.default_rng(31)
+    x = rng.normal(size=(60, 5)) * [1, 1, 1000, 1, 1] + [0, 5, 0, 0, 1e6]
+    y = x @ [1, 0.5, 0.001, -1, 0] + rng.normal(size=60) * noise
+    model = learned(BayesianRegression(np.zeros(6)), x, y, [slice(0, 25), slice(25, 60)])
+    ratios = np.geomspace(1e-6, 1e4, 2001)
+    best = ratios[np.argmax([evidence(x, y, ratio) for ratio in ratios])]
+    z, scale = x - x.mean(axis=0), np.linalg.norm(x - x.mean(axis=0), axis=0)
+    z = z / scale
+
+    def ridge(ratio: float) -> Floats:
+        return np.asarray(np.linalg.solve(z.T @ z / ratio + np.eye(5), z.T @ (y - y.mean()) / ratio) / scale)
+
+    assert (best == ratios[-1]) == (noise == 30.0), (
+        "with so much noise the labels say nothing against the initial weights"
+    )
+    lower, upper = ridge(best * 1.012 if best < ratios[-1] else np.inf), ridge(best / 1.012)  # a step of the grid
+    assert (np.minimum(lower, upper) - 1e-9 <= model.weights[1:]).all()
+    assert (model.weights[1:] <= np.maximum(lower, upper) + 1e-9).all()
+
+
+def test_bayes_predicts_better_with_few_rows_and_the_same_with_many() -> None:
+    rng = np.random.default_rng(32)
+    weights = rng.normal(size=40)
+    x = rng.normal(size=(100_000, 40))
+    y = x @ weights + rng.normal(size=100_000) * 5
+    few, many = [slice(0, 50)], [slice(0, 50), slice(50, 90_000)]
+    test = slice(90_000, 100_000)
+
+    def error(learner: Learner, batches: list[slice]) -> float:
+        return float(np.mean((learned(learner, x, y, batches).predict(x[test]) - y[test]) ** 2))
+
+    rls, bayes = RecursiveLeastSquares(np.zeros(41)), BayesianRegression(np.zeros(41))
+    assert error(bayes, few) < 0.5 * error(rls, few)
+    np.testing.assert_allclose(error(bayes, many), error(rls, many), rtol=1e-4)
+
+
+def test_bayes_keeps_initial_weights_that_the_rows_do_not_contradict() -> None:
+    rng = np.random.default_rng(33)
+    x = rng.normal(size=(30, 3))
+    initial = np.array([7.0, 1.0, -2.0, 3.0])
+    y = x @ initial[1:] + 100 + rng.normal(size=30)
+    near = learned(BayesianRegression(initial), x, y, [slice(0, 30)])
+    far = learned(RecursiveLeastSquares(initial), x, y, [slice(0, 30)])
+    assert np.linalg.norm(near.weights[1:] - initial[1:]) < 0.5 * np.linalg.norm(far.weights[1:] - initial[1:])
+    np.testing.assert_allclose(near.predict(x).mean(), y.mean(), rtol=1e-12)
+
+
+@settings(deadline=None)
+@given(data=st.data(), regression=unscaled(), half_life=st.sampled_from([None, 200.0]))
+def test_bayes_gives_the_same_weights_however_the_rows_are_cut_into_partitions(
+    data: st.DataObject, regression: tuple[Floats, Floats], half_life: float | None
+) -> None:
+    x, y = regression
+    learner, d = BayesianRegression(np.zeros(x.shape[1] + 1), half_life), x.shape[1]
+    whole = learned(learner, x, y, [slice(0, len(y))])
+    parts = [statistics(x[part], y[part]) for part in data.draw(cuts(len(y)))]
+    split = learner.update(Model(np.zeros(d + 1)), Statistics.total(parts, d))
+    np.testing.assert_allclose(split.predict(x), whole.predict(x), rtol=1e-6, atol=1e-6 * (np.abs(y).max() or 1))
 
 
 def mllib(x: Floats, y: Floats, start: Floats, step: float, iterations: int, tolerance: float) -> Floats:

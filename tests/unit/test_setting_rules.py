@@ -28,7 +28,7 @@ from streaming_regression.errors import ConfigError as StreamConfigError
 CONFIG_ERRORS = (StreamConfigError, ProducerConfigError, DashboardsConfigError)
 RULES = (streaming_regression.rules, producer.rules, dashboards.rules)
 PROGRAMS: dict[str, tuple[type[BaseSettings], Callable[[Sequence[str]], Any]]] = {
-    "app": (streaming_regression.settings.Settings, streaming_regression.settings.load),
+    "app": (streaming_regression.settings.Complete, streaming_regression.settings.load),
     "producer": (producer.settings.Settings, producer.settings.load),
     **{
         kind.__name__.lower(): (kind, partial(dashboards.settings.load, kind))

@@ -12,9 +12,9 @@ import pytest
 
 from streaming_regression import secret
 from streaming_regression.errors import ConfigError
-from streaming_regression.settings import SECRETS, Settings, load
+from streaming_regression.settings import SECRETS, Complete, load
 
-FILES = {name for name in Settings.model_fields if name.endswith("_file")}
+FILES = {name for name in Complete.model_fields if name.endswith("_file")}
 GIVEN: dict[str, Any] = {
     "kafka_bootstrap": "a:1,b:2",
     "kafka_train_topic": "learn",
@@ -29,6 +29,7 @@ GIVEN: dict[str, Any] = {
     "learner": "sgd",
     "initial_weights": "1,-2.5,1e3",
     "initial_intercept": 2.5,
+    "bayes_half_life": 200.0,
     "rls_half_life": 100.0,
     "rls_ridge": 0.5,
     "sgd_step_size": 0.25,
@@ -61,7 +62,7 @@ BESIDE = {
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment without settings."""
-    for name in Settings.model_fields:
+    for name in Complete.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
@@ -91,9 +92,9 @@ def fault(*argv: str) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("name", Complete.model_fields)
 def test_help_explains_every_setting_with_its_default_and_variable(help_text: str, name: str) -> None:
-    setting = Settings.model_fields[name]
+    setting = Complete.model_fields[name]
     assert setting.description
     (entry,) = (entry for entry in re.split(r"\n  (?=-)", help_text) if re.match(rf"{flag(name)}[ ,\n]", entry))
     shown = " ".join(entry.split())
@@ -115,12 +116,12 @@ def test_help_and_wrong_settings_need_neither_spark_nor_elasticsearch() -> None:
 
 
 def test_defaults_need_nothing_given() -> None:
-    assert load([]) == Settings.model_construct(**{k: v.default for k, v in Settings.model_fields.items()})
+    assert load([]) == Complete.model_construct(**{k: v.default for k, v in Complete.model_fields.items()})
 
 
 def test_the_values_of_these_tests_cover_every_setting_and_no_default() -> None:
-    assert set(GIVEN) | FILES == set(Settings.model_fields)
-    assert not [name for name, value in GIVEN.items() if Settings.model_fields[name].default == value]
+    assert set(GIVEN) | FILES == set(Complete.model_fields)
+    assert not [name for name, value in GIVEN.items() if Complete.model_fields[name].default == value]
 
 
 @pytest.mark.parametrize(("name", "value"), GIVEN.items())
@@ -131,7 +132,7 @@ def test_each_setting_is_a_flag_and_a_variable_and_the_flag_wins(
     assert getattr(load([*beside, *given(name, value)]), name) == value
     environment.setenv(name.upper(), str(value))
     assert getattr(load(beside), name) == value
-    default = Settings.model_fields[name].default
+    default = Complete.model_fields[name].default
     if value is True:
         assert getattr(load([f"--no{flag(name)[1:]}"]), name) is False
     elif default is not None:
@@ -150,11 +151,11 @@ def test_each_file_is_a_flag_and_a_variable_and_the_flag_wins(
     assert getattr(load([*beside, flag(name), str(tmp_path / "two")]), name) == tmp_path / "two"
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("name", Complete.model_fields)
 def test_an_empty_variable_counts_as_unset(environment: pytest.MonkeyPatch, name: str) -> None:
     """A chart sets a variable for each value, even for a value that is not given."""
     environment.setenv(name.upper(), "")
-    assert getattr(load([]), name) == Settings.model_fields[name].default
+    assert getattr(load([]), name) == Complete.model_fields[name].default
 
 
 def test_lists_are_split_at_commas_without_the_spaces_around() -> None:
@@ -227,7 +228,7 @@ def test_a_wrong_value_is_named_with_flag_and_variable_however_it_was_given(
 
 def test_all_wrong_settings_are_listed_each_on_a_line() -> None:
     lines = fault("--learner", "ols", "--rls-ridge", "-1", "--index-prefix", "_").splitlines()
-    assert [line.split(" ")[0] for line in lines] == ["--learner", "--rls-ridge", "--index-prefix"]
+    assert [line.split(" ")[0] for line in lines] == ["--learner", "--index-prefix", "--rls-ridge"]
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

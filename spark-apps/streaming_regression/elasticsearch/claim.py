@@ -8,10 +8,10 @@ from datetime import datetime, timezone
 
 from elasticsearch import ConflictError, Elasticsearch, NotFoundError
 
-from streaming_regression.documents import KEYWORD
 from streaming_regression.elasticsearch import indices
 from streaming_regression.elasticsearch.connection import Connection
 from streaming_regression.errors import Refused
+from streaming_regression.schema import KEYWORD
 
 log = logging.getLogger(__name__)
 

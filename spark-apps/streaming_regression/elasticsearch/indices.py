@@ -13,7 +13,7 @@ from typing import Any
 from elastic_transport import TransportError
 from elasticsearch import ApiError, BadRequestError, Elasticsearch
 
-from streaming_regression import documents
+from streaming_regression import schema
 from streaming_regression.documents import Origin
 from streaming_regression.elasticsearch.connection import Connection
 from streaming_regression.errors import Refused
@@ -31,7 +31,7 @@ class Indices:
 
     def mapping(self, name: str) -> Mapping[str, Any]:
         """Return the mapping that the index `name` must have."""
-        return documents.mappings(self.fields)[documents.index_kind(name, self.prefix)]
+        return schema.mappings(self.fields)[schema.index_kind(name, self.prefix)]
 
     def install(self, connection: Connection, client: Elasticsearch, day: date) -> None:
         """Install the index templates, and check that an index of `day` gets their mappings.
@@ -43,10 +43,10 @@ class Indices:
         Refused
             When another index template takes precedence and has other mappings; the message names it.
         """
-        for name, template in documents.templates(self.prefix, self.fields).items():
+        for name, template in schema.templates(self.prefix, self.fields).items():
             connection.retrying(client.indices.put_index_template, name=name, **template)
-        for kind in documents.KINDS:
-            name = documents.index_name(self.prefix, kind, day)
+        for kind in schema.KINDS:
+            name = schema.index_name(self.prefix, kind, day)
             answer = connection.retrying(client.indices.simulate_index_template, name=name)
             overridden = {template["name"] for template in answer.get("overlapping", [])}
             own = f"{self.prefix}-{kind}"
@@ -68,7 +68,7 @@ class Indices:
 
         Dashboards read fields from indices, not from templates, so an index is created before it has a document.
         """
-        names = [documents.index_name(self.prefix, kind, day) for kind in documents.KINDS]
+        names = [schema.index_name(self.prefix, kind, day) for kind in schema.KINDS]
         found = connection.retrying(_get, client, names)
         missing = [name for name in names if _behind(name, found) is None]
         for name in missing:
@@ -87,7 +87,7 @@ class Indices:
         Refused
             For an alias without a write index, a data stream, or another mapping; the message names it.
         """
-        names = sorted(name for name in names if documents.index_date(name, self.prefix))
+        names = sorted(name for name in names if schema.index_date(name, self.prefix))
         found = connection.retrying(_get, client, names)
         for name in names:
             index = _behind(name, found)
@@ -109,7 +109,7 @@ class Indices:
         """Warn of indices of other days in which a field has another type: dashboards cannot read them."""
         found = connection.retrying(_mappings, client, self.prefix)
         for name, index in found.items():
-            if documents.index_date(name, self.prefix):
+            if schema.index_date(name, self.prefix):
                 for wrong in differences(index.get("mappings", {}), self.mapping(name)):
                     if not wrong.startswith("no field"):
                         log.warning("index %s has %s: dashboards cannot show it; delete or reindex it", name, wrong)
@@ -163,7 +163,7 @@ def refresh(client: Elasticsearch, origin: Origin, last: Thread | None) -> Threa
 
     def ask() -> None:
         try:
-            client.indices.refresh(index=[origin.index(kind) for kind in documents.KINDS], ignore_unavailable=True)
+            client.indices.refresh(index=[origin.index(kind) for kind in schema.KINDS], ignore_unavailable=True)
         except (ApiError, TransportError, OSError) as error:
             log.log(logging.DEBUG if last else logging.WARNING, "searches see batch %d late: %s", origin.batch, error)
 
@@ -187,7 +187,7 @@ def expire(connection: Connection, client: Elasticsearch, prefix: str, today: da
 def dated(client: Elasticsearch, prefix: str) -> dict[str, date]:
     """Return the days of the prefix's indices, by the index's name."""
     names = client.indices.get(index=f"{prefix}-*", filter_path="*.settings.index.uuid", expand_wildcards="open")
-    dates = {name: documents.index_date(name, prefix) for name in sorted(names)}
+    dates = {name: schema.index_date(name, prefix) for name in sorted(names)}
     return {name: day for name, day in dates.items() if day}
 
 

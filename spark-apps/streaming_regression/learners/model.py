@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
 from streaming_regression.learners.statistics import Floats, Statistics
-
-__all__ = ["LIMIT", "DivergedError", "Floats", "Learner", "Model", "called", "published"]
 
 LIMIT = 1e70
 """Largest magnitude of a feature, a label or a weight: a sum of (1e70 · 1e70)² over 1e26 rows still fits a float64."""
@@ -29,7 +28,7 @@ class Model:
     weights : float64, shape (d + 1,): the intercept in label units, then one weight per feature, in label units per
         feature unit.
     rows_seen : rows learned so far.
-    memory : the statistics of all rows so far, for a learner that needs them, else None.
+    memory : what the learner keeps of the rows so far, beside the weights; None if it keeps nothing.
     centre : float64, shape (d,), in the features' units: predictions use x - centre; None for the origin. For data far
         from the origin x @ weights and the intercept are large and cancel, which loses digits. A centre within the data
         avoids this.
@@ -39,13 +38,13 @@ class Model:
 
     weights: Floats
     rows_seen: int = 0
-    memory: Statistics | None = None
+    memory: Any = None
     centre: Floats | None = None
     level: float = 0.0
     warned: frozenset[int] = frozenset()
 
     @classmethod
-    def around(cls, centre: Floats, level: float, weights: Floats, rows_seen: int, memory: Statistics) -> Model:
+    def around(cls, centre: Floats, level: float, weights: Floats, rows_seen: int, memory: object) -> Model:
         """Return the model that predicts `level` at `centre` and has `weights`, shape (d,)."""
         intercept = level - centre @ weights
         return cls(np.concatenate([[intercept], weights]), rows_seen, memory, centre, level)
@@ -57,13 +56,35 @@ class Model:
         return np.asarray((x - self.centre) @ self.weights[1:] + self.level, dtype=np.float64)
 
 
-class Learner(Protocol):
-    """Turns a model and a micro-batch into the next model. One module in this package implements one learner."""
+def option(default: float | bool | None, description: str, **limits: float) -> Any:  # noqa: ANN401 - as `field` does
+    """Return a dataclass field that is also a setting of the program, `--LEARNER-FIELD`, and a value of the chart.
 
-    @property
-    def name(self) -> str:
-        """The value of `--learner` that selects it."""
+    Parameters
+    ----------
+    default, description
+        The setting's default and help text.
+    limits
+        Limits of the value, with pydantic's names: gt, ge, lt, le.
+    """
+    return field(default=default, metadata={"description": description, "limits": limits})
 
+
+class Learner(ABC):
+    """Turns a model and a micro-batch into the next model.
+
+    Each learner is one module of this package: a frozen dataclass, and `LEARNER`, which names it. It can have these
+    fields: `initial`, the intercept and weights before any row, shape (d + 1,); `features`, their names, for messages;
+    and an `option` for each of its settings. Nothing else in the program depends on the learner.
+    """
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+    """The value of `--learner` that selects it, and the prefix of its settings."""
+    summary: ClassVar[str]
+    """The learner in a few words, for the help text of `--learner`."""
+
+    @abstractmethod
     def update(self, model: Model, batch: Statistics) -> Model:
         """Return the model after a micro-batch with statistics `batch`; `model` is not changed.
 
@@ -74,11 +95,26 @@ class Learner(Protocol):
             to change. `model` is still valid.
         """
 
-    def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:
+    def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:  # noqa: ARG002 - for those that override it
         """Return the reasons why weights cannot be learned, by the feature's position; usually empty.
 
         `model` is what `update` returned for the micro-batch with statistics `batch`.
         """
+        return {}
+
+    def memory_to_json(self, memory: Any) -> Any:  # noqa: ANN401, ARG002 - each learner has its own
+        """Return `Model.memory` in a form that JSON can hold, for the checkpoint."""
+        return None
+
+    def memory_from_json(self, content: Any) -> Any:  # noqa: ANN401, ARG002
+        """Return the `Model.memory` that `memory_to_json` converted.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            When the content is damaged.
+        """
+        return None
 
 
 def published(weights: Floats, remedy: str) -> Floats:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming_regression.learners.model import Floats, Model, called, published
-from streaming_regression.learners.statistics import Statistics, lengths
+from streaming_regression.learners.model import Learner, Model, called, option, published
+from streaming_regression.learners.statistics import Floats, Statistics, lengths
 
 STUCK = 1e-3
 """A weight hardly moves if it covers less than this share of the way to its best value in one micro-batch."""
 
 
 @dataclass(frozen=True, slots=True)
-class GradientDescent:
+class GradientDescent(Learner):
     """Full-batch gradient descent on each micro-batch, starting from the weights before it.
 
     Every step uses all rows, so the gradient follows from XᵀX and Xᵀy, and no step needs the rows themselves.
@@ -33,16 +33,16 @@ class GradientDescent:
     Spark MLlib: GradientDescent.runMiniBatchSGD (miniBatchFraction 1), LeastSquaresGradient, SimpleUpdater.
     """
 
-    step_size: float = 0.1
-    iterations: int = 50
-    convergence_tolerance: float = 0.001
-    intercept: bool = False
-    features: tuple[str, ...] = ()
+    name = "sgd"
+    summary = "gradient descent as in Spark MLlib"
 
-    @property
-    def name(self) -> str:
-        """`sgd`."""
-        return "sgd"
+    step_size: float = option(0.1, "size of the first step; the size of step i is 1/√i of it", gt=0)
+    iterations: int = option(50, "maximum number of steps per micro-batch", ge=1, le=1_000_000)
+    convergence_tolerance: float = option(
+        0.001, "stop when a step moves the weights by less than this, relative to their norm", ge=0, le=1
+    )
+    intercept: bool = option(False, "learn the intercept too (MLlib's streaming regression does not)")
+    features: tuple[str, ...] = ()
 
     def update(self, model: Model, batch: Statistics) -> Model:
         """See `Learner.update`; the cost is O(iterations · d²), whatever the rows."""
@@ -113,3 +113,6 @@ def _size(batch: Statistics) -> Floats:
     """Return the root mean square of each feature, shape (d,)."""
     raw = batch.shifted(np.zeros_like(batch.shift)).factor[:, 1:-1]
     return np.asarray(lengths(raw) / np.sqrt(batch.rows), dtype=np.float64)
+
+
+LEARNER = GradientDescent

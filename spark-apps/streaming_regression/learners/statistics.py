@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +89,25 @@ class Statistics:
     def decayed(self, weight: float) -> Statistics:
         """Return these statistics with each row counting `weight` (0 to 1) times as much; `rows` stays a count."""
         return Statistics(self.rows, self.factor * np.sqrt(weight), self.shift)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return these statistics in a form that JSON can hold."""
+        return {"rows": self.rows, "factor": self.factor.tolist(), "shift": self.shift.tolist()}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any], features: int) -> Statistics:
+        """Return the statistics that `to_json` converted; ValueError, KeyError or TypeError for damaged content.
+
+        The first format had no shift: it is 0.
+        """
+        factor = np.array(content["factor"], np.float64).reshape(features + 2, features + 2)
+        shift = np.array(content.get("shift", [0.0] * (features + 1)), np.float64).reshape(features + 1)
+        return cls(int(content["rows"]), factor, shift)
+
+    @property
+    def weight(self) -> float:
+        """The sum of the rows' weights: `rows` without a half-life."""
+        return float(self.factor[0, 0]) ** 2
 
     @property
     def centred(self) -> Floats:

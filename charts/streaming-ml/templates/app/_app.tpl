@@ -9,14 +9,7 @@
 - {name: INITIAL_WEIGHTS, value: {{ join "," . | quote }}}
 {{- end }}
 - {name: INITIAL_INTERCEPT, value: {{ .Values.initial.intercept | quote }}}
-{{- with .Values.rls.halfLife }}
-- {name: RLS_HALF_LIFE, value: {{ . | quote }}}
-{{- end }}
-- {name: RLS_RIDGE, value: {{ .Values.rls.ridge | quote }}}
-- {name: SGD_STEP_SIZE, value: {{ .Values.sgd.stepSize | quote }}}
-- {name: SGD_ITERATIONS, value: {{ int64 .Values.sgd.iterations | quote }}}
-- {name: SGD_CONVERGENCE_TOLERANCE, value: {{ .Values.sgd.convergenceTolerance | quote }}}
-- {name: SGD_INTERCEPT, value: {{ .Values.sgd.intercept | quote }}}
+{{ include "streaming-ml.app.learnerEnv" . | trim }}
 - {name: TRIGGER_INTERVAL_S, value: {{ .Values.triggerIntervalS | quote }}}
 - {name: ELASTICSEARCH_MAX_REQUEST_BYTES, value: {{ int64 .Values.elasticsearch.maxRequestBytes | quote }}}
 - {name: MAX_OFFSETS_PER_TRIGGER, value: {{ int64 .Values.maxOffsetsPerTrigger | quote }}}

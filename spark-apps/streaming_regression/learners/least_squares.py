@@ -1,0 +1,152 @@
+"""The common part of learners by least squares: statistics of all rows so far, forgetting, and scaled columns."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming_regression.learners.model import LIMIT, Learner, Model, called, option, published
+from streaming_regression.learners.statistics import Floats, Statistics, lengths
+
+RANK_LIMIT = 1e-10
+"""Singular values of the scaled columns count as 0 up to this share of the largest one. The rounding errors of a
+micro-batch reach about 1e-15 of the largest one; those of ten million rows 1e-12. A condition number of 1e6 must still
+be solved."""
+NOISE = 1e-12
+"""Share of the label's spread up to which a weight's effect on the predictions counts as rounding (see `_solve`)."""
+ROWS_PER_WEIGHT = 10  # needed for a WARNING: in a run's first few rows nearly every feature is constant or dependent
+
+
+@dataclass(frozen=True, slots=True)
+class LeastSquares(Learner):
+    """A learner whose weights depend on the statistics of all rows so far, however they were cut into micro-batches.
+
+    The columns are centred, and each is divided by its length, before they are solved. So the fit does not depend on
+    the unit or the offset of any feature. The intercept always fits the mean of the rows. A constant feature keeps its
+    initial weight.
+
+    Attributes
+    ----------
+    initial : float64, shape (d + 1,): the intercept and weights before any row.
+    half_life : rows after which a row counts half, or None. All rows of one micro-batch have the same age, so use
+        micro-batches (--max-offsets-per-trigger) well below the half-life.
+    features : the features' names, for messages.
+
+    References
+    ----------
+    Scaling and rank: Golub, Van Loan, Matrix Computations (4th ed.), 5.3.7 and 5.5.5. Exponential
+    forgetting: Haykin, Adaptive Filter Theory (5th ed.), 10.1; in square-root form: 15.4 (QR-RLS).
+    """
+
+    initial: Floats
+    half_life: float | None = option(
+        None,
+        "number of records after which a record counts half; all records of a micro-batch have the same age; none: "
+        "records count for ever",
+        gt=0,
+    )
+    features: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def remedy(self) -> str:
+        """What to change when no finite weights are found, for the message."""
+
+    def update(self, model: Model, batch: Statistics) -> Model:
+        """See `Learner.update`; the cost is O(d³), whatever the rows."""
+        if not batch.rows:
+            return model
+        d = len(self.initial) - 1
+        memory = model.memory or Statistics.empty(d)
+        if self.half_life is not None:
+            memory = memory.decayed(0.5 ** (batch.rows / self.half_life))
+        memory = Statistics.total([memory, batch], d)
+        weights = self._solve(memory)
+        level = float(memory.shift[-1] + memory.mean[-1] - memory.mean[:-1] @ weights)
+        wrong = [i for i, weight in enumerate(weights) if not abs(weight) <= LIMIT]
+        published(
+            np.append(weights, level),
+            f"{self.name} found no finite weights after {memory.rows} rows (features {called(self.features, wrong)}): "
+            f"{self.remedy}",
+        )
+        return Model.around(memory.shift[:-1], level, weights, model.rows_seen + batch.rows, memory)
+
+    def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:  # noqa: ARG002 - the memory holds the batch
+        """See `Learner.doubts`: the features whose weights the rows so far do not determine."""
+        memory = model.memory
+        if memory is None or memory.rows < ROWS_PER_WEIGHT * len(self.initial):
+            return {}
+        varies, scaled = scaled_columns(memory.centred[:, :-1], memory.centred[:, -1])[:2]
+        why = "in the rows so far"
+        found = {
+            int(i): f"feature {called(self.features, [i])} is constant {why}: its weight stays {self.initial[1 + i]:g}"
+            for i in np.flatnonzero(~varies)
+        }
+        _, singular, directions = np.linalg.svd(scaled, full_matrices=False)
+        free = directions[singular <= RANK_LIMIT * singular.max(initial=0.0)]
+        # Entry i, j of this projection is not 0 where a change of weight j can compensate for a change of weight i.
+        linked = np.abs(free.T @ free) > 1e-8
+        positions = np.flatnonzero(varies)
+        for i in np.flatnonzero(linked.diagonal()):
+            group = positions[linked[i]].tolist()
+            found[int(positions[i])] = (
+                f"features {called(self.features, group)} depend linearly on one another {why}, so their weights are "
+                "not determined (those closest to the initial ones are taken): leave one out, or filter out records "
+                "with values so large that they hide all others (3.4e38 for none, say)"
+            )
+        return found
+
+    def system(self, memory: Statistics) -> tuple[Floats, Floats]:
+        """Return A, shape (m, d), and b, shape (m,): `w - initial` shall minimise ‖A·(w - initial) - b‖."""
+        a, y = memory.centred[:, :-1], memory.centred[:, -1]
+        return a, y - a @ self.initial[1:]
+
+    def fit(self, a: Floats, b: Floats, rows: float) -> Floats:  # noqa: ARG002 - for learners that override it
+        """Return the solution z, shape (k,), of a·z ≈ b: the minimum of ‖a·z - b‖, and among several the shortest z.
+
+        Parameters
+        ----------
+        a : float64, shape (m, k), columns of length 1
+        b : float64, shape (m,)
+        rows
+            The number of rows that a and b stand for; with a half-life the sum of their weights.
+        """
+        return np.asarray(np.linalg.lstsq(a, b, rcond=RANK_LIMIT)[0], dtype=np.float64)
+
+    def _solve(self, memory: Statistics) -> Floats:
+        """Return the weights, shape (d,)."""
+        start = self.initial[1:]
+        a, b = self.system(memory)
+        varies, scaled, scale = scaled_columns(a, b)
+        part = self.fit(scaled, b, memory.weight)
+        if self.half_life is not None:
+            # When a feature has been constant for 80 to 100 half-lives, its contribution to the memory is only a
+            # rounding error. Divided by a column length that keeps shrinking, it would give an unbounded weight.
+            part[np.abs(part) <= NOISE * (lengths(b[:, None])[0] + lengths(a) @ np.abs(start))] = 0.0
+        step = np.zeros(len(start))
+        with np.errstate(over="ignore"):  # `published` raises DivergedError
+            step[varies] = part / scale
+        return np.asarray(start + step, dtype=np.float64)
+
+    def memory_to_json(self, memory: Statistics | None) -> dict[str, Any] | None:
+        """See `Learner.memory_to_json`."""
+        return memory.to_json() if memory else None
+
+    def memory_from_json(self, content: dict[str, Any] | None) -> Statistics | None:
+        """See `Learner.memory_from_json`."""
+        return Statistics.from_json(content, len(self.initial) - 1) if content else None
+
+
+def scaled_columns(a: Floats, b: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
+    """Return which columns of `a` vary, those columns scaled to length 1, and their original lengths.
+
+    A column so short that its weight would exceed LIMIT, for the label `b`, counts as constant.
+    """
+    scale = lengths(a)
+    varies = scale > lengths(b[:, None])[0] / LIMIT
+    return varies, a[:, varies] / scale[varies], scale[varies]
