@@ -15,7 +15,7 @@ USAGE = """\
 usage: python -m dashboards COMMAND [--help]
 
   build   write the dashboards as a file that Kibana imports
-  load    install the index templates that are missing, and the dashboards into Kibana; safe to run again
+  load    install missing index templates, and import the dashboards into Kibana; it is safe to run this again
   serve   serve the dashboards as a live page
 """
 
@@ -65,7 +65,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     elif command in {"-h", "--help"}:
         sys.stdout.write(USAGE)
     else:
-        raise ConfigError(f"{command!r} is no command: build, load or serve (see --help)")
+        raise ConfigError(f"{command!r} is not a command: use build, load or serve (see --help)")
     return 0
 
 
