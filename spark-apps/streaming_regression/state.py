@@ -26,7 +26,7 @@ JAVA_ERRORS = (Py4JJavaError, PySparkException)
 """Exceptions of a call into Java: PySpark converts some, such as IllegalArgumentException, into its own."""
 Offsets = dict[str, dict[str, int]]
 """Topic → partition → offset of the next record, as in Spark's offset log."""
-REMEDY = "restore the folder from a backup, or start anew with another --checkpoint and --index-prefix"
+REMEDY = "restore the folder from a backup, or start a new run with another --checkpoint and --index-prefix"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class StateStore:
 
     def __init__(self, jvm: JVMView, hadoop_conf: JavaObject, checkpoint: str, identity: Identity, keep: int) -> None:
         self._path = jvm.org.apache.hadoop.fs.Path
-        with _usable(checkpoint):
+        with _java_errors_as_config_errors(checkpoint):
             self._checkpoint = self._path(checkpoint)
             self._folder = self._path(self._checkpoint, "model")
             # A separate instance that writes no checksum files: a file and its checksum cannot be renamed in one step.
@@ -76,7 +76,7 @@ class StateStore:
         if self._run is None:
             file = self._path(self._checkpoint, "metadata")
             text = self._read(file)
-            with _whole(file):
+            with _parse_errors_as_refused(file):
                 self._run = text if text is None else str(json.loads(text)["id"])
         return self._run
 
@@ -87,7 +87,7 @@ class StateStore:
         """
         if self.run() is None:
             file, aside = self._path(self._checkpoint, "metadata"), self._path(self._folder, ".metadata.tmp")
-            with _usable(str(self._checkpoint)):
+            with _java_errors_as_config_errors(str(self._checkpoint)):
                 self._write(aside, json.dumps({"id": str(uuid4())}))
                 self._fs.rename(aside, file)
         run = self.run()
@@ -97,14 +97,14 @@ class StateStore:
     def began(self, batch: int) -> datetime:
         """Return when micro-batch `batch` began, in UTC, from Spark's offset log: a replay gets the same time."""
         text = self._read(self._offsets(batch)) or ""
-        with _whole(self._offsets(batch)):
+        with _parse_errors_as_refused(self._offsets(batch)):
             (milliseconds,) = re.findall(r'"batchTimestampMs":(\d+)', text)
             return datetime.fromtimestamp(int(milliseconds) / 1000, timezone.utc)
 
     def end_offsets(self, batch: int) -> Offsets:
         """Return topic → partition → offset after the last record of micro-batch `batch`, from Spark's offset log."""
         text = self._read(self._offsets(batch))
-        with _whole(self._offsets(batch)):
+        with _parse_errors_as_refused(self._offsets(batch)):
             if not text:
                 raise ValueError("it is missing or empty")
             offsets: Offsets = json.loads(text.splitlines()[-1])
@@ -122,10 +122,10 @@ class StateStore:
             if self._batches():
                 return {}
             text = json.dumps(first())
-            with _usable(str(self._checkpoint)):
+            with _java_errors_as_config_errors(str(self._checkpoint)):
                 self._write(aside, text)
                 self._fs.rename(aside, file)
-        with _whole(file):
+        with _parse_errors_as_refused(file):
             return dict(json.loads(text))
 
     def position(self) -> Offsets:
@@ -143,7 +143,7 @@ class StateStore:
         Refused
             When metadata or offsets of the newest state are missing.
         """
-        with _usable(str(self._checkpoint)):
+        with _java_errors_as_config_errors(str(self._checkpoint)):
             probe = self._path(self._folder, ".probe.tmp")
             self._write(probe, "")
             self._fs.delete(probe, False)
@@ -151,8 +151,8 @@ class StateStore:
         # Without them Spark would number its micro-batches from 0 again, and the old states would make them look done.
         if batches and not (self._fs.exists(self._offsets(batches[-1])) and self.run()):
             raise Refused(
-                f"checkpoint {self._checkpoint} is not whole: there is model/{batches[-1]}.json, but not both metadata "
-                f"and offsets/{batches[-1]}, of the same micro-batch: {REMEDY}"
+                f"checkpoint {self._checkpoint} is incomplete: model/{batches[-1]}.json exists, but metadata or "
+                f"offsets/{batches[-1]} of the same micro-batch does not: {REMEDY}"
             )
 
     def load(self, batch: int) -> Model | None:
@@ -167,7 +167,7 @@ class StateStore:
         if text is None:
             return None
         size = len(self._identity.fields.features) + 1
-        with _whole(self._file(batch)):
+        with _parse_errors_as_refused(self._file(batch)):
             state = _converted(dict(json.loads(text)), size)
             self._check(state)
             weights = np.array(state["weights"], np.float64).reshape(size)
@@ -184,7 +184,7 @@ class StateStore:
         """Write the model after micro-batch `batch`: a reader sees all of it or none."""
         memory = model.memory
         state = {
-            **self._described(),
+            **self._identity_fields(),
             "batch": batch,
             "rows_seen": model.rows_seen,
             "weights": model.weights.tolist(),
@@ -200,7 +200,7 @@ class StateStore:
             renamed = self._fs.rename(aside, self._file(batch))
             self._fs.delete(self._file(batch - self._keep), False)
         except JAVA_ERRORS as error:
-            raise Refused(f"{self._file(batch)} could not be written: {_said(error)}") from error
+            raise Refused(f"{self._file(batch)} could not be written: {_java_message(error)}") from error
         if not renamed:
             raise Refused(in_use(str(self._checkpoint)))
 
@@ -237,7 +237,7 @@ class StateStore:
             finally:
                 stream.close()
         except JAVA_ERRORS as error:
-            raise Refused(f"{path} of the checkpoint cannot be read: {_said(error)}: {REMEDY}") from error
+            raise Refused(f"{path} of the checkpoint cannot be read: {_java_message(error)}: {REMEDY}") from error
 
     def _write(self, path: JavaObject, text: str) -> None:
         stream = self._fs.create(path, True)
@@ -247,7 +247,7 @@ class StateStore:
         finally:
             stream.close()
 
-    def _described(self) -> dict[str, Any]:
+    def _identity_fields(self) -> dict[str, Any]:
         identity = self._identity
         return {
             "format": FORMAT,
@@ -260,13 +260,13 @@ class StateStore:
 
     def _check(self, state: dict[str, Any]) -> None:
         settings = {
-            "format": "(written by another version of this program)",
+            "format": "the format of this version of the program",
             "features": "--features",
             "label": "--label",
             "learner": "--learner",
             "topics": "--kafka-train-topic and --kafka-test-topic",
         }
-        for key, mine in self._described().items():
+        for key, mine in self._identity_fields().items():
             found = state[key]
             if found == mine:
                 continue
@@ -274,9 +274,9 @@ class StateStore:
                 changed = [name for name, old, new in zip(state["topics"], found, mine, strict=True) if old != new]
                 raise recreated(" and ".join(changed))
             raise Refused(
-                f"checkpoint {self._checkpoint} holds a model with {key} {_shown(found)}, but "
-                f"{settings[key]} is {_shown(mine)}: set it back, or start anew with another --checkpoint "
-                "and --index-prefix"
+                f"checkpoint {self._checkpoint} holds a model with {key} {_as_text(found)}, but "
+                f"{settings[key]} is {_as_text(mine)}: change it back, or start a new run with another "
+                "--checkpoint and --index-prefix"
             )
 
 
@@ -289,25 +289,25 @@ def _converted(state: dict[str, Any], size: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _usable(checkpoint: str) -> Iterator[None]:
+def _java_errors_as_config_errors(checkpoint: str) -> Iterator[None]:
     try:
         yield
     except JAVA_ERRORS as error:
         raise ConfigError(
-            f"--checkpoint / CHECKPOINT: {checkpoint} cannot be used: {_said(error)}; name a folder or URI that can be "
-            "written"
+            f"--checkpoint / CHECKPOINT: {checkpoint} cannot be used: {_java_message(error)}; use a folder or URI that "
+            "is writable"
         ) from error
 
 
 @contextmanager
-def _whole(file: JavaObject) -> Iterator[None]:
+def _parse_errors_as_refused(file: JavaObject) -> Iterator[None]:
     try:
         yield
     except (ValueError, KeyError, TypeError) as error:
         raise Refused(f"{file} of the checkpoint is damaged ({error}): {REMEDY}") from error
 
 
-def _said(error: Py4JJavaError | PySparkException) -> str:
+def _java_message(error: Py4JJavaError | PySparkException) -> str:
     """Return the first line of Java's message: that of the root cause, or its exception's name if it has no message."""
     if isinstance(error, PySparkException):
         return str(error).partition("\n")[0]
@@ -317,5 +317,5 @@ def _said(error: Py4JJavaError | PySparkException) -> str:
     return str(cause.getMessage() or cause.toString()).partition("\n")[0]
 
 
-def _shown(value: object) -> str:
+def _as_text(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -171,7 +171,7 @@ def test_without_its_java_it_ends_with_a_sentence(loaded: Stream) -> None:
             (java,) = javas(app)
             java.kill()
             assert app.wait(WITHIN_S) == 3
-        assert " ERROR Spark's Java ended (killed for its memory, or by someone?)" in app.log
+        assert " ERROR Spark's JVM ended unexpectedly (was it killed for its memory?)" in app.log
 
 
 def test_killed_it_leaves_no_process(loaded: Stream) -> None:
