@@ -21,7 +21,7 @@ usage: python -m dashboards COMMAND [--help]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit code (0 done or told to stop, 1 a bug, else see `errors`)."""
+    """Run a command and return the exit code (0 done or stopped by a signal, 1 a bug, else see `errors`)."""
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)sZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"

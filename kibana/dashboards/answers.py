@@ -35,7 +35,7 @@ class Answers(Generic[Key, Answer]):
         self._waiting = 0
         self._stopped = False
 
-    async def of(self, key: Key) -> Answer:
+    async def get(self, key: Key) -> Answer:
         """Return the answer for a key, or raise the error that `ask` raised.
 
         Raises

@@ -122,13 +122,13 @@ R2 = "1 - sum(sum_squared_error) / (sum(sum_y_squared) - sum(sum_y) * sum(sum_y)
 def sections(names: Names) -> tuple[Section, ...]:
     """Return the dashboards' sections: the train set, the test set, the model."""
     return (
-        _of_a_set("train", "Train set", names.train, names),
-        _of_a_set("test", "Test set", names.test, names),
-        _of_the_model(names),
+        _records_section("train", "Train set", names.train, names),
+        _records_section("test", "Test set", names.test, names),
+        _model_section(names),
     )
 
 
-def _of_a_set(name: str, title: str, topic: str, names: Names) -> Section:
+def _records_section(name: str, title: str, topic: str, names: Names) -> Section:
     label = names.label
     return Section(
         name,
@@ -220,7 +220,7 @@ def _of_a_set(name: str, title: str, topic: str, names: Names) -> Section:
     )
 
 
-def _of_the_model(names: Names) -> Section:
+def _model_section(names: Names) -> Section:
     return Section(
         "model",
         "Model",

@@ -113,7 +113,7 @@ def application(settings: Serve, page: Page, answers: Answers[Choice, Body]) -> 
     async def data(request: Request) -> Response:
         choice = Choice.of(request.query_params, page.names)
         try:
-            return (await answers.of(choice)).answer(request)
+            return (await answers.get(choice)).answer(request)
         except (ApiError, TransportError) as error:
             return _failed(search.translated(error, settings))
         except DashboardsError as error:
