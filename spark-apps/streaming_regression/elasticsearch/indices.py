@@ -214,11 +214,13 @@ def _write_index(name: str, found: Mapping[str, Any]) -> str | None:
                 f"{name} is a data stream (with index {index}), in which documents cannot be overwritten: delete it "
                 "and the index template that creates it, or use another --index-prefix"
             )
-    behind = {index: details["aliases"][name] for index, details in found.items() if name in details.get("aliases", {})}
-    writable = [index for index, alias in behind.items() if alias.get("is_write_index", len(behind) == 1)]
-    if behind and len(writable) != 1:
+    aliased = {
+        index: details["aliases"][name] for index, details in found.items() if name in details.get("aliases", {})
+    }
+    writable = [index for index, alias in aliased.items() if alias.get("is_write_index", len(aliased) == 1)]
+    if aliased and len(writable) != 1:
         raise Refused(
-            f"{name} is an alias of {', '.join(sorted(behind))} without a write index: make one of them its write "
+            f"{name} is an alias of {', '.join(sorted(aliased))} without a write index: make one of them its write "
             "index, delete the alias, or use another --index-prefix"
         )
     return writable[0] if writable else None
