@@ -2,11 +2,11 @@
 
   python -m embedded run -- CMD …   start both, run CMD with KAFKA_BOOTSTRAP and ELASTICSEARCH_URL set, stop both
   python -m embedded up             start both, print their addresses, stop both at Ctrl-C
-  python -m embedded fetch          only download their jars (about 90 MB, once)
+  python -m embedded fetch          download the jars of both (about 90 MB, once), start nothing
 
-`--elasticsearch 8.19.21` takes the newest Elasticsearch 8 instead of 9.
+`--elasticsearch 8.19.21` uses the newest Elasticsearch 8 instead of 9.
 
-Both need Java 17 or newer, and end with this program, however it ends.
+This needs Java 17 or newer. Both servers end when this program ends, even if it is killed.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _up(options: argparse.Namespace) -> int:
     with _servers(options) as (servers, addresses):
         sys.stdout.writelines(f"{name}={address}\n" for name, address in addresses.items())
         sys.stdout.flush()
-        _say("both run until Ctrl-C")
+        _say("both servers run until Ctrl-C")
         with suppress(Signalled):
             while not (dead := _dead(servers)):
                 time.sleep(0.5)
@@ -98,11 +98,11 @@ def _call(command: Sequence[str], environment: dict[str, str], servers: Sequence
         with _on_signal(lambda number, _: _pass_on(number, child)):
             for number in early:
                 child.send_signal(number)
-            told = False
+            reported = False
             while not _ended(child, 0.5):
-                if (dead := _dead(servers)) and not told:
+                if (dead := _dead(servers)) and not reported:
                     _say(dead)
-                    told = True
+                    reported = True
     return child.returncode
 
 
@@ -147,7 +147,9 @@ def _servers(options: argparse.Namespace) -> Iterator[tuple[list[Server], dict[s
 
 
 def _dead(servers: Sequence[Server]) -> str:
-    return "\n".join(f"{server.name} has ended; {server.log_tail()}" for server in servers if not server.running)
+    return "\n".join(
+        f"{server.name} ended unexpectedly; {server.log_tail()}" for server in servers if not server.running
+    )
 
 
 @contextmanager
@@ -193,28 +195,40 @@ def _parser() -> argparse.ArgumentParser:
         choices=jars.ELASTICSEARCHES,
         default=jars.ELASTICSEARCH.version,
         metavar="VERSION",
-        help=f"of {' and '.join(jars.ELASTICSEARCHES)} (default: %(default)s)",
+        help=f"version: {' or '.join(jars.ELASTICSEARCHES)} (default: %(default)s)",
     )
     servers = argparse.ArgumentParser(add_help=False, parents=[version])
     add = servers.add_argument
-    add("--kafka-port", type=port, default=0, metavar="N", help="on 127.0.0.1; 0 takes a free one (default: 0)")
-    add("--elasticsearch-port", type=port, default=0, metavar="N", help="likewise (default: 0)")
+    add("--kafka-port", type=port, default=0, metavar="N", help="port on 127.0.0.1; 0: any free port (default: 0)")
+    add(
+        "--elasticsearch-port",
+        type=port,
+        default=0,
+        metavar="N",
+        help="port on 127.0.0.1; 0: any free port (default: 0)",
+    )
     topics = " and ".join(TOPICS)
-    add("--partitions", type=count, default=PARTITIONS, metavar="N", help=f"of {topics}, if new (default: %(default)s)")
-    add("--kafka-heap", default="512m", metavar="SIZE", help="memory of Kafka's Java (default: %(default)s)")
-    add("--elasticsearch-heap", default="1g", metavar="SIZE", help="memory of Elasticsearch's (default: %(default)s)")
+    add(
+        "--partitions",
+        type=count,
+        default=PARTITIONS,
+        metavar="N",
+        help=f"partitions of new topics {topics} (default: %(default)s)",
+    )
+    add("--kafka-heap", default="512m", metavar="SIZE", help="heap of Kafka's JVM (default: %(default)s)")
+    add("--elasticsearch-heap", default="1g", metavar="SIZE", help="heap of Elasticsearch's JVM (default: %(default)s)")
     add(
         "--data",
         type=Path,
         metavar="DIR",
-        help="keep topics, indices and logs there (default: a folder removed at the end)",
+        help="folder for topics, indices and logs (default: a temporary folder, removed at the end)",
     )
     run = actions.add_parser(
         "run",
         parents=[servers],
         allow_abbrev=False,
         usage="%(prog)s [options] -- CMD …",
-        help="run a command beside both servers",
+        help="run a command while both servers run",
         description="Start both servers, run CMD, stop both. The exit code is CMD's, 128 + N if signal N ended it.",
     )
     run.set_defaults(action=_run)
@@ -222,15 +236,15 @@ def _parser() -> argparse.ArgumentParser:
         "up",
         parents=[servers],
         allow_abbrev=False,
-        help="keep both servers up until Ctrl-C",
+        help="run both servers until Ctrl-C",
         description="Start both servers, print KAFKA_BOOTSTRAP=… and ELASTICSEARCH_URL=…, stop both at Ctrl-C.",
     )
     up.set_defaults(action=_up)
     fetch = actions.add_parser(
         "fetch",
         parents=[version],
-        help="only download",
-        description="Download what is not in the cache folder.",
+        help="download the jars only",
+        description="Download the jars that are not yet in the cache folder.",
     )
     fetch.set_defaults(action=_fetch)
     return parser

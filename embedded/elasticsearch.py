@@ -130,5 +130,5 @@ class Elasticsearch(Server):
             try:
                 status = client.cluster.health()["status"]
             except (ApiError, TransportError) as error:
-                return f"it does not tell its health ({error})"
+                return f"the request for its health failed ({error})"
         return "" if status in {"green", "yellow"} else f"its health is {status}"

@@ -41,7 +41,7 @@ def machine_java() -> Path:
     try:
         answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=True).stderr
     except (OSError, subprocess.CalledProcessError) as error:
-        place = f"JAVA_HOME is {home}, which holds no working bin/java" if home else "there is no java on the PATH"
+        place = f"JAVA_HOME is {home}, which contains no working bin/java" if home else "there is no java on the PATH"
         raise ConfigError(f"Java was not found: {place}; {remedy}") from error
     version = re.search(r'version "(?:1\.)?(\d+)', answer)
     if version is None or int(version[1]) < JAVA_MINIMUM:

@@ -87,7 +87,7 @@ class Kafka(Server):
             created = admin.create_topics([NewTopic(name, num_partitions=partitions) for name in new])
             for future in created.values():
                 future.result()
-            self._wait_until(lambda: self._unusable(new))
+            self._wait_until(lambda: self._not_ready(new))
 
     def _admin(self) -> Any:  # noqa: ANN401 (confluent_kafka has no types)
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
@@ -149,14 +149,14 @@ class Kafka(Server):
         return properties | self._properties
 
     def _missing(self) -> str:
-        return self._unusable([])
+        return self._not_ready([])
 
-    def _unusable(self, names: Iterable[str]) -> str:
+    def _not_ready(self, names: Iterable[str]) -> str:
         """Return a message with the `names` that the broker does not know yet and all topics without a leader."""
         try:
             topics = self._admin().list_topics(timeout=10).topics
         except KafkaException as error:
-            return f"it does not list its topics ({error.args[0].str()})"
+            return f"the request for its topics failed ({error.args[0].str()})"
         unknown = [name for name in names if name not in topics]
         unled = [name for name, topic in topics.items() if any(p.leader < 0 for p in topic.partitions.values())]
         return f"no leader yet for {', '.join(unknown + unled)}" if unknown or unled else ""

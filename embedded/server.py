@@ -155,7 +155,7 @@ class Server(ABC):
             if not is_free(self.port):
                 raise ConfigError(
                     f"{self.name}: port {self.port} is taken: stop the program that uses it, or choose another port "
-                    "(0 takes a free one)"
+                    "(0: any free port)"
                 )
             self._jvm = self._launch(lock)
         view = self._jvm.connect(self.timeout_s)

@@ -15,13 +15,13 @@ USAGE = """\
 usage: python -m dashboards COMMAND [--help]
 
   build   write the dashboards as a file that Kibana imports
-  load    install the index templates that are missing, and the dashboards into Kibana; safe to run again
+  load    install missing index templates, and import the dashboards into Kibana; it is safe to run this again
   serve   serve the dashboards as a live page
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit code (0 done or told to stop, 1 a bug, else see `errors`)."""
+    """Run a command and return the exit code (0 done or stopped by a signal, 1 a bug, else see `errors`)."""
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)sZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
@@ -65,7 +65,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     elif command in {"-h", "--help"}:
         sys.stdout.write(USAGE)
     else:
-        raise ConfigError(f"{command!r} is no command: build, load or serve (see --help)")
+        raise ConfigError(f"{command!r} is not a command: use build, load or serve (see --help)")
     return 0
 
 

@@ -35,7 +35,7 @@ class Answers(Generic[Key, Answer]):
         self._waiting = 0
         self._stopped = False
 
-    async def of(self, key: Key) -> Answer:
+    async def get(self, key: Key) -> Answer:
         """Return the answer for a key, or raise the error that `ask` raised.
 
         Raises
@@ -50,7 +50,7 @@ class Answers(Generic[Key, Answer]):
         full = key not in self._running and len(self._running) >= CHOICES
         if full or self._waiting >= WAITING or self._stopped:
             raise ServerUnavailable(
-                f"Elasticsearch is slow or does not answer, and {self._waiting} requests wait for it already: "
+                f"Elasticsearch is slow or does not answer, and {self._waiting} requests are already waiting for it: "
                 "try again later"
             )
         task = self._running.get(key) or self._start(key)
@@ -97,13 +97,13 @@ async def _in_thread(call: Callable[[], Answer]) -> Answer:
         try:
             answer = call()
         except Exception as error:  # noqa: BLE001 - raised again where the answer is awaited
-            tell(future.set_exception, error)
+            set_in_loop(future.set_exception, error)
         else:
-            tell(future.set_result, answer)
+            set_in_loop(future.set_result, answer)
 
-    def tell(settle: Callable[..., None], what: object) -> None:
+    def set_in_loop(settle: Callable[..., None], outcome: object) -> None:
         with suppress(RuntimeError):  # the loop is closed because the program ends
-            loop.call_soon_threadsafe(lambda: None if future.done() else settle(what))
+            loop.call_soon_threadsafe(lambda: None if future.done() else settle(outcome))
 
     threading.Thread(target=run, daemon=True).start()
     return await future

@@ -25,7 +25,11 @@ def line(panel: Line) -> Spec:
             "x": {**x, **axis},
             "y": y,
             "color": {"field": "series", "type": "nominal", "scale": {"domain": series}, "legend": legend},
-            "tooltip": [{**x, "title": panel.x_title, **({"format": "%H:%M:%S"} if time else {})}, y, _of("series")],
+            "tooltip": [
+                {**x, "title": panel.x_title, **({"format": "%H:%M:%S"} if time else {})},
+                y,
+                _nominal("series"),
+            ],
         },
     }
 
@@ -59,7 +63,7 @@ def cloud(names: Names, feature: str | None) -> Spec:
                 "scale": {"domain": list(SERIES)},
                 "legend": {"orient": "top", "title": None, "symbolOpacity": 1, "symbolSize": 60},
             },
-            "tooltip": [x, value, _of("series")],
+            "tooltip": [x, value, _nominal("series")],
         },
     }
 
@@ -114,5 +118,5 @@ def _number(field: str, title: str) -> Spec:
     return {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False}}
 
 
-def _of(field: str) -> Spec:
+def _nominal(field: str) -> Spec:
     return {"field": field, "type": "nominal"}

@@ -63,7 +63,7 @@ def _expression(node: ast.expr, formula: str) -> Expression:
             start, end = node.col_offset, node.end_col_offset or len(formula)
             parts = _expression(left, formula), _expression(right, formula)
             return Operation(type(op), *parts, ast.get_source_segment(formula, node) or "", start, end)
-    raise ValueError(f"{ast.unparse(node)} is none of: a number, + - * /, {', '.join(AGGREGATIONS)} of a field")
+    raise ValueError(f"{ast.unparse(node)} is not a number, + - * /, or {', '.join(AGGREGATIONS)} of a field")
 
 
 def calls(expression: Expression) -> list[Call]:

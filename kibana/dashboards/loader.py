@@ -44,18 +44,18 @@ def load(settings: Load) -> None:
     imported = kibana.import_objects(content)
     ids = {saved["id"]: saved.get("destinationId", saved["id"]) for saved in imported}
     log.info("imported %d objects into %s", len(imported), kibana.where)
-    shown = dashboard_id(settings.names)
-    if shown in ids:
-        log.info("the dashboard is at %s/app/dashboards#/view/%s", kibana.base, ids[shown])
+    dashboard = dashboard_id(settings.names)
+    if dashboard in ids:
+        log.info("the dashboard is at %s/app/dashboards#/view/%s", kibana.base, ids[dashboard])
 
 
 def _content(settings: Load) -> str:
     if settings.dashboards_file is None:
         return ndjson(settings.names)
-    return checked(settings.dashboards_file)
+    return read_saved_objects(settings.dashboards_file)
 
 
-def checked(path: Path) -> str:
+def read_saved_objects(path: Path) -> str:
     """Return the file's saved objects. Check each line; leave out blank ones and the summary that Kibana appends."""
     where = f"--dashboards-file / DASHBOARDS_FILE: {path}"
     try:
@@ -63,7 +63,7 @@ def checked(path: Path) -> str:
     except OSError as error:
         raise ConfigError(f"{where} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{where} is no NDJSON: it is no text in UTF-8") from error
+        raise ConfigError(f"{where} is not NDJSON: it is not valid UTF-8 text") from error
     lines = []
     for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON may contain other line separators
         if not line.strip():
@@ -71,23 +71,23 @@ def checked(path: Path) -> str:
         try:
             found = json.loads(line)
         except ValueError as error:
-            raise ConfigError(f"{where} is no NDJSON: line {number} is no JSON ({error})") from error
+            raise ConfigError(f"{where} is not NDJSON: line {number} is not JSON ({error})") from error
         if isinstance(found, dict) and "exportedCount" in found:
             continue
         if not (
             isinstance(found, dict) and {"type", "id"} <= found.keys() and isinstance(found.get("attributes"), dict)
         ):
-            raise ConfigError(f"{where} is no file of saved objects: line {number} has no type, id and attributes")
+            raise ConfigError(f"{where} is not a file of saved objects: line {number} lacks type, id or attributes")
         lines.append(line)
     if not lines:
         raise ConfigError(f"{where} is empty")
     return "\n".join(lines) + "\n"
 
 
-def _patiently(settings: Load, attempt: Callable[[], Any]) -> Any:  # noqa: ANN401 - any result of the attempt
+def _retrying(settings: Load, attempt: Callable[[], Any]) -> Any:  # noqa: ANN401 - any result of the attempt
     """Return the result of `attempt`; repeat it while a server is not ready, for up to `server_timeout_s` seconds."""
     deadline = time.monotonic() + settings.server_timeout_s
-    said = ""
+    logged = ""
     while True:
         try:
             return attempt()
@@ -97,15 +97,15 @@ def _patiently(settings: Load, attempt: Callable[[], Any]) -> Any:  # noqa: ANN4
                 raise ServerUnavailable(
                     f"{error}; waited {settings.server_timeout_s:g} s (--server-timeout-s / SERVER_TIMEOUT_S)"
                 ) from error
-            if str(error) != said:
-                said = str(error)
-                log.info("waiting up to %.0f s: %s", left, said)
+            if str(error) != logged:
+                logged = str(error)
+                log.info("waiting up to %.0f s: %s", left, logged)
             time.sleep(min(PAUSE_S, left))
 
 
 def _install_templates(settings: Load, client: Elasticsearch) -> None:
     for name, wanted in templates(settings.names).items():
-        if _patiently(settings, partial(_install, settings, client, name, wanted)):
+        if _retrying(settings, partial(_install, settings, client, name, wanted)):
             log.info("%s index template %s", "would install" if settings.dry_run else "installed", name)
 
 
@@ -116,15 +116,15 @@ def _install(settings: Load, client: Elasticsearch, name: str, wanted: Mapping[s
             (found,) = client.indices.get_index_template(name=name)["index_templates"]
             if not _covers(found["index_template"].get("template", {}).get("mappings", {}), wanted):
                 log.warning(
-                    "index template %s is there and lacks fields of --features %s: it is left as it is; the streaming "
-                    "regression, started with the same --features, brings it up to date",
+                    "index template %s exists, but lacks fields of --features %s: it is not changed; the streaming "
+                    "regression updates it when it is started with the same --features",
                     *(name, settings.features),
                 )
             return False
         if not settings.dry_run:
             client.indices.put_index_template(name=name, **wanted)
     except (ApiError, TransportError) as error:
-        raise search.explained(error, settings) from error
+        raise search.translated(error, settings) from error
     return True
 
 
@@ -153,8 +153,8 @@ class Kibana:
             key = search.secret(settings.kibana_api_key_file, "kibana_api_key_file")
             if not key.isascii():
                 raise ConfigError(
-                    f"--kibana-api-key-file / KIBANA_API_KEY_FILE: {settings.kibana_api_key_file} holds no API key: "
-                    "it has other characters than ASCII"
+                    f"--kibana-api-key-file / KIBANA_API_KEY_FILE: {settings.kibana_api_key_file} is not an API key: "
+                    "it contains characters that are not ASCII"
                 )
             headers["Authorization"] = f"ApiKey {key}"
         elif settings.kibana_user and settings.kibana_password_file:
@@ -169,7 +169,7 @@ class Kibana:
 
     def wait(self) -> None:
         """Wait until Kibana reports that it is ready."""
-        _patiently(self._settings, self._status)
+        _retrying(self._settings, self._status)
 
     def import_objects(self, content: str) -> list[dict[str, Any]]:
         """Import the objects, overwriting existing ones; return Kibana's result for each.
@@ -179,7 +179,7 @@ class Kibana:
         Refused
             With every error of every object. Kibana's status is 200 also in this case.
         """
-        answer: dict[str, Any] = _patiently(self._settings, lambda: self._import(content))
+        answer: dict[str, Any] = _retrying(self._settings, lambda: self._import(content))
         if answer.get("success") is not True:
             errors = [_fault(fault) for fault in answer.get("errors", [])] or [json.dumps(answer)[:SHOWN]]
             raise Refused(f"{self.where} did not import all objects:\n" + "\n".join(f"  {line}" for line in errors))
@@ -192,7 +192,7 @@ class Kibana:
         number = version.get("number") if isinstance(version, dict) else None
         self.version = f"version {number}" if number else self.version
         if status != 200 or "status" not in answer:
-            raise ConfigError(f"{self.where} is no Kibana (HTTP {status}): check host, port and base path")
+            raise ConfigError(f"{self.where} is not Kibana (HTTP {status}): check host, port and base path")
         if space := self._settings.kibana_space:  # Kibana imports even into a space that does not exist
             status, _ = self._request("GET", f"/api/spaces/space/{space}")
             if status != 200:
@@ -205,7 +205,7 @@ class Kibana:
         status, answer = self._request("POST", "/api/saved_objects/_import?overwrite=true", fields={"file": file})
         if status == 422:
             raise Refused(
-                f"{self.where} ({self.version}) is too old for these dashboards, 8.12 is needed: {_message(answer)}"
+                f"{self.where} ({self.version}) is too old for these dashboards, which need 8.12: {_message(answer)}"
             )
         if status != 200:
             raise Refused(f"{self.where} refused the import (HTTP {status}): {_message(answer)}")
@@ -217,11 +217,11 @@ class Kibana:
             response = self._pool.request(method, self.base + path, headers=self._headers, redirect=False, **options)
         except SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" not in str(error):
-                raise ServerUnavailable(f"{self.where} does not answer in TLS ({_cause(error)})") from error
+                raise ServerUnavailable(f"{self.where} failed in the TLS handshake ({_cause(error)})") from error
             ca = self._settings.kibana_ca_file or "the system’s CA store"
             raise ConfigError(
-                f"{self.where} shows a certificate that {ca} does not vouch for: name the file with its CA "
-                f"(--kibana-ca-file / KIBANA_CA_FILE; it is not Elasticsearch's): {error}"
+                f"the certificate of {self.where} is not signed by a CA in {ca}: name the file with its CA "
+                f"(--kibana-ca-file / KIBANA_CA_FILE; it differs from Elasticsearch's CA): {error}"
             ) from error
         except HTTPError as error:
             raise ServerUnavailable(f"{self.where} cannot be reached ({_cause(error)})") from error
@@ -251,7 +251,7 @@ def _fault(fault: Mapping[str, Any]) -> str:
     missing = ", ".join(f"{ref.get('type')} {ref.get('id')}" for ref in error.get("references", []))
     details = [
         str(error.get("type", "unknown")).replace("_", " "),
-        *([f"it refers to {missing}, which is not there"] if missing else []),
+        *([f"it refers to {missing}, which does not exist"] if missing else []),
         *([str(error["message"])] if error.get("message") else []),
         *([f"HTTP {error['statusCode']}"] if error.get("statusCode") else []),
     ]

@@ -51,7 +51,7 @@ class Choice:
         for (name, options), default in zip(offered.items(), ("all", "all", names.features[0]), strict=True):
             value = parameters.get(name, default)
             if value not in options:
-                raise HTTPException(400, f"{name} is one of: {', '.join(options)}")
+                raise HTTPException(400, f"{name} must be one of: {', '.join(options)}")
             chosen.append(options[value])
         return cls(*chosen)
 

@@ -122,13 +122,13 @@ R2 = "1 - sum(sum_squared_error) / (sum(sum_y_squared) - sum(sum_y) * sum(sum_y)
 def sections(names: Names) -> tuple[Section, ...]:
     """Return the dashboards' sections: the train set, the test set, the model."""
     return (
-        _of_a_set("train", "Train set", names.train, names),
-        _of_a_set("test", "Test set", names.test, names),
-        _of_the_model(names),
+        _records_section("train", "Train set", names.train, names),
+        _records_section("test", "Test set", names.test, names),
+        _model_section(names),
     )
 
 
-def _of_a_set(name: str, title: str, topic: str, names: Names) -> Section:
+def _records_section(name: str, title: str, topic: str, names: Names) -> Section:
     label = names.label
     return Section(
         name,
@@ -162,8 +162,8 @@ def _of_a_set(name: str, title: str, topic: str, names: Names) -> Section:
             Line(
                 f"{name}-mse-over-offset",
                 "MSE over the offset",
-                "Mean squared error of the micro-batches that begin in a range of Kafka offsets, all partitions "
-                "together. It falls while the model learns, and rises when the data change.",
+                "Mean squared error of the micro-batches that begin in a range of Kafka offsets, over all partitions. "
+                "It falls while the model learns, and rises when the data change.",
                 Place(8, 0, 20, 14),
                 "metrics",
                 topic,
@@ -176,7 +176,7 @@ def _of_a_set(name: str, title: str, topic: str, names: Names) -> Section:
                 f"{name}-points",
                 "Points with predictions",
                 f"Observed and predicted {label} against one feature, for at most {SAMPLE:,} of the stored points, "
-                "spread evenly over the time range. Where the model is good the two clouds lie on each other.",
+                "spread evenly over the time range. If the model is good, the two clouds of points coincide.",
                 Place(28, 0, 20, 14),
                 "points",
                 topic,
@@ -185,8 +185,8 @@ def _of_a_set(name: str, title: str, topic: str, names: Names) -> Section:
             Line(
                 f"{name}-rows-per-second",
                 "Records per second",
-                "Records processed per second, from the beginning of a micro-batch to the beginning of the next one; "
-                "invalid ones count too.",
+                "Records processed per second, from the start of a micro-batch to the start of the next, including "
+                "invalid records.",
                 Place(0, 14, 16, 12),
                 "metrics",
                 topic,
@@ -200,7 +200,7 @@ def _of_a_set(name: str, title: str, topic: str, names: Names) -> Section:
                 f"{name}-residuals",
                 "Residuals",
                 f"Histogram of the residuals, observed minus predicted {label}, of at most {SAMPLE:,} of the stored "
-                "points. A good fit is narrow and centred at 0; a shifted peak is a bias.",
+                "points. For a good model it is narrow and centred at 0; a peak beside 0 shows a bias.",
                 Place(16, 14, 16, 12),
                 "points",
                 topic,
@@ -209,8 +209,8 @@ def _of_a_set(name: str, title: str, topic: str, names: Names) -> Section:
             Sample(
                 f"{name}-prediction-over-label",
                 "Prediction against observation",
-                f"Predicted over observed {label} of at most {SAMPLE:,} of the stored points. Perfect predictions lie "
-                "on the diagonal.",
+                f"Predicted against observed {label} of at most {SAMPLE:,} of the stored points. Perfect predictions "
+                "lie on the diagonal.",
                 Place(32, 14, 16, 12),
                 "points",
                 topic,
@@ -220,7 +220,7 @@ def _of_a_set(name: str, title: str, topic: str, names: Names) -> Section:
     )
 
 
-def _of_the_model(names: Names) -> Section:
+def _model_section(names: Names) -> Section:
     return Section(
         "model",
         "Model",
@@ -229,7 +229,7 @@ def _of_the_model(names: Names) -> Section:
             Metric(
                 "model-rows-seen",
                 "Records learned",
-                "Labelled train records that the newest model has learned from.",
+                "Number of labelled train records from which the newest model has learned.",
                 Place(0, 0, 12, 6),
                 "models",
                 None,
@@ -238,9 +238,8 @@ def _of_the_model(names: Names) -> Section:
             Metric(
                 "model-points-stored",
                 "Points stored",
-                "Share of the points that the stream stores (--points-fraction), the smallest of the time range. Below "
-                "100 % the points are a sample: drawings and lists of points show it. All other numbers count every "
-                "record.",
+                "Smallest fraction of the points that the stream stored in the time range (--points-fraction). Below "
+                "100 %, charts and lists of points show only this sample. All other numbers include every record.",
                 Place(12, 0, 12, 6),
                 "models",
                 None,
@@ -251,8 +250,8 @@ def _of_the_model(names: Names) -> Section:
             Metric(
                 "model-invalid",
                 "Invalid records",
-                "Records of the time range that could not be used; the table tells why. They are kept, raw, in "
-                f"{names.pattern('invalid')}.",
+                "Records of the time range that could not be used; the table shows the reasons. Their raw values are "
+                f"stored in {names.pattern('invalid')}.",
                 Place(24, 0, 12, 6),
                 "metrics",
                 None,
@@ -261,8 +260,9 @@ def _of_the_model(names: Names) -> Section:
             Metric(
                 "model-lost",
                 "Lost records",
-                "Kafka offsets whose records were gone before the stream had read them: the topic keeps records for "
-                f"too short a time. Each gap is one document in {names.pattern('invalid')}, with first and last.",
+                "Number of Kafka offsets whose records were deleted before the stream read them, because the retention "
+                f"of the topic is too short. Each gap is a document in {names.pattern('invalid')} with its first and "
+                "last offset.",
                 Place(36, 0, 12, 6),
                 "invalid",
                 None,
@@ -272,8 +272,8 @@ def _of_the_model(names: Names) -> Section:
             Line(
                 "model-weights",
                 "Weights",
-                f"The model's weights over time: how much {names.label} changes when a feature grows by one. Steady "
-                "lines mean that the model has settled.",
+                f"The model's weights over time: by how much the predicted {names.label} changes if a feature grows by "
+                "one. Flat lines mean that the model has converged.",
                 Place(0, 6, 24, 12),
                 "models",
                 None,
@@ -297,7 +297,7 @@ def _of_the_model(names: Names) -> Section:
             Line(
                 "model-batch-time",
                 "Micro-batch time",
-                "Seconds that a micro-batch takes, from reading to the written model: mean and longest.",
+                "Seconds from the start of a micro-batch until its model is written: mean and longest.",
                 Place(0, 18, 16, 12),
                 "models",
                 None,
@@ -309,8 +309,8 @@ def _of_the_model(names: Names) -> Section:
             Line(
                 "model-lag",
                 "Consumer lag",
-                "Records that wait in Kafka after a micro-batch. A rising line means that more come in than the "
-                "stream can process.",
+                "Records that wait in Kafka after a micro-batch. A rising line means that records arrive faster than "
+                "the stream processes them.",
                 Place(16, 18, 16, 12),
                 "models",
                 None,
@@ -322,7 +322,7 @@ def _of_the_model(names: Names) -> Section:
             Table(
                 "model-invalid-reasons",
                 "Invalid records by reason",
-                "The most frequent reasons for which records could not be used, with the field at fault.",
+                "The most frequent reasons why records could not be used, with the field that caused them.",
                 Place(32, 18, 16, 12),
                 "invalid",
                 None,

@@ -21,7 +21,7 @@ SHOULD = {
 }
 
 
-def checked_flags(argv: Sequence[str], switches: Collection[str]) -> list[str]:
+def validate_arguments(argv: Sequence[str], switches: Collection[str]) -> list[str]:
     """Return the arguments without blanks around values; refuse a flag that is given twice, or without a value.
 
     For a flag given twice it would be unclear which value counts. In `--flag=value`, pydantic-settings does not see
@@ -39,29 +39,29 @@ def checked_flags(argv: Sequence[str], switches: Collection[str]) -> list[str]:
     ConfigError
         For the first wrong flag.
     """
-    words: list[str] = []
+    arguments: list[str] = []
     seen: set[str] = set()
-    for word, following in zip_longest(argv, argv[1:]):
-        flag, equals, value = word.partition("=")
-        words.append(f"{flag}={value.strip()}" if equals else word.strip())
+    for argument, following in zip_longest(argv, argv[1:]):
+        flag, equals, value = argument.partition("=")
+        arguments.append(f"{flag}={value.strip()}" if equals else argument.strip())
         if not flag.startswith("--"):
             continue
         given = value if equals else following
         if given is not None and not given.strip():
-            raise ConfigError(f"{flag}: nothing is given; leave the flag out for its default")
+            raise ConfigError(f"{flag}: the value is empty; leave the flag out to use the default")
         name = flag[2:]
         name = name[3:] if name.startswith("no-") and name[3:] in switches else name
         if name in seen:
             raise ConfigError(f"--{name} is given twice: give it once")
         seen.add(name)
         try:
-            plain(value)
+            stripped(value)
         except ValueError as error:
             raise ConfigError(f"--{name} / {name.replace('-', '_').upper()}: {error}") from None
-    return words
+    return arguments
 
 
-def plain(value: object) -> object:
+def stripped(value: object) -> object:
     """Return a value without blanks around it; ValueError for text that is not UTF-8 or has control characters."""
     if not isinstance(value, str):
         return value
@@ -69,15 +69,15 @@ def plain(value: object) -> object:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError("is no text in UTF-8") from None
+        raise ValueError("is not valid UTF-8 text") from None
     if control := re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", value):
-        raise ValueError(f"holds a line break or another control character, {control[0]!a}: leave it out")
+        raise ValueError(f"contains a line break or another control character, {control[0]!a}: remove it")
     return value
 
 
 def setting(value: object, name: str, default: object) -> object:
-    """Return setting `name` as `plain` does, or `default` if it is blank; ValueError for a file that cannot be used."""
-    value = plain(value)
+    """Return setting `name` as `stripped` does, or `default` for a blank; ValueError for a file that cannot be used."""
+    value = stripped(value)
     if value == "":
         return default
     if name.endswith("_file") and isinstance(value, str):
@@ -92,37 +92,43 @@ def parts(value: str) -> tuple[str, ...]:
     """Return the parts of a list `a,b,c` without blanks around them; ValueError for an empty part."""
     found = tuple(part.strip() for part in value.split(","))
     if "" in found:
-        raise ValueError(f"{value!r} has an empty part: a comma is between two parts")
+        raise ValueError(f"{value!r} has an empty part: remove the extra comma")
     return found
 
 
-def once(found: tuple[str, ...]) -> tuple[str, ...]:
+def distinct(found: tuple[str, ...]) -> tuple[str, ...]:
     """Return the parts of a list; ValueError for a part that is listed twice."""
     if repeated := sorted(part for part, times in Counter(found).items() if times > 1):
-        raise ValueError(f"{', '.join(repeated)} stands there twice")
+        raise ValueError(f"{', '.join(repeated)} {'is' if len(repeated) == 1 else 'are'} listed twice")
     return found
 
 
 def field_name(name: str) -> str:
     """Return the name of a JSON field; ValueError for a name that Elasticsearch or a list cannot hold."""
     if ":" in name:
-        raise ValueError(f"{name!r} looks like a name with a type: all are JSON numbers, give the name alone")
+        raise ValueError(f"{name!r} looks like a name with a type: give only the name, every field is a JSON number")
     if not name or re.search(r'[,*"\\<>{}\x00-\x1f]|^\.|\.$|\.\.', name):
-        raise ValueError(f'{name!r} is no usable field name (empty, or with one of , * " \\ < > {{ }} or a stray dot)')
+        raise ValueError(
+            f'{name!r} is not a valid field name: it must not be empty, contain one of , * " \\ < > {{ }}, begin or '
+            "end with a dot, or contain two dots in a row"
+        )
     return name
 
 
 def topic(name: str) -> str:
     """Return the name of a topic; ValueError for a name that Kafka does not allow."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or name in {".", ".."}:
-        raise ValueError(f"{name!r} is no topic name: letters, digits, '.', '_' and '-' only")
+        raise ValueError(f"{name!r} is not a valid topic name: use letters, digits, '.', '_' and '-', at most 249")
     return name
 
 
 def prefix(value: str) -> str:
     """Return an index prefix; ValueError for a prefix that Elasticsearch does not allow."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,199}", value):
-        raise ValueError(f"{value!r} is none: lower-case letters, digits, '.', '_', '-', the first a letter or digit")
+        raise ValueError(
+            f"invalid index prefix {value!r}: use lower-case letters, digits, '.', '_' and '-', at most 200, and begin "
+            "with a letter or digit"
+        )
     return value
 
 
@@ -130,7 +136,7 @@ def _is_address(address: str) -> bool:
     """Return whether `address` is host:port; ValueError for an IPv6 address without brackets."""
     host, _, port = address.rpartition(":")
     if ":" in host and re.fullmatch(r"[0-9A-Fa-f:.%]+", address):
-        raise ValueError(f"{address!r}: an IPv6 address stands in brackets, such as [::1]:9092")
+        raise ValueError(f"{address!r}: write an IPv6 address in brackets, such as [::1]:9092")
     if not re.fullmatch(r"[1-9][0-9]{0,4}", port) or int(port) > 65535:
         return False
     if not host.startswith("["):
@@ -144,16 +150,16 @@ def _is_address(address: str) -> bool:
 def urls(value: str, server: str) -> str:
     """Return a list of URLs; ValueError for an invalid URL. The settings' names in messages begin with `server`."""
     if "@" in value:
-        raise ValueError(f"no password in a URL: use --{server}-user and --{server}-password-file")
-    found = once(parts(value))
+        raise ValueError(f"a URL must not contain a password: use --{server}-user and --{server}-password-file")
+    found = distinct(parts(value))
     for url in found:
         match = re.fullmatch(r"https?://([^/?#\s]+)(/[^\s?#]*)?", url)
         if not match or not _is_address(match[1]):
-            raise ValueError(f"{url!r} is no http://host:port or https://host:port (a port is 1 to 65535)")
+            raise ValueError(f"{url!r} is not http://host:port or https://host:port (a port is 1 to 65535)")
     return ",".join(found)
 
 
-def line(error: Mapping[str, Any], secrets: Collection[str]) -> str:
+def error_message(error: Mapping[str, Any], secrets: Collection[str]) -> str:
     """Return the message for an error of pydantic; `secrets` are the settings whose values must not show."""
     message = str(error["msg"]).removeprefix("Value error, ")
     if not error["loc"]:
@@ -170,7 +176,7 @@ def line(error: Mapping[str, Any], secrets: Collection[str]) -> str:
     return f"{setting}: {text} (found {error['input']!r})"
 
 
-def unknown(text: str) -> str:
+def without_values(text: str) -> str:
     """Return argparse's message without the values of unknown flags: they may be passwords."""
     head, found, words = text.partition("unrecognized arguments: ")
     kept: list[str] = []

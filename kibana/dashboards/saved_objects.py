@@ -124,7 +124,7 @@ def _saved_search(names: Names, section: Section) -> Json:
     reference = "kibanaSavedObjectMeta.searchSourceJSON.index"
     attributes = {
         "title": section.title,
-        "description": f"The stored points of topic {section.topic}, with their predictions: all, or a sample where "
+        "description": f"The stored points of topic {section.topic} with their predictions; a sample if "
         "--points-fraction is below 1",
         "columns": [*(f"x.{name}" for name in names.features), "y", "pred", "Squared error", "partition", "offset"],
         "sort": [[TIME, "desc"]],
@@ -255,7 +255,7 @@ def _dashboard(names: Names, found: tuple[Section, ...], sets: list[Section]) ->
     ]
     attributes = {
         "title": "Streaming machine learning",
-        "description": f"How well {names.label} is predicted from {', '.join(names.features)}, and how the model does",
+        "description": f"How well {names.label} is predicted from {', '.join(names.features)}, and the model's state",
         "version": 1,
         "timeRestore": True,
         "timeFrom": "now-15m",

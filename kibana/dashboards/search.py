@@ -24,11 +24,11 @@ def secret(path: Path, setting: str) -> str:
     try:
         text = path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
-        raise ConfigError(f"{flag} cannot be read ({error.strerror}): give this user the right to") from error
+        raise ConfigError(f"{flag} cannot be read ({error.strerror}): allow this user to read it") from error
     except UnicodeDecodeError:
-        raise ConfigError(f"{flag} is no text in UTF-8") from None
+        raise ConfigError(f"{flag} is not valid UTF-8 text") from None
     if not text:
-        raise ConfigError(f"{flag} is empty: put the secret into it, alone")
+        raise ConfigError(f"{flag} is empty: it must contain the secret and nothing else")
     return text
 
 
@@ -51,17 +51,18 @@ def client(settings: WithElasticsearch, timeout_s: float) -> Iterator[Elasticsea
         opened.close()
 
 
-def explained(error: ApiError | TransportError, settings: WithElasticsearch) -> DashboardsError:
+def translated(error: ApiError | TransportError, settings: WithElasticsearch) -> DashboardsError:
     """Return the error to raise for an error of the client: ServerUnavailable if it may pass."""
     where = f"Elasticsearch at {settings.elasticsearch_url} (--elasticsearch-url / ELASTICSEARCH_URL)"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return ConfigError(
-            f"{where} shows a certificate that {settings.elasticsearch_ca_file or 'the system’s CA store'} does not "
-            "vouch for: name the file with its CA (--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE)"
+            f"the certificate of {where} is not signed by a CA in "
+            f"{settings.elasticsearch_ca_file or 'the system’s CA store'}: name the file with its CA "
+            "(--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE)"
         )
     if isinstance(error, TransportError):
         how = "does not answer in time" if isinstance(error, ConnectionTimeout) else "cannot be reached"
-        how = "does not answer in TLS" if isinstance(error, TlsError) else how
+        how = "failed in the TLS handshake" if isinstance(error, TlsError) else how
         return ServerUnavailable(f"{where} {how}")
     if error.status_code == 401:
         return ConfigError(
@@ -70,16 +71,16 @@ def explained(error: ApiError | TransportError, settings: WithElasticsearch) -> 
         )
     if error.status_code in BUSY:
         return ServerUnavailable(f"{where} is not ready (HTTP {error.status_code})")
-    if _is_another(error):
+    if _is_not_elasticsearch(error):
         return Refused(
-            f"{where} is no Elasticsearch 8 or 9 (OpenSearch, an older version, or the page of a proxy or a login?): "
+            f"{where} is not Elasticsearch 8 or 9 (OpenSearch, an older version, or the page of a proxy or a login?): "
             f"it answered {reason(error.body)} (HTTP {error.status_code})"
         )
     what = "does not let this user do this" if error.status_code == 403 else "refused a request"
     return Refused(f"{where} {what}: {reason(error.body)}")
 
 
-def _is_another(error: ApiError) -> bool:
+def _is_not_elasticsearch(error: ApiError) -> bool:
     """Whether the response is not from Elasticsearch, whose responses all have the header X-Elastic-Product."""
     if isinstance(error, UnsupportedProductError):
         return True

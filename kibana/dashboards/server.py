@@ -29,8 +29,8 @@ from dashboards import search
 from dashboards.answers import Answers
 from dashboards.errors import ConfigError, DashboardsError
 from dashboards.page import REQUEST_TIMEOUT_S, Choice, Page
-from dashboards.patience import REQUEST_WITHIN_S, Patient
 from dashboards.settings import Serve
+from dashboards.timeouts import REQUEST_WITHIN_S, ProtocolWithTimeouts
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +113,9 @@ def application(settings: Serve, page: Page, answers: Answers[Choice, Body]) -> 
     async def data(request: Request) -> Response:
         choice = Choice.of(request.query_params, page.names)
         try:
-            return (await answers.of(choice)).answer(request)
+            return (await answers.get(choice)).answer(request)
         except (ApiError, TransportError) as error:
-            return _failed(search.explained(error, settings))
+            return _failed(search.translated(error, settings))
         except DashboardsError as error:
             return _failed(error)
 
@@ -180,7 +180,7 @@ def serve(settings: Serve) -> None:
         log.info("the live page is at http://%s:%d", settings.page_host, listening.getsockname()[1])
         config = uvicorn.Config(
             app,
-            http=Patient,
+            http=ProtocolWithTimeouts,
             ws="none",
             lifespan="off",
             log_config=None,

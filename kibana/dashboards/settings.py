@@ -49,8 +49,8 @@ class WithNames(BaseSettings):
     features: str = Field("dep_delay,distance,air_time", description="names of the model's features, a,b,c")
     label: str = Field("arr_delay", description="name of the field that is predicted")
     index_prefix: str = Field("spark", description="indices are named PREFIX-points-DATE and so on")
-    kafka_train_topic: str = Field("train", description="topic that is learned from")
-    kafka_test_topic: str = Field("test", description="topic that is predicted only")
+    kafka_train_topic: str = Field("train", description="topic that the model learns from")
+    kafka_test_topic: str = Field("test", description="topic that the model only predicts")
 
     @property
     def names(self) -> Names:
@@ -72,7 +72,7 @@ class WithNames(BaseSettings):
     @field_validator("features")
     @classmethod
     def _names(cls, value: str) -> str:
-        return ",".join(map(rules.field_name, rules.once(rules.parts(value))))
+        return ",".join(map(rules.field_name, rules.distinct(rules.parts(value))))
 
     @field_validator("label")
     @classmethod
@@ -92,9 +92,9 @@ class WithNames(BaseSettings):
     @model_validator(mode="after")
     def _differ(self) -> WithNames:
         if self.label in self.names.features:
-            raise ValueError(f"--label {self.label} is among the --features too: a label cannot predict itself")
+            raise ValueError(f"--label {self.label} is also one of the --features: a label cannot predict itself")
         if self.kafka_train_topic == self.kafka_test_topic:
-            raise ValueError("--kafka-train-topic and --kafka-test-topic are the same: give two topics")
+            raise ValueError("--kafka-train-topic and --kafka-test-topic are the same: use two different topics")
         return self
 
 
@@ -111,7 +111,7 @@ class WithElasticsearch(WithNames):
 
     elasticsearch_url: str = Field("http://localhost:9200", description="nodes, http[s]://host:port[,…]")
     elasticsearch_ca_file: FilePath | None = Field(None, description="PEM file with the CA of the nodes' certificates")
-    elasticsearch_user: str | None = Field(None, description="user")
+    elasticsearch_user: str | None = Field(None, description="user name")
     elasticsearch_password_file: FilePath | None = Field(None, description="file with that user's password")
     elasticsearch_api_key_file: FilePath | None = Field(None, description="file with an API key, instead of a user")
 
@@ -127,30 +127,34 @@ class WithElasticsearch(WithNames):
 
 
 class Load(WithElasticsearch):
-    """Install the index templates that are missing, and the dashboards into Kibana; safe to run again."""
+    """Install missing index templates, and import the dashboards into Kibana; it is safe to run this again."""
 
     model_config = CONFIG | SettingsConfigDict(cli_prog_name="python -m dashboards load")
 
     kibana_url: str = Field("http://localhost:5601", description="Kibana, http[s]://host:port[/base-path]")
     kibana_ca_file: FilePath | None = Field(None, description="PEM file with the CA of Kibana's certificate")
-    kibana_user: str | None = Field(None, description="user")
+    kibana_user: str | None = Field(None, description="user name")
     kibana_password_file: FilePath | None = Field(None, description="file with that user's password")
     kibana_api_key_file: FilePath | None = Field(None, description="file with an API key, instead of a user")
-    kibana_space: str | None = Field(None, description="space to install into; none: the default space")
+    kibana_space: str | None = Field(None, description="id of the space to import into; not set: the default space")
     dashboards_file: FilePath | None = Field(
         None, description="NDJSON file to import instead of the built-in dashboards"
     )
-    dry_run: bool = Field(False, description="say what would be installed, install nothing")
+    dry_run: bool = Field(False, description="log what would be installed, without installing it")
     server_timeout_s: NonNegativeFloat = Field(
-        300.0, le=rules.LONGEST_WAIT_S, description="seconds to wait for a server that is not ready"
+        300.0,
+        le=rules.LONGEST_WAIT_S,
+        description="seconds to wait for a server that is not ready; then end with exit code 3",
     )
-    request_timeout_s: PositiveFloat = Field(60.0, le=86_400.0, description="seconds to wait for one answer")
+    request_timeout_s: PositiveFloat = Field(
+        60.0, le=86_400.0, description="seconds to wait for the response to a request"
+    )
 
     @field_validator("kibana_url")
     @classmethod
     def _kibana(cls, value: str) -> str:
         if "," in value:
-            raise ValueError("is one address: Kibana is asked at one place")
+            raise ValueError("must be a single URL, not a list")
         return rules.urls(value, "kibana").rstrip("/")
 
     @field_validator("kibana_space")
@@ -158,7 +162,7 @@ class Load(WithElasticsearch):
     def _space(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[a-z0-9_-]+", value):
             raise ValueError(
-                f"{value!r} is no space id: lower-case letters, digits, '_' and '-' (not its display name)"
+                f"{value!r} is not a space id: use lower-case letters, digits, '_' and '-' (not its display name)"
             )
         return value
 
@@ -173,14 +177,17 @@ class Serve(WithElasticsearch):
 
     model_config = CONFIG | SettingsConfigDict(cli_prog_name="python -m dashboards serve")
 
-    page_host: str = Field("127.0.0.1", description="address to listen on; others than this machine's: no login!")
-    page_port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0: a free one")
+    page_host: str = Field(
+        "127.0.0.1",
+        description="address to listen on; the page has no login: anyone who can reach the address can see it",
+    )
+    page_port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0: any free port")
 
     @field_validator("page_host")
     @classmethod
     def _host(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", value):
-            raise ValueError(f"{value!r} is no host or address, such as localhost, 127.0.0.1 or ::1")
+            raise ValueError(f"{value!r} is not a host name or an address such as localhost, 127.0.0.1 or ::1")
         return value
 
 
@@ -195,22 +202,22 @@ def load(settings: type[AnySettings], argv: Sequence[str]) -> AnySettings:
     ConfigError
         With one line for each wrong setting, which names its flag and its variable.
     """
-    words = rules.checked_flags(argv, rules.switches(settings.model_fields))
+    arguments = rules.validate_arguments(argv, rules.switches(settings.model_fields))
     try:
-        return CliApp.run(settings, cli_args=words)
+        return CliApp.run(settings, cli_args=arguments)
     except ValidationError as error:
-        lines = [rules.line({**problem}, SECRETS) for problem in error.errors(include_url=False)]
+        lines = [rules.error_message({**problem}, SECRETS) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from error
     except SettingsError as error:
-        raise ConfigError(rules.unknown(str(error))) from error
+        raise ConfigError(rules.without_values(str(error))) from error
 
 
 def _check_login(settings: WithNames, server: str) -> None:
     user, password, key = (getattr(settings, f"{server}_{name}") for name in ("user", "password_file", "api_key_file"))
     urls = getattr(settings, f"{server}_url").split(",")
     if getattr(settings, f"{server}_ca_file") and not all(url.startswith("https:") for url in urls):
-        raise ValueError(f"--{server}-ca-file is for https: make --{server}-url so, or leave it out")
+        raise ValueError(f"--{server}-ca-file needs https: use https in --{server}-url, or leave the CA file out")
     if bool(user) != bool(password):
-        raise ValueError(f"--{server}-user and --{server}-password-file go together: one is missing")
+        raise ValueError(f"--{server}-user and --{server}-password-file must be given together: one is missing")
     if key and user:
-        raise ValueError(f"--{server}-api-key-file and --{server}-user exclude each other")
+        raise ValueError(f"--{server}-api-key-file and --{server}-user cannot be given together: use one of them")

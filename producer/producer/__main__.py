@@ -28,10 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StreamError as error:
         for line in str(error).splitlines():
             log.error("%s", line)
-        log.debug("where it happened", exc_info=True)
+        log.debug("the traceback of the error above", exc_info=True)
         return error.exit_code
     except Interrupted as interrupted:
-        log.warning("stopped by a signal; the same command goes on from here")
+        log.warning("stopped by a signal; run the same command again to continue")
         return interrupted.exit_code
     return 0
 
@@ -44,12 +44,12 @@ def run(settings: Settings) -> None:
     records = source(settings)
     watch = Watch(settings, stop)
     summary = Summary(settings.run or records.name, {settings.kafka_train_topic: 0, settings.kafka_test_topic: 0})
-    log.info("run %r to Kafka at %s", summary.run, settings.kafka_bootstrap)
+    log.info("sending run %r to Kafka at %s", summary.run, settings.kafka_bootstrap)
     topics = Topics(settings, watch, summary.run)
     if written := topics.written.count:
-        log.info("%s records of this run are written already", f"{written:,}")
+        log.info("%s records of this run are already written", f"{written:,}")
     if settings.stdin and not settings.run:
-        log.info("standard input cannot be read again: to go on after a stop, give the run a name (--run)")
+        log.info("standard input cannot be read twice: to be able to continue after a stop, name the run (--run)")
     total = min((length for length in (settings.count, records.length) if length), default=None)
     try:
         with progress(written, total) as report:

@@ -26,7 +26,7 @@ STOP_S = 20.0
 
 _SERVE_EVERY = 512
 _EARLY_S = 0.005
-_SAYS_LITTLE = {KafkaError._FATAL, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
+_UNSPECIFIC = {KafkaError._FATAL, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def deliver(settings: Settings, source: Source, topics: Topics, delivery: "Deliv
     limit = settings.count or sys.maxsize
     written = topics.written
     rows = source.rows(0)
-    first = next(rows, None)  # loading the source may take long; `settle` then waits for less
+    first = next(rows, None)  # loading the source may take long; `settle` then waits for a shorter time
     topics.settle()
     records = _numbered(chain([first], rows), written.layout, delivery)
     missing = _missing(records, written, limit, delivery)
@@ -59,7 +59,7 @@ def deliver(settings: Settings, source: Source, topics: Topics, delivery: "Deliv
     names = (settings.kafka_train_topic, settings.kafka_test_topic)
     pacer = Pacer(settings.rate) if settings.rate else None
     if written.start < limit:
-        log.info("sending from record %s on", f"{written.start:,}")
+        log.info("sending from record %s", f"{written.start:,}")
     begun = time.monotonic()
     try:
         for seq, place, value, digest in chain(missing, islice(records, max(0, limit - written.end))):
@@ -104,7 +104,9 @@ def _missing(records: Iterator[Record], written: Written, limit: int, delivery: 
         return []
     marks = {mark.seq: mark for mark in written.last.values()}
     start = written.start
-    tell = every(LINE_EVERY_S, lambda count: log.info("compared %s records of the source with the run", f"{count:,}"))
+    log_progress = every(
+        LINE_EVERY_S, lambda count: log.info("compared %s records of the source with the run", f"{count:,}")
+    )
     missing = []
     for record in records:
         if mark := marks.get(record.seq):
@@ -115,31 +117,34 @@ def _missing(records: Iterator[Record], written: Written, limit: int, delivery: 
                 missing.append(record)
         if not record.seq % _SERVE_EVERY:
             delivery.serve()
-            tell(record.seq)
+            log_progress(record.seq)
         if record.seq == written.end - 1:
             if any(mark.digest is None for mark in marks.values()):
                 log.warning(
-                    "an older version of this program began run %r: only its last records could be compared with the "
-                    "source, not those before them",
+                    "run %r was started by an older version of this program: only its last records were compared with "
+                    "the source, not the records before them",
                     written.run,
                 )
             return missing
-    what = f"it has a record {written.end - 1}, the source has none of that number"
-    raise Refused(f"{_another(written.run)}: {what}; nothing was sent")
+    what = f"it has a record {written.end - 1}, but the source does not"
+    raise Refused(_other_source(written.run, what))
 
 
 def _compare(record: Record, mark: Mark) -> None:
     if record.value != mark.value:
-        what = f"its record {mark.seq} is not the one of the source"
+        what = f"its record {mark.seq} differs from the source"
     elif mark.digest is not None and record.digest != mark.digest:
-        what = f"its record {mark.seq} is the same, but records before it were changed, added or removed in the source"
+        what = f"its record {mark.seq} is equal, but records before it were changed, added or removed in the source"
     else:
         return
-    raise Refused(f"{_another(mark.run)}: {what}; nothing was sent")
+    raise Refused(_other_source(mark.run, what))
 
 
-def _another(run: str) -> str:
-    return f"the topics hold a run {run!r} of another source, give this one another name ({setting('run')})"
+def _other_source(run: str, what: str) -> str:
+    return (
+        f"the topics contain a run {run!r} of another source: {what}; nothing was sent; give this run another name "
+        f"({setting('run')})"
+    )
 
 
 class Delivery:
@@ -227,7 +232,7 @@ class Delivery:
         topic = message.topic() or ""
         if error is None:
             self.summary.acknowledged[topic] += 1
-        elif error.code() not in _SAYS_LITTLE:
+        elif error.code() not in _UNSPECIFIC:
             self._watch.fail(self._failure(seq, topic, len(message.value() or b""), error))
 
     def _broken(self, error: KafkaError) -> None:
@@ -240,14 +245,16 @@ class Delivery:
                 error = cause.args[0]
             self._watch.on_error(error)
         self._producer.purge()
-        self._watch.fail(ServerUnavailable(f"the connection broke for good, start again to go on: {error.str()}"))
+        self._watch.fail(
+            ServerUnavailable(f"sending failed permanently: {error.str()}; start the program again to continue")
+        )
 
     def _failure(self, seq: int, topic: str, size: int, error: KafkaError) -> StreamError:
         if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE):
             return Refused(
-                f"record {seq} has {size:,} bytes, compressed still more than the topic {topic!r} takes: "
-                "raise its max.message.bytes or take the record out"
+                f"record {seq} has {size:,} bytes and is, even compressed, larger than topic {topic!r} accepts: "
+                "raise the topic's max.message.bytes or remove the record"
             )
         return topic_failure(self._settings, topic, error) or ServerUnavailable(
-            f"record {seq} was not delivered to {topic!r}, start again to go on: {error.str()}"
+            f"record {seq} was not delivered to {topic!r}: {error.str()}; start the program again to continue"
         )

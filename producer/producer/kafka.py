@@ -15,7 +15,7 @@ from producer.settings import Settings, setting
 
 CALL_S = 1.0
 
-_TELL_EVERY_S = 5.0
+_LOG_EVERY_S = 5.0
 
 _T = TypeVar("_T")
 
@@ -55,13 +55,13 @@ def client(settings: Settings, watch: "Watch") -> dict[str, Any]:
 
 
 def _password(file: Path) -> str:
-    found = f"{setting('kafka_password_file')}: found {str(file)!r}: should hold the password"
+    name = f"{setting('kafka_password_file')}: {file}"
     try:
         password = file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{found}, but cannot be read as UTF-8 text") from error
+        raise ConfigError(f"{name} cannot be read as UTF-8 text: it must contain the password") from error
     if not password:
-        raise ConfigError(f"{found}, but is empty")
+        raise ConfigError(f"{name} is empty: it must contain the password")
     return password
 
 
@@ -74,7 +74,7 @@ class Watch:
         self._clock = clock
         self._failure: StreamError | None = None
         self._reason = ""
-        self._since = self._told = clock()
+        self._since = self._logged = clock()
 
     def log(self, _level: int, form: str, *args: object) -> None:
         """Log librdkafka's messages at level DEBUG; librdkafka calls this like `logging.Logger.log`."""
@@ -85,7 +85,7 @@ class Watch:
     def on_error(self, error: KafkaError) -> None:
         """Store an error that a client reports through librdkafka's error_cb, or that a call has raised."""
         self._reason = self._reason or _plain(error.str())
-        self._failure = self._failure or self._incurable(error)
+        self._failure = self._failure or self._permanent(error)
 
     def fail(self, failure: StreamError) -> None:
         """Make the next `check` raise `failure`, unless there is an earlier failure."""
@@ -99,9 +99,9 @@ class Watch:
     def alive(self) -> None:
         """Restart the timeout: the broker has answered, or no answer is awaited."""
         now = self._clock()
-        if self._told > self._since:
+        if self._logged > self._since:
             log.info("Kafka answers again after %.0f s", now - self._since)
-        self._since = self._told = now
+        self._since = self._logged = now
         self._reason = ""
 
     def check(self) -> None:
@@ -112,39 +112,40 @@ class Watch:
             raise self._failure
         now = self._clock()
         where, timeout_s = self._settings.kafka_bootstrap, self._settings.server_timeout_s
-        reason = self._reason or "no error"
+        reason = self._reason or "no error was reported"
         if "Disconnected" in reason:
-            reason += f" (is {setting('kafka_security_protocol')} right, {self._settings.kafka_security_protocol}?)"
+            protocol = self._settings.kafka_security_protocol
+            reason += f" (is {protocol} the right {setting('kafka_security_protocol')}?)"
         if now - self._since > timeout_s:
             raise ServerUnavailable(
                 f"Kafka at {where} ({setting('kafka_bootstrap')}) has not answered for {timeout_s:g} s "
                 f"({setting('server_timeout_s')}): {reason}"
             )
-        if now - self._told > _TELL_EVERY_S:
-            self._told = now
+        if now - self._logged > _LOG_EVERY_S:
+            self._logged = now
             log.warning(
-                "waiting for Kafka at %s for %.0f s, giving up after %g s: %s",
+                "Kafka at %s has not answered for %.0f s, giving up after %g s: %s",
                 where,
                 now - self._since,
                 timeout_s,
                 reason,
             )
 
-    def _incurable(self, error: KafkaError) -> StreamError | None:
+    def _permanent(self, error: KafkaError) -> StreamError | None:
         code, text = error.code(), _plain(error.str())
         if "certificate verify failed" in text:
-            found = self._settings.kafka_ca_file or "nothing, so the machine's own certificates hold"
+            ca = self._settings.kafka_ca_file or "the system’s CA store"
             return ConfigError(
-                f"{setting('kafka_ca_file')}: found {found}: should hold who signed the brokers' certificate, "
-                f"which must be made for their address: {text}"
+                f"{setting('kafka_ca_file')}: the brokers' certificate is not signed by a CA in {ca}, or is not issued "
+                f"for their address: {text}"
             )
         if code in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
             if "nsupported" in text:
                 return ConfigError(f"{setting('kafka_sasl_mechanism')}: the broker does not support it: {text}")
             fields = f"{setting('kafka_user')}, {setting('kafka_password_file')}"
-            return ConfigError(f"{fields}: the broker refuses this user or password: {text}")
+            return ConfigError(f"{fields}: the broker refused this user or password: {text}")
         if code == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
-            return Refused(f"{setting('kafka_user')}: the user needs the right Write on both topics: {text}")
+            return Refused(f"{setting('kafka_user')}: the user needs the ACL Write on both topics: {text}")
         return None
 
 
@@ -153,9 +154,9 @@ def topic_failure(settings: Settings, topic: str, error: KafkaError) -> StreamEr
     field = setting("kafka_test_topic" if topic == settings.kafka_test_topic else "kafka_train_topic")
     code = error.code()
     if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
-        return ConfigError(f"{field}: found {topic!r}: the cluster has no such topic: create it or name another one")
+        return ConfigError(f"{field}: the cluster has no topic {topic!r}: create it or use another topic")
     if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        return Refused(f"{field}: the user needs the rights Describe, Read and Write on the topic {topic!r}")
+        return Refused(f"{field}: the user needs the ACLs Describe, Read and Write on topic {topic!r}")
     return None
 
 

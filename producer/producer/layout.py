@@ -29,9 +29,9 @@ class Layout:
 
     def __post_init__(self) -> None:
         if not 0 <= self.test <= 1:
-            raise ValueError(f"{self.test} is no share of the records")
+            raise ValueError(f"{self.test} is not a fraction from 0 to 1")
         if (self.test < 1 and self.train_partitions < 1) or (self.test > 0 and self.test_partitions < 1):
-            raise ValueError("a topic that gets records needs a partition")
+            raise ValueError("a topic that receives records needs a partition")
 
     def __str__(self) -> str:
         return f"{self.test},{self.train_partitions},{self.test_partitions}"
@@ -40,7 +40,7 @@ class Layout:
     def parse(cls, text: str) -> "Layout":
         """Return the layout from the text that `str` wrote; ValueError for any other text."""
         if not (found := re.fullmatch(r"(\d{1,10})(?:/([1-9]\d{0,9}))?,(\d{1,9}),(\d{1,9})", text, re.ASCII)):
-            raise ValueError(f"{text!r} is no layout")
+            raise ValueError(f"{text!r} is not a layout")
         part, whole, train_partitions, test_partitions = (int(number or 1) for number in found.groups())
         return cls(Fraction(part, whole), train_partitions, test_partitions)
 

@@ -171,12 +171,12 @@ class Written:
         for mark in news.values():
             if mark.layout.test != share:
                 raise Refused(
-                    f"run {self.run!r} was begun with {setting('test_fraction')} {mark.layout.test}, found {share}: "
-                    f"keep it, or give this run another name ({setting('run')})"
+                    f"run {self.run!r} was started with {setting('test_fraction')} {mark.layout.test}, not {share}: "
+                    f"use the same fraction, or give this run another name ({setting('run')})"
                 )
             if not mark.fits or not {*mark.layout.places()} <= {*places}:
                 raise Refused(
-                    f"run {self.run!r} was begun with other topics or with more partitions: "
+                    f"run {self.run!r} was started with other topics or with more partitions: "
                     f"give this run another name ({setting('run')})"
                 )
             self.layout = mark.layout

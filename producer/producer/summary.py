@@ -34,7 +34,7 @@ class Summary:
             f"run           {self.run}\n"
             f"sent          {self.sent:,}\n"
             f"acknowledged  {acknowledged:,} ({topics})\n"
-            f"skipped       {self.skipped:,} (written by this run before)\n"
+            f"skipped       {self.skipped:,} (already written by this run)\n"
             f"seconds       {self.seconds:.1f}\n"
             f"records/s     {rate:,.0f}\n"
         )

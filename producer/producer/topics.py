@@ -64,17 +64,17 @@ class Topics:
         )
         self._places = layout.places()
         self._ends: dict[Place, int] = {}
-        self._looked_at = 0.0
+        self._read_at = 0.0
         self.written = Written(run, layout)
-        self._look()
+        self._find_written()
 
     def settle(self) -> None:
         """Wait until no record of the run has arrived for `SETTLE_S` seconds; then close the connection."""
         run, timeout_s = self.written.run, self._settings.server_timeout_s
         deadline = self._clock() + timeout_s
-        told = False
+        logged = False
         while True:
-            while self._clock() < self._looked_at + SETTLE_S:
+            while self._clock() < self._read_at + SETTLE_S:
                 self._consumer.poll(0.1)
                 self._watch.alive()
                 self._watch.check()
@@ -83,12 +83,15 @@ class Topics:
             chunks = self._read(
                 {place: (before[place], end) for place, end in self._ends.items() if before[place] < end}
             )
-            self._looked_at = self._clock()
+            self._read_at = self._clock()
             if not self._adopt({place: chunk.own for place, chunk in chunks.items()}):
                 break
-            if not told:
-                log.info("records of run %r still come, from a process that was killed or still runs: waiting", run)
-                told = True
+            if not logged:
+                log.info(
+                    "records of run %r are still arriving, from a process that was killed or is still running: waiting",
+                    run,
+                )
+                logged = True
             if self._clock() > deadline:
                 raise ServerUnavailable(
                     f"another process has been sending run {run!r} for {timeout_s:g} s: stop it, or give this run "
@@ -96,7 +99,7 @@ class Topics:
                 )
         self._consumer.close()
 
-    def _look(self) -> None:
+    def _find_written(self) -> None:
         offsets = {place: self._watermarks(place) for place in self._places}
         self._ends = {place: high for place, (_, high) in offsets.items()}
         found: dict[Place, Mark | None] = {}
@@ -115,7 +118,7 @@ class Topics:
             for place, chunk in chunks.items():
                 with suppress(StopIteration):
                     wanted[place] = searches[place].send(chunk)
-        self._looked_at = self._clock()
+        self._read_at = self._clock()
         self._adopt(found)
 
     def _adopt(self, found: Mapping[Place, Mark | None]) -> bool:
@@ -139,7 +142,9 @@ class Topics:
         own: dict[Place, Mark] = {}
         left = {place: end for place, (_, end) in ranges.items()}
         mine = ("run", self.written.run.encode())
-        tell = every(LINE_EVERY_S, lambda count: log.info("looked through %s records for earlier ones", f"{count:,}"))
+        log_progress = every(
+            LINE_EVERY_S, lambda count: log.info("searched %s records for records of this run", f"{count:,}")
+        )
         count = 0
         self._consumer.assign([self._partition(place, begin) for place, (begin, _) in ranges.items()])
         while left:
@@ -168,7 +173,7 @@ class Topics:
                 if offset >= left[place] - 1:
                     del left[place]
                     self._consumer.incremental_unassign([self._partition(place)])
-            tell(count)
+            log_progress(count)
             self._watch.check()
         self._consumer.unassign()
         return {place: Chunk(first.get(place), own.get(place)) for place in ranges}

@@ -16,7 +16,7 @@ log = logging.getLogger("streaming_regression")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit code (0 done or told to stop, 1 a bug, else see `errors`)."""
+    """Run the program and return its exit code (0 done or stopped by a signal, 1 a bug, else see `errors`)."""
     stop = Stop()  # before the imports below, which are slow
     argv = sys.argv[1:] if argv is None else argv
     logs.set_up("INFO", _log_format(argv))

@@ -72,7 +72,7 @@ def run(settings: Settings, stop: Stop) -> None:
             if newest is None:
                 log.info("a new run: 0 rows learned so far")
             else:
-                log.info("going on with run %s: %d rows learned so far", run, newest.rows_seen)
+                log.info("continuing run %s: %d rows learned so far", run, newest.rows_seen)
             micro_batches = MicroBatches(settings, learner, connection, client, store, topics, options=options)
             query = Query(ranges.result(), settings, micro_batches.process)
             with warm_up(spark, partial(scoring.warm_up, kafka=kafka)):
@@ -83,7 +83,7 @@ def run(settings: Settings, stop: Stop) -> None:
                         break
                     topics.check(settings.server_timeout_s)
         if query.stopping.is_set():  # logged here, after Spark's own messages
-            log.info("stopped, as told")
+            log.info("stopped by a signal")
 
 
 def _ranges(spark: SparkSession, options: Options) -> DataFrame:

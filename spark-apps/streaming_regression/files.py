@@ -10,7 +10,7 @@ from streaming_regression.errors import ConfigError, Refused
 
 JAVA_ERRORS = (Py4JJavaError, PySparkException)
 """Exceptions of a call into Java: PySpark converts some, such as IllegalArgumentException, into its own."""
-REMEDY = "restore the folder from a backup, or start anew with another --checkpoint and --index-prefix"
+REMEDY = "restore the folder from a backup, or start a new run with another --checkpoint and --index-prefix"
 
 
 class Files:
@@ -38,8 +38,8 @@ class Files:
     def unusable(self, error: Exception) -> ConfigError:
         """Return the error for a checkpoint in which no file can be written, or whose file system does not answer."""
         return ConfigError(
-            f"--checkpoint / CHECKPOINT: {self._checkpoint} cannot be used: {reason(error)}; name a folder or URI that "
-            "can be written"
+            f"--checkpoint / CHECKPOINT: {self._checkpoint} cannot be used: {java_message(error)}; use a folder or "
+            "URI that is writable"
         )
 
     def full(self, name: str) -> str:
@@ -67,7 +67,9 @@ class Files:
             finally:
                 stream.close()
         except JAVA_ERRORS as error:
-            raise Refused(f"{self.full(name)} of the checkpoint cannot be read: {reason(error)}: {REMEDY}") from error
+            raise Refused(
+                f"{self.full(name)} of the checkpoint cannot be read: {java_message(error)}: {REMEDY}"
+            ) from error
 
     def write(self, name: str, text: str) -> bool:
         """Write a new file under a temporary name and rename it; False if there is a file of that name already.
@@ -99,7 +101,7 @@ class Files:
         return self._path(self._root, name)
 
 
-def reason(error: Exception) -> str:
+def java_message(error: Exception) -> str:
     """Return the first line of Java's message: that of the root cause, or its exception's name if it has no message."""
     if not isinstance(error, Py4JJavaError):
         return str(error).partition("\n")[0]

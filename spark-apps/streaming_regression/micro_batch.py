@@ -20,6 +20,7 @@ from streaming_regression.elasticsearch import bulk, indices
 from streaming_regression.elasticsearch import connection as elasticsearch
 from streaming_regression.elasticsearch.indices import Indices
 from streaming_regression.errors import Refused
+from streaming_regression.files import REMEDY
 from streaming_regression.kafka.admin import Topics
 from streaming_regression.kafka.connection import Range
 from streaming_regression.kafka.ranges import Options, planned
@@ -90,7 +91,7 @@ class MicroBatches:
         if model is None:
             raise Refused(
                 f"checkpoint {self._settings.checkpoint}: model/{batch - 1}.json is missing, so batch {batch} has "
-                "no model to start from: restore the folder, or start anew with another --checkpoint and --index-prefix"
+                f"no model to start from: {REMEDY}"
             )
         return model
 

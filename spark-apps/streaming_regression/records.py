@@ -150,7 +150,7 @@ def _fault(value: bytes) -> str:
         orjson.loads(value)
     except orjson.JSONDecodeError as error:
         return error.msg.partition(": line ")[0]
-    return "no JSON value"
+    return "syntax error"
 
 
 def _number(record: dict[str, object], name: str) -> float:
@@ -167,4 +167,4 @@ def _number(record: dict[str, object], name: str) -> float:
 
 
 def _kind(value: object) -> str:
-    return "null" if value is None else JSON_TYPES.get(type(value), "no JSON value")
+    return "null" if value is None else JSON_TYPES.get(type(value), "a value of another type")

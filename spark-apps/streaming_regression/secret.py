@@ -19,9 +19,9 @@ def read(path: Path, setting: str) -> str:
     try:
         text = path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
-        raise ConfigError(f"{flag} cannot be read ({error.strerror}): give this user the right to") from error
+        raise ConfigError(f"{flag} cannot be read ({error.strerror}): allow this user to read it") from error
     except UnicodeDecodeError:
-        raise ConfigError(f"{flag} is no text in UTF-8") from None  # the error contains the file's bytes
+        raise ConfigError(f"{flag} is not valid UTF-8 text") from None  # the error contains the file's bytes
     if not text:
-        raise ConfigError(f"{flag} is empty: put the secret into it, alone")
+        raise ConfigError(f"{flag} is empty: it must contain the secret and nothing else")
     return text

@@ -54,29 +54,29 @@ class Settings(BaseSettings):
         cli_exit_on_error=False,
     )
 
-    kafka_bootstrap: str = Field("localhost:9092", description="brokers, host:port[,host:port]")
+    kafka_bootstrap: str = Field("localhost:9092", description="brokers to connect to first, host:port[,host:port]")
     kafka_train_topic: str = Field("train", description="topic to learn from")
     kafka_test_topic: str = Field("test", description="topic to predict only; its records may have no label, or null")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="how to talk to the brokers"
+        "PLAINTEXT", description="protocol of the brokers: encryption (SSL) and login (SASL)"
     )
     kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
-        "SCRAM-SHA-512", description="how to log in, with a SASL_ protocol"
+        "SCRAM-SHA-512", description="mechanism of the login, with a SASL_ protocol"
     )
-    kafka_user: str | None = Field(None, description="user, with a SASL_ protocol")
+    kafka_user: str | None = Field(None, description="user name, with a SASL_ protocol")
     kafka_password_file: FilePath | None = Field(None, description="file with that user's password")
     kafka_ca_file: FilePath | None = Field(None, description="PEM file with the CA of the brokers' certificates")
 
     elasticsearch_url: str = Field("http://localhost:9200", description="nodes, http[s]://host:port[,…]")
     elasticsearch_ca_file: FilePath | None = Field(None, description="PEM file with the CA of the nodes' certificates")
-    elasticsearch_user: str | None = Field(None, description="user")
+    elasticsearch_user: str | None = Field(None, description="user name")
     elasticsearch_password_file: FilePath | None = Field(None, description="file with that user's password")
     elasticsearch_api_key_file: FilePath | None = Field(None, description="file with an API key, instead of a user")
     elasticsearch_max_request_bytes: PositiveInt = Field(
         8_000_000,
         ge=1_000,
         le=100_000_000,
-        description="bytes of a write request at most; less is found out where a proxy refuses it (HTTP 413)",
+        description="largest write request, in bytes; reduced automatically if a proxy refuses one (HTTP 413)",
     )
 
     features: str = Field("dep_delay,distance,air_time", description="names of the JSON fields to learn from, a,b,c")
@@ -92,43 +92,45 @@ class Settings(BaseSettings):
     initial_intercept: float = Field(0.0, description="intercept before the first record, in units of the label")
 
     trigger_interval_s: NonNegativeFloat = Field(
-        1.0, le=DAY_S, description="seconds from micro-batch to micro-batch, at least"
+        1.0, le=DAY_S, description="shortest time from the start of a micro-batch to the start of the next, in seconds"
     )
     max_offsets_per_trigger: PositiveInt = Field(
-        200_000, le=2**31 - 1, description="records per micro-batch at most, all partitions together"
+        200_000, le=2**31 - 1, description="largest number of records in a micro-batch, all partitions together"
     )
     on_data_loss: Literal["fail", "continue"] = Field(
         "fail",
-        description="when Kafka has deleted records before they were read: end with exit code 4, or go on behind them, "
-        "with an ERROR line and a document of the gap",
+        description="if Kafka deleted records before they were read: end with exit code 4 (fail), or skip them, log an "
+        "ERROR line and write a document that describes the gap (continue)",
     )
     points_fraction: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="share of the points that is stored in Elasticsearch, chosen by topic, partition and offset; "
-        "errors, metrics and model count every record, and invalid records are all kept",
+        description="fraction of the points that is stored in Elasticsearch, chosen by topic, partition and offset; "
+        "errors, metrics and model include every record, and all invalid records are stored",
     )
-    available_now: bool = Field(False, description="stop when all records that are there now have been processed")
+    available_now: bool = Field(False, description="process the records that exist at the start, then end")
     checkpoint: str = Field(
         "checkpoint",
-        description="folder or URI (s3a://, hdfs://, …) with offsets and model; keep it, the run lives in it",
+        description="folder or URI (s3a://, hdfs://, …) for offsets and model; keep it: a restart continues from it",
     )
-    index_prefix: str = Field("spark", description="indices are named PREFIX-points-DATE and so on; one run per prefix")
-    replace_run: bool = Field(False, description="delete the documents that another run left under the prefix")
+    index_prefix: str = Field(
+        "spark", description="indices are named PREFIX-points-DATE and so on; a prefix belongs to one run"
+    )
+    replace_run: bool = Field(False, description="delete the documents of another run from the indices of the prefix")
     retention_days: NonNegativeInt = Field(
         30,
         le=36_500,
-        description="delete indices older than so many days (in UTC, as the days in their names); 0: never",
+        description="delete indices older than this number of days, by the date in their names (UTC); 0: never",
     )
     server_timeout_s: NonNegativeFloat = Field(
         600.0,
         le=rules.LONGEST_WAIT_S,
-        description="seconds to wait for Kafka or Elasticsearch while away or busy, before ending with exit code 3",
+        description="seconds to wait while Kafka or Elasticsearch is unreachable or busy; then end with exit code 3",
     )
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe line to log")
-    log_format: Literal["text", "json"] = Field("text", description="form of a log line, on standard error")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
+    log_format: Literal["text", "json"] = Field("text", description="format of the log lines, on standard error")
 
     @property
     def fields(self) -> Fields:
@@ -172,7 +174,7 @@ class Settings(BaseSettings):
     @field_validator("features")
     @classmethod
     def _names(cls, value: str) -> str:
-        return ",".join(map(rules.field_name, rules.once(rules.parts(value))))
+        return ",".join(map(rules.field_name, rules.distinct(rules.parts(value))))
 
     @field_validator("label")
     @classmethod
@@ -193,7 +195,7 @@ class Settings(BaseSettings):
             except ValueError:
                 good = False
             if not good:
-                raise ValueError(f"{number!r} is no number within ±{LIMIT:g}")
+                raise ValueError(f"{number!r} is not a number between -{LIMIT:g} and {LIMIT:g}")
         return value
 
     @field_validator("index_prefix")
@@ -204,18 +206,24 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _together(self) -> Settings:
         if self.label in self.fields.features:
-            raise ValueError(f"--label {self.label} is among the --features too: a label cannot predict itself")
+            raise ValueError(f"--label {self.label} is also one of the --features: a label cannot predict itself")
         if self.kafka_train_topic == self.kafka_test_topic:
-            raise ValueError("--kafka-train-topic and --kafka-test-topic are the same: give two topics")
+            raise ValueError("--kafka-train-topic and --kafka-test-topic are the same: use two different topics")
         features, weights = len(self.fields.features), len(self.initial) - 1
         if features != weights:
-            raise ValueError(f"--initial-weights has {weights} numbers for {features} --features: give one each")
+            raise ValueError(f"--initial-weights has {weights} numbers for {features} --features: give one for each")
         if bool(self.elasticsearch_user) != bool(self.elasticsearch_password_file):
-            raise ValueError("--elasticsearch-user and --elasticsearch-password-file go together: one is missing")
+            raise ValueError(
+                "--elasticsearch-user and --elasticsearch-password-file must be given together: one is missing"
+            )
         if self.elasticsearch_ca_file and not all(url.startswith("https:") for url in split(self.elasticsearch_url)):
-            raise ValueError("--elasticsearch-ca-file is for https: make --elasticsearch-url so, or leave it out")
+            raise ValueError(
+                "--elasticsearch-ca-file needs https: use https in --elasticsearch-url, or leave the CA file out"
+            )
         if self.elasticsearch_api_key_file and self.elasticsearch_user:
-            raise ValueError("--elasticsearch-api-key-file and --elasticsearch-user exclude each other")
+            raise ValueError(
+                "--elasticsearch-api-key-file and --elasticsearch-user cannot be given together: use one of them"
+            )
         protocol, login = self.kafka_security_protocol, self.kafka_user and self.kafka_password_file
         if protocol.startswith("SASL") and not login:
             raise ValueError(f"--kafka-security-protocol {protocol} needs --kafka-user and --kafka-password-file")
@@ -253,11 +261,11 @@ def load(argv: Sequence[str]) -> Settings:
     ConfigError
         With one line for each wrong setting, which names its flag and its variable.
     """
-    words = rules.checked_flags(argv, rules.switches(Complete.model_fields))
+    arguments = rules.validate_arguments(argv, rules.switches(Complete.model_fields))
     try:
-        return CliApp.run(Complete, cli_args=words)
+        return CliApp.run(Complete, cli_args=arguments)
     except ValidationError as error:
-        lines = [rules.line({**problem}, SECRETS) for problem in error.errors(include_url=False)]
+        lines = [rules.error_message({**problem}, SECRETS) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from error
     except SettingsError as error:
-        raise ConfigError(rules.unknown(str(error))) from error
+        raise ConfigError(rules.without_values(str(error))) from error

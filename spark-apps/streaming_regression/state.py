@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 
 from streaming_regression.errors import Refused
-from streaming_regression.files import JAVA_ERRORS, REMEDY, Files, reason
+from streaming_regression.files import JAVA_ERRORS, REMEDY, Files, java_message
 from streaming_regression.kafka.errors import recreated
 from streaming_regression.learners import Learner, Model
 from streaming_regression.records import Fields
@@ -59,7 +59,7 @@ class StateStore:
         """Return the query's id, which is written once per checkpoint, before the query starts; None if it is new."""
         if self._run is None:
             text = self.files.read("metadata")
-            with self._whole("metadata"):
+            with self._parse_errors_as_refused("metadata"):
                 self._run = text if text is None else str(json.loads(text)["id"])
         return self._run
 
@@ -69,7 +69,7 @@ class StateStore:
         So the run is known, and can claim its indices, before the query starts.
         """
         if self.run() is None:
-            with self._usable():
+            with self._java_errors_as_config_errors():
                 self.files.write("metadata", json.dumps({"id": str(uuid4())}))
         run = self.run()
         assert run is not None  # noqa: S101 - written above, or by another driver
@@ -78,14 +78,14 @@ class StateStore:
     def began(self, batch: int) -> datetime:
         """Return when micro-batch `batch` began, in UTC, from Spark's offset log: a replay gets the same time."""
         text = self.files.read(_offsets(batch)) or ""
-        with self._whole(_offsets(batch)):
+        with self._parse_errors_as_refused(_offsets(batch)):
             (milliseconds,) = re.findall(r'"batchTimestampMs":(\d+)', text)
             return datetime.fromtimestamp(int(milliseconds) / 1000, timezone.utc)
 
     def end_offsets(self, batch: int) -> Offsets:
         """Return topic → partition → offset after the last record of micro-batch `batch`, from Spark's offset log."""
         text = self.files.read(_offsets(batch))
-        with self._whole(_offsets(batch)):
+        with self._parse_errors_as_refused(_offsets(batch)):
             if not text:
                 raise ValueError("it is missing or empty")
             offsets: Offsets = json.loads(text.splitlines()[-1])
@@ -102,9 +102,9 @@ class StateStore:
             if self._batches():
                 return {}
             text = json.dumps(first())
-            with self._usable():
+            with self._java_errors_as_config_errors():
                 self.files.write(BEGINNING, text)
-        with self._whole(BEGINNING):
+        with self._parse_errors_as_refused(BEGINNING):
             return dict(json.loads(text))
 
     def position(self) -> Offsets:
@@ -122,15 +122,15 @@ class StateStore:
         Refused
             When metadata or offsets of the newest state are missing.
         """
-        with self._usable():
+        with self._java_errors_as_config_errors():
             self.files.write_aside(PROBE, "")
             self.files.delete(PROBE)
             batches = self._batches()
         # Without them Spark would number its micro-batches from 0 again, and the old states would make them look done.
         if batches and not (self.files.exists(_offsets(batches[-1])) and self.run()):
             raise Refused(
-                f"checkpoint {self._checkpoint} is not whole: there is model/{batches[-1]}.json, but not both metadata "
-                f"and offsets/{batches[-1]}, of the same micro-batch: {REMEDY}"
+                f"checkpoint {self._checkpoint} is incomplete: model/{batches[-1]}.json exists, but metadata or "
+                f"offsets/{batches[-1]} of the same micro-batch does not: {REMEDY}"
             )
 
     def load(self, batch: int) -> Model | None:
@@ -145,7 +145,7 @@ class StateStore:
         if text is None:
             return None
         size = len(self._identity.fields.features) + 1
-        with self._whole(_state(batch)):
+        with self._parse_errors_as_refused(_state(batch)):
             state = _converted(dict(json.loads(text)))
             self._check(state)
             weights = np.array(state["weights"], np.float64).reshape(size)
@@ -158,7 +158,7 @@ class StateStore:
     def save(self, batch: int, model: Model) -> None:
         """Write the model after micro-batch `batch`: a reader sees all of it or none."""
         state = {
-            **self._described(),
+            **self._identity_fields(),
             "batch": batch,
             "rows_seen": model.rows_seen,
             "weights": model.weights.tolist(),
@@ -171,7 +171,7 @@ class StateStore:
             written = self.files.write(_state(batch), json.dumps(state))
             self.files.delete(_state(batch - self._keep))
         except JAVA_ERRORS as error:
-            raise Refused(f"{self.files.full(_state(batch))} could not be written: {reason(error)}") from error
+            raise Refused(f"{self.files.full(_state(batch))} could not be written: {java_message(error)}") from error
         if not written:
             raise Refused(in_use(self._checkpoint))
 
@@ -190,20 +190,20 @@ class StateStore:
         )
 
     @contextmanager
-    def _usable(self) -> Iterator[None]:
+    def _java_errors_as_config_errors(self) -> Iterator[None]:
         try:
             yield
         except JAVA_ERRORS as error:
             raise self.files.unusable(error) from error
 
     @contextmanager
-    def _whole(self, name: str) -> Iterator[None]:
+    def _parse_errors_as_refused(self, name: str) -> Iterator[None]:
         try:
             yield
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(f"{self.files.full(name)} of the checkpoint is damaged ({error}): {REMEDY}") from error
 
-    def _described(self) -> dict[str, Any]:
+    def _identity_fields(self) -> dict[str, Any]:
         identity = self._identity
         return {
             "format": FORMAT,
@@ -216,13 +216,13 @@ class StateStore:
 
     def _check(self, state: dict[str, Any]) -> None:
         settings = {
-            "format": "(written by another version of this program)",
+            "format": "the format of this version of the program",
             "features": "--features",
             "label": "--label",
             "learner": "--learner",
             "topics": "--kafka-train-topic and --kafka-test-topic",
         }
-        for key, mine in self._described().items():
+        for key, mine in self._identity_fields().items():
             found = state[key]
             if found == mine:
                 continue
@@ -230,9 +230,9 @@ class StateStore:
                 changed = [name for name, old, new in zip(state["topics"], found, mine, strict=True) if old != new]
                 raise recreated(" and ".join(changed))
             raise Refused(
-                f"checkpoint {self._checkpoint} holds a model with {key} {_shown(found)}, but "
-                f"{settings[key]} is {_shown(mine)}: set it back, or start anew with another --checkpoint "
-                "and --index-prefix"
+                f"checkpoint {self._checkpoint} holds a model with {key} {_as_text(found)}, but "
+                f"{settings[key]} is {_as_text(mine)}: change it back, or start a new run with another "
+                "--checkpoint and --index-prefix"
             )
 
 
@@ -249,5 +249,5 @@ def _state(batch: int) -> str:
     return f"{FOLDER}/{batch}.json"
 
 
-def _shown(value: object) -> str:
+def _as_text(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -12,11 +12,11 @@ from types import FrameType
 class Stop:
     """Handles both signals from now on: raises SystemExit(0) in the main thread, unless they are deferred.
 
-    `told` is whether a signal has come.
+    `signalled` is whether a signal has arrived.
     """
 
     def __init__(self) -> None:
-        self.told = False
+        self.signalled = False
         self._requested: threading.Event | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
@@ -31,7 +31,7 @@ class Stop:
             self._requested = None
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        self.told = True
+        self.signalled = True
         if self._requested is None or self._requested.is_set():
             raise SystemExit(0)
         self._requested.set()

@@ -48,7 +48,7 @@ class Streaks:
         self._prefix = prefix
         self._first = first
         self._batches: Counter[str] = Counter()
-        self._told_after: dict[str, int] = {}
+        self._warned_after: dict[str, int] = {}
         self._records: Counter[str] = Counter()
         self._faults: dict[str, Counter[Reason]] = {}
 
@@ -63,26 +63,27 @@ class Streaks:
                 self._batches[topic] += 1
                 self._records[topic] += rows
                 self._faults.setdefault(topic, Counter()).update(faults.get(topic, {}))
-                self._tell(batch, topic)
+                self._warn_if_due(batch, topic)
 
-    def _tell(self, batch: int, topic: str) -> None:
+    def _warn_if_due(self, batch: int, topic: str) -> None:
         batches = self._batches[topic]
-        told_after = self._told_after.get(topic)
-        if batches < (2 * told_after if told_after else self._first):
+        warned_after = self._warned_after.get(topic)
+        if batches < (2 * warned_after if warned_after else self._first):
             return
-        self._told_after[topic] = batches
+        self._warned_after[topic] = batches
         records = self._records[topic]
         fault, times = (self._faults[topic].most_common(1) or [(Reason(None, "unknown"), records)])[0]
         log.warning(
-            "batch %d: all records of topic %s are invalid, %d of them in %d micro-batches in a row; the most frequent "
-            "reason, %d times: %s. Do --features and --label name what the records hold? %s-invalid-* has them all",
+            "batch %d: all records of topic %s are invalid: %d records in %d micro-batches in a row; the most frequent "
+            "reason, %d times: %s. Check that the records have the fields named by --features and --label; "
+            "%s-invalid-* contains all invalid records",
             *(batch, topic, records, batches, times, fault, self._prefix),
         )
 
     def _end(self, batch: int, topic: str) -> None:
-        if self._told_after.pop(topic, None):
+        if self._warned_after.pop(topic, None):
             log.info(
-                "batch %d: topic %s has valid records again, after %d micro-batches of invalid ones alone",
+                "batch %d: topic %s has valid records again, after %d micro-batches with invalid records only",
                 *(batch, topic, self._batches[topic]),
             )
         del self._batches[topic], self._records[topic]

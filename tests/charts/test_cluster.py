@@ -135,7 +135,7 @@ def test_a_missing_operator_is_named(api: Api, group: str) -> None:
     kinds = api.kinds.pop(group)
     done = api.install()
     assert done.returncode
-    assert f"the cluster knows no {group}/{kinds[0]}, so its operator is missing: install it first" in done.stderr
+    assert f"the cluster does not know {group}/{kinds[0]}, so its operator is missing: install it first" in done.stderr
     assert done.stderr.count("\n  - ") == 1
 
 

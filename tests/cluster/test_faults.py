@@ -69,7 +69,7 @@ def test_driver_told_to_stop_finishes_its_micro_batch(system: System) -> None:
     (pod,) = system.cluster.pods(system.namespace, "spark-role=driver")
     system.cluster.core.delete_namespaced_pod(pod.metadata.name, system.namespace)
     log = system.cluster.kubectl("logs", "--namespace", system.namespace, "--follow", pod.metadata.name)
-    assert "stopped, as told" in log
+    assert "stopped by a signal" in log
     last = [line for line in log.splitlines() if " batch " in line][-1]
     number = int(last.partition(" batch ")[2].partition(":")[0])
     system.works_again()

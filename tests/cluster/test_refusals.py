@@ -41,7 +41,7 @@ def install(cluster: Cluster, namespace: str, *flags: str) -> subprocess.Complet
     [
         (["--set=lerner=sgd"], ["lerner"]),
         (["--set=learner=sdg"], ["learner", "rls", "sgd"]),
-        (["--set=label=distance"], ["label distance is among the features"]),
+        (["--set=label=distance"], ["label distance is also one of the features"]),
         (
             ["--set=elasticsearch.appSecret=nobody"],
             ["elasticsearch.appSecret", "no Secret nobody in namespace refused"],

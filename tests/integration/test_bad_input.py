@@ -173,8 +173,8 @@ def test_a_topic_of_invalid_records_alone_is_told_of_once_with_the_most_frequent
     done = stream.run("--max-offsets-per-trigger", "1000")
     assert done.returncode == 0, done.stderr
     (warning,) = [line for line in done.stderr.splitlines() if " WARNING " in line]
-    assert f"all records of topic {stream.train} are invalid, 60 of them in 1 micro-batches" in warning
-    assert "reason, 50 times: y: missing. Do --features and --label name what the records hold?" in warning
+    assert f"all records of topic {stream.train} are invalid: 60 records in 1 micro-batches" in warning
+    assert "reason, 50 times: y: missing. Check that the records have the fields named by --features and" in warning
     assert "hunter2" not in done.stderr
 
 

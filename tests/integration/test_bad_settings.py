@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -130,7 +131,7 @@ def test_without_java_the_app_says_so(settled: Stream, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
     assert done.returncode == CONFIG
     assert "Traceback" not in done.stderr
-    assert "needs Java 17 or newer on the PATH, or where JAVA_HOME points to" in done.stderr.splitlines()[-1]
+    assert "Spark needs Java 17 or newer, on the PATH or in the folder JAVA_HOME" in done.stderr.splitlines()[-1]
 
 
 # Kafka
@@ -166,7 +167,7 @@ KAFKA_SECURITY: dict[str, tuple[dict[str, str], int, str]] = {
     "a CA file without a certificate": (
         {"kafka_ca_file": "garbage"},
         CONFIG,
-        "--kafka-ca-file / KAFKA_CA_FILE: {garbage} holds no certificate in PEM form that can be read",
+        "--kafka-ca-file / KAFKA_CA_FILE: {garbage} contains no readable certificate in PEM format",
     ),
     "a wrong password": (
         {"kafka_password_file": "wrong-password"},
@@ -185,12 +186,12 @@ KAFKA_SECURITY: dict[str, tuple[dict[str, str], int, str]] = {
     "no rights on the topics": (
         {"kafka_user": "stranger"},
         REFUSED,
-        "does not let user stranger read topic secure-train: it needs the ACL Read on it",
+        "does not let user stranger read topic secure-train: give the user the ACL Read on it",
     ),
     "rights to look at the topics only": (
         {"kafka_user": "looker"},
         REFUSED,
-        "does not let user looker read topic secure-train: it needs the ACL Read on it",
+        "does not let user looker read topic secure-train: give the user the ACL Read on it",
     ),
 }
 
@@ -257,14 +258,14 @@ ELASTICSEARCH_SECURITY: dict[str, tuple[dict[str, str], int, str]] = {
     "another CA": (
         {"elasticsearch_ca_file": "another-ca"},
         CONFIG,
-        "--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {another-ca} does not vouch for the certificate of "
-        "Elasticsearch at {url}",
+        "the certificate of Elasticsearch at {url} (--elasticsearch-url / ELASTICSEARCH_URL) is not signed by a CA in "
+        "{another-ca} (",
     ),
-    "no CA": ({"elasticsearch_ca_file": ""}, CONFIG, "the system’s CA store does not vouch for the certificate"),
+    "no CA": ({"elasticsearch_ca_file": ""}, CONFIG, "is not signed by a CA in the system’s CA store ("),
     "a CA file without a certificate": (
         {"elasticsearch_ca_file": "garbage"},
         CONFIG,
-        "--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {garbage} holds no certificate in PEM form",
+        "--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {garbage} contains no readable certificate in PEM format",
     ),
     "a certificate for another name": (
         {"elasticsearch_url": "https://localhost:{port}"},
@@ -305,7 +306,8 @@ ELASTICSEARCH_SECURITY: dict[str, tuple[dict[str, str], int, str]] = {
     "rights to read only": (
         {"elasticsearch_user": "reader"},
         REFUSED,
-        "its role needs the cluster rights monitor and manage_index_templates, and all rights on the prefix's indices",
+        "its role needs the cluster privileges monitor and manage_index_templates, and all privileges on the prefix's "
+        "indices",
     ),
 }
 
@@ -342,8 +344,8 @@ def test_without_the_right_to_refresh_all_is_written_and_one_line_tells_of_it(
     place = ("--elasticsearch-url", secure_search.url, "--elasticsearch-ca-file", files["ca"])
     done = start(app, stream, *place, *login, "--max-offsets-per-trigger", "30")
     assert done.code == 0, done.log
-    assert "searches see batch 0 late: " in done.log
-    assert done.log.count("searches see") == 1
+    assert "searches will find batch 0 late, because the refresh failed: " in done.log
+    assert done.log.count("searches will find") == 1
     assert stream.count("points") == 90
 
 
@@ -359,9 +361,15 @@ def test_an_address_where_something_else_answers_is_no_elasticsearch(app: Repeat
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
-        ({"features": "x0,x1"}, "holds a model with features x0,x1,x2, but --features is x0,x1: set it back, or start"),
+        (
+            {"features": "x0,x1"},
+            "holds a model with features x0,x1,x2, but --features is x0,x1: change it back, or start",
+        ),
         ({"features": "x0,x2,x1"}, "but --features is x0,x2,x1"),
-        ({"label": "z"}, "holds a model with label y, but --label is z: set it back, or start anew with another"),
+        (
+            {"label": "z"},
+            "holds a model with label y, but --label is z: change it back, or start a new run with another",
+        ),
         ({"learner": "sgd"}, "holds a model with learner rls, but --learner is sgd"),
         (
             {"kafka_train_topic": "settled-test", "kafka_test_topic": "settled-train"},
@@ -376,7 +384,7 @@ def test_a_checkpoint_of_another_model_is_refused(
     assert done.code == REFUSED
     assert done.sentence.startswith(f"checkpoint {resumed.folder}/checkpoint holds a model with ")
     assert text in done.sentence
-    assert done.sentence.endswith("start anew with another --checkpoint and --index-prefix")
+    assert done.sentence.endswith("start a new run with another --checkpoint and --index-prefix")
 
 
 def truncated(checkpoint: Path) -> None:
@@ -421,10 +429,10 @@ SPOILT: dict[Callable[[Path], None], str] = {
     truncated: "model/0.json of the checkpoint is damaged (",
     emptied: "model/0.json of the checkpoint is damaged (",
     of_another_size: "model/0.json of the checkpoint is damaged (",
-    of_another_format: "holds a model with format 99, but (written by another version of this program) is 2",
+    of_another_format: "holds a model with format 99, but the format of this version of the program is 2",
     without_model: "model/0.json is missing, so batch 1 has no model to start from: restore the folder, or start",
-    without_offsets: "is not whole: there is model/0.json, but not both metadata and offsets/0",
-    without_run: "is not whole: there is model/0.json, but not both metadata and offsets/0",
+    without_offsets: "is incomplete: model/0.json exists, but metadata or offsets/0 of the same micro-batch does not",
+    without_run: "is incomplete: model/0.json exists, but metadata or offsets/0 of the same micro-batch does not",
     with_damaged_run: "checkpoint/metadata of the checkpoint is damaged (",
 }
 
@@ -437,7 +445,7 @@ def test_a_spoilt_checkpoint_is_refused(app: Repeated, resumed: Stream, spoil: C
     done = start(app, resumed)
     assert done.code == REFUSED
     assert SPOILT[spoil] in done.sentence
-    assert done.sentence.endswith("start anew with another --checkpoint and --index-prefix")
+    assert re.search("start (anew|a new run) with another --checkpoint and --index-prefix$", done.sentence)
 
 
 @pytest.mark.parametrize("place", ["{file}/checkpoint", "/proc/checkpoint", "nosuch://bucket/checkpoint", "s3a://b/c"])
@@ -450,7 +458,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named(
     done = app.start(last_of_each(flags))
     assert done.code == CONFIG
     assert done.sentence.startswith(f"--checkpoint / CHECKPOINT: {checkpoint} cannot be used: ")
-    assert done.sentence.endswith("; name a folder or URI that can be written")
+    assert done.sentence.endswith("; use a folder or URI that is writable")
 
 
 def test_of_two_drivers_with_one_checkpoint_one_ends_and_no_record_is_lost_or_doubled(
@@ -492,7 +500,7 @@ def test_a_new_checkpoint_over_another_runs_documents_is_refused_with_three_ways
     done = start(app, new, "--features", "x0")
     assert done.code == REFUSED
     assert f"holds documents of run {old}, but this checkpoint is new" in done.sentence
-    for way in ("restore that run's checkpoint (--checkpoint)", "take another --index-prefix", "with --replace-run"):
+    for way in ("restore that run's checkpoint (--checkpoint)", "use another --index-prefix", "with --replace-run"):
         assert way in done.sentence
     with Client(settled.search.url) as client:
         (template,) = client.indices.get_index_template(name="settled-points")["index_templates"]
@@ -540,11 +548,11 @@ def test_a_foreign_template_is_refused_and_the_prefix_stays_that_of_the_run_that
         finally:
             client.indices.delete_index_template(name="ops")
     assert done.code == REFUSED
-    assert f"index template ops (priority 1000) wins over {stream.prefix}-points, so " in done.sentence
+    assert f"index template ops (priority 1000) takes precedence over {stream.prefix}-points, so " in done.sentence
     assert stream.count("points") == 0
     done = start(app, other)
     assert done.code == REFUSED
-    assert f"the index prefix {stream.prefix} is that of run " in done.sentence
+    assert f"the index prefix {stream.prefix} has belonged to run " in done.sentence
     assert start(app, stream).code == 0
     assert stream.count("points") == 30
 
@@ -560,7 +568,9 @@ def test_an_index_of_the_day_with_another_mapping_is_named(app: Repeated, stream
             client.indices.create(index=f"{stream.prefix}-points-{day:%Y.%m.%d}", mappings=mapping)
     done = start(app, stream)
     assert done.code == REFUSED
-    assert " has field topic of type text instead of keyword, so it does not hold what is written" in done.sentence
+    assert (
+        " has field topic of type text instead of keyword, so it cannot store the documents correctly" in done.sentence
+    )
     assert not stream.documents("invalid")
 
 
@@ -605,11 +615,11 @@ def test_records_that_were_deleted_before_they_were_read_end_the_stream_or_leave
     ending = start(app, stream)
     assert ending.code == REFUSED
     assert ending.sentence.startswith(
-        "records that were not yet read are gone from Kafka (deleted by retention, or the topic was recreated): "
+        "records were deleted from Kafka before they were read (by retention, or because the topic was recreated): "
     )
-    assert f"{stream.train}-1 holds offsets 15 to 20, but 10 is the next to read" in ending.sentence
-    assert "another --checkpoint and --index-prefix, and give the topics a longer retention.ms" in ending.sentence
-    assert "--on-data-loss continue goes on behind them" in ending.sentence
+    assert f"{stream.train}-1 holds offsets 15 to 20, but the next offset to read is 10" in ending.sentence
+    assert "another --checkpoint and --index-prefix; and give the topics a longer retention.ms" in ending.sentence
+    assert "use --on-data-loss continue to skip them" in ending.sentence
     assert stream.count("points") == 30
     assert stream.documents("invalid") == []
 

@@ -284,7 +284,7 @@ def test_elasticsearch_away_is_said_and_the_page_recovers(open_page, written, se
     try:
         state = seen.page.locator("#state")
         expect(state).to_have_text(
-            re.compile("Elasticsearch at .* cannot be reached.*shown is the state of"), timeout=20_000
+            re.compile("Elasticsearch at .* cannot be reached.*the page shows the state of"), timeout=20_000
         )
         assert seen.number("train-mse") == before
     finally:
@@ -356,4 +356,4 @@ def test_what_is_not_offered_is_refused(open_page, query):
     address = open_page().address
     for path in ("layout", "data"):
         answer = urllib3.request("GET", f"{address}/api/{path}?{query}")
-        assert (answer.status, "is one of" in answer.data.decode()) == (400, True)
+        assert (answer.status, "must be one of" in answer.data.decode()) == (400, True)

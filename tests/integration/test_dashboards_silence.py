@@ -15,7 +15,7 @@ import pytest
 import urllib3
 
 from dashboards.answers import CHOICES, WAITING
-from dashboards.patience import REQUEST_WITHIN_S
+from dashboards.timeouts import REQUEST_WITHIN_S
 from embedded import free_port
 from tests.waiting import wait_until
 
@@ -88,7 +88,7 @@ def test_own_files_come_while_more_browsers_wait_than_there_is_room_for(silent):
         thread.join(60)
     assert {status for status, _ in silent.answers} == {503}
     words = {json.loads(body)["error"] for _, body in silent.answers}
-    assert any(f"{WAITING} requests wait for it already" in text for text in words), words
+    assert any(f"{WAITING} requests are already waiting for it" in text for text in words), words
     assert any("has not answered within" in text or "does not answer in time" in text for text in words), words
 
 

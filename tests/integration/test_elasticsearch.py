@@ -256,7 +256,9 @@ def test_a_template_that_wins_is_named_unless_it_has_our_mappings(target: Target
     name, priority = f"ops-{target.prefix}", 1000
     wins = {"index_patterns": [f"{target.prefix}-*"], "priority": priority}
     target.client.indices.put_index_template(name=name, **wins, template={"settings": {"number_of_replicas": 0}})
-    with pytest.raises(Refused, match=rf"{name} \(priority 1000\) wins over {target.prefix}-points.* no field run"):
+    with pytest.raises(
+        Refused, match=rf"{name} \(priority 1000\) takes precedence over {target.prefix}-points.* no field run"
+    ):
         target.indices.install(target.connection, target.client, DAY)
     same = schema.templates(target.prefix, target.indices.fields)
     for kind in schema.KINDS:
@@ -305,7 +307,7 @@ def test_a_request_that_is_too_large_for_a_proxy_is_divided(
     assert len(refused) == before, "the size is not remembered"
     if how == "413":
         assert any(
-            "takes no request of" in text and "--elasticsearch-max-request-bytes" in text for text in caplog.messages
+            "refused a request of" in text and "--elasticsearch-max-request-bytes" in text for text in caplog.messages
         )
 
 
@@ -315,7 +317,7 @@ def test_only_a_document_that_is_too_large_itself_is_given_back(server: Elastics
     with limited(server.url, 5_000) as (address, _):
         (refusal,) = target.write(lines, address)
     assert refusal.position == 3
-    assert re.match("too large: .* takes a request of 20... bytes", refusal.reason)
+    assert re.match("too large: .* refuses a request of 20... bytes", refusal.reason)
     assert target.written() == {*GOOD} - {3}
 
 
@@ -323,7 +325,7 @@ def test_a_proxy_that_takes_nothing_at_all_makes_no_record_invalid(server: Elast
     """A document of a few hundred bytes is not too large: a proxy that refuses it is itself at fault."""
     with (
         limited(server.url, 10) as (address, _),
-        pytest.raises(Refused, match=r"takes no request of \d+ bytes \(HTTP 413\), which a single"),
+        pytest.raises(Refused, match=r"refuses a request of \d+ bytes \(HTTP 413\), but a single"),
     ):
         target.write(points(), address)
     assert target.written() == set()
@@ -361,7 +363,7 @@ def test_what_is_no_elasticsearch_8_or_9_is_named(other: str) -> None:
         with place.open() as client, pytest.raises(Refused) as raised:
             connection.wait(place, client)
     text = str(raised.value)
-    assert "has a version other than 8 and 9" in text if "7" in other else "is not Elasticsearch" in text
+    assert "is neither version 8 nor 9" in text if "7" in other else "is not Elasticsearch" in text
     assert "<" not in text
     assert "log in" in text or "log" not in other
 
@@ -386,10 +388,10 @@ def test_of_two_runs_that_claim_a_prefix_at_the_same_moment_one_is_refused(targe
     with ThreadPoolExecutor(len(runs)) as pool:
         (winner,) = filter(None, pool.map(begin, runs))
     claim(target.connection, target.client, target.prefix, winner, replace=False)
-    with pytest.raises(Refused, match=f"is that of run {winner} since .* but this checkpoint is new"):
+    with pytest.raises(Refused, match=f"has belonged to run {winner} since .* but this checkpoint is new"):
         claim(target.connection, target.client, target.prefix, "late", replace=False, new=True)
     claim(target.connection, target.client, target.prefix, "late", replace=True, new=True)
-    with pytest.raises(Refused, match=r"is that of run late since .* but this checkpoint is run"):
+    with pytest.raises(Refused, match=r"has belonged to run late since .* but this checkpoint belongs to run"):
         claim(target.connection, target.client, target.prefix, winner, replace=False)
 
 

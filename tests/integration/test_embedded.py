@@ -238,7 +238,7 @@ def test_run_says_when_a_server_ends_under_the_command():
             if any("kafka" in argument for argument in jvm.cmdline()):
                 jvm.kill()
         assert "are up" in run.stderr.readline()
-        assert "kafka has ended" in run.stderr.readline()
+        assert "kafka ended unexpectedly" in run.stderr.readline()
         run.communicate("\n", timeout=LIMIT_S)
     assert run.returncode == 3
 

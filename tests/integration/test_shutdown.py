@@ -107,7 +107,7 @@ def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_o
                 assert any(name.startswith("org.apache.spark.") for name in loggers)
             else:
                 check_clean(app)
-            assert app.log.splitlines()[-1].count("stopped, as told") == 1
+            assert app.log.splitlines()[-1].count("stopped by a signal") == 1
             assert "replayed" not in app.log
             assert ("going on with run" in app.log) == (life > 0)
         # No micro-batch is left half done.
@@ -161,7 +161,7 @@ def test_told_to_stop_together_with_its_java(loaded: Stream) -> None:
         with nothing_left(app):
             os.killpg(app.process.pid, signal.SIGTERM)
             assert app.wait(WITHIN_S) == 0
-        assert "stopped, as told" in app.log
+        assert "stopped by a signal" in app.log
 
 
 def test_without_its_java_it_ends_with_a_sentence(loaded: Stream) -> None:
@@ -171,7 +171,7 @@ def test_without_its_java_it_ends_with_a_sentence(loaded: Stream) -> None:
             (java,) = javas(app)
             java.kill()
             assert app.wait(WITHIN_S) == 3
-        assert " ERROR Spark's Java ended (killed for its memory, or by someone?)" in app.log
+        assert " ERROR Spark's JVM ended unexpectedly (was it killed for its memory?)" in app.log
 
 
 def test_killed_it_leaves_no_process(loaded: Stream) -> None:

@@ -51,13 +51,13 @@ TABLE: list[tuple[int, str, str, Fault]] = [
 
 @pytest.mark.parametrize(("status", "kind", "reason", "fault"), TABLE)
 def test_table(status: int, kind: str, reason: str, fault: Fault) -> None:
-    assert faults.of(status, {"type": kind, "reason": reason}) == fault
+    assert faults.classify(status, {"type": kind, "reason": reason}) == fault
 
 
 @given(status=st.integers(400, 599), kind=st.text() | st.none(), reason=st.text())
 def test_an_unknown_type_never_makes_a_record_invalid(status: int, kind: str | None, reason: str) -> None:
-    assert faults.of(status, {"type": kind, "reason": reason}) is not Fault.DOCUMENT
-    assert faults.of(status, {}) is not Fault.DOCUMENT
+    assert faults.classify(status, {"type": kind, "reason": reason}) is not Fault.DOCUMENT
+    assert faults.classify(status, {}) is not Fault.DOCUMENT
 
 
 def test_the_kinds_exclude_each_other() -> None:
@@ -68,9 +68,9 @@ def test_the_kinds_exclude_each_other() -> None:
 def test_words_are_elasticsearchs_own_without_what_may_show_a_record() -> None:
     inner = {"type": "number_format_exception", "reason": 'For input string: "x"'}
     document = {"type": "document_parsing_exception", "reason": "Preview of field's value: 'secret'"}
-    assert faults.words(document | {"caused_by": inner}) == 'document_parsing_exception: For input string: "x"'
+    assert faults.description(document | {"caused_by": inner}) == 'document_parsing_exception: For input string: "x"'
     closed = {"type": "index_closed_exception", "reason": "closed"}
-    assert faults.words(closed) == "index_closed_exception: closed"
+    assert faults.description(closed) == "index_closed_exception: closed"
     outer = {"type": "exception", "reason": "it failed", "caused_by": closed}
-    assert faults.words(outer) == "exception: it failed (closed)"
-    assert faults.words({}) == "None: None"
+    assert faults.description(outer) == "exception: it failed (closed)"
+    assert faults.description({}) == "None: None"

@@ -238,9 +238,9 @@ def test_another_source_under_the_same_name_is_refused():
     rows = [b"%d" % number for number in range(100)]
     topics = Topics()
     topics.program(rows)
-    with pytest.raises(Refused, match=r"run 'own' of another source.*--run / RUN\): its record 9\d is not"):
+    with pytest.raises(Refused, match=r"run 'own' of another source: its record 9\d differs.*--run / RUN"):
         topics.program([b"x" + row for row in rows])
-    with pytest.raises(Refused, match="it has a record 99, the source has none of that number; nothing was sent"):
+    with pytest.raises(Refused, match="it has a record 99, but the source does not; nothing was sent"):
         topics.program(rows[:50])
     assert topics.missing_and_repeated(rows) == []
 
@@ -288,7 +288,9 @@ def test_a_change_anywhere_in_what_is_skipped_is_found_before_anything_is_sent(d
     if all(other[seq : seq + 1] == [rows[seq]] for seq in written):  # only records that are not written yet changed
         topics.program(other, count=count)
         return
-    with pytest.raises(Refused, match=r"give this one another name \(--run / RUN\): .*; nothing was sent"):
+    with pytest.raises(
+        Refused, match=r"of another source: .*; nothing was sent; give this run another name \(--run / RUN\)"
+    ):
         topics.program(other, count=count)
     assert sum(len(partition.records) for partition in topics.partitions.values()) == size
     assert topics.under_way == []
@@ -299,7 +301,7 @@ def test_first_lines_that_changed_are_told_apart_from_a_last_record_that_is_anot
     rows = [b"%d" % number for number in range(100)]
     topics = Topics()
     topics.program(rows)
-    message = "its record 97 is the same, but records before it were changed, added or removed in the source"
+    message = "its record 97 is equal, but records before it were changed, added or removed in the source"
     with pytest.raises(Refused, match=message):
         topics.program([b"-1", b"-2", *rows[2:], *rows])
 
@@ -312,8 +314,8 @@ def test_a_run_of_a_version_without_digests_goes_on_with_a_warning_and_gets_them
         for offset, (headers, value) in partition.records.items():
             partition.records[offset] = ([one for one in headers if one[0] != "digest"], value)
     assert topics.program([b"-1", *rows[1:]], count=100).sent == 0
-    assert "an older version of this program began run 'own'" in caplog.text
-    with pytest.raises(Refused, match="its record 94 is not the one of the source"):
+    assert "run 'own' was started by an older version of this program" in caplog.text
+    with pytest.raises(Refused, match="its record 94 differs from the source"):
         topics.program([b"x" + row for row in rows])
     assert topics.program(rows, count=200).sent == 100
     caplog.clear()
@@ -369,9 +371,9 @@ def test_a_run_keeps_its_partitions_when_the_topics_have_more_now():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"layout": LAYOUT, "share": Fraction(1, 3)}, "begun with --test-fraction / TEST_FRACTION 1/5, found 1/3"),
-        ({"layout": Layout(Fraction(1, 5), 5, 2)}, "begun with other topics or with more partitions"),
-        ({"layout": LAYOUT, "place": Place(True, 0)}, "begun with other topics or with more partitions"),
+        ({"layout": LAYOUT, "share": Fraction(1, 3)}, "started with --test-fraction / TEST_FRACTION 1/5, not 1/3"),
+        ({"layout": Layout(Fraction(1, 5), 5, 2)}, "started with other topics or with more partitions"),
+        ({"layout": LAYOUT, "place": Place(True, 0)}, "started with other topics or with more partitions"),
     ],
 )
 def test_a_run_that_was_begun_otherwise_is_refused(arguments, message):

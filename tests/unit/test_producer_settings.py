@@ -53,11 +53,11 @@ def test_lists_are_separated_by_commas(monkeypatch):
         (["--rate", "nan"], "--rate / RATE: should be a finite number (found 'nan')"),
         (["--source", "x"], "--source / SOURCE: should be 'synthetic', 'flights' or 'ndjson' (found 'x')"),
         (["--weights", "1,x,3"], "--weights / WEIGHTS: should be a number (found 'x')"),
-        (["--weights", "1,2"], "--weights / WEIGHTS: found 2 numbers: should be 3, one a feature"),
-        (["--features", "a,b,y"], "--features / FEATURES: found a,b,y and the label y: should be different names"),
+        (["--weights", "1,2"], "--weights / WEIGHTS: found 2 numbers: give 3, one for each feature"),
+        (["--features", "a,b,y"], "--features / FEATURES: a,b,y and the label y must be different names"),
         (
             ["--drift-row", "3"],
-            "--drift-weights / DRIFT_WEIGHTS: found nothing: --drift-row and --drift-weights belong together",
+            "--drift-weights / DRIFT_WEIGHTS: not set: --drift-row and --drift-weights must be given together",
         ),
         (
             ["--test-fraction", "1.5"],
@@ -65,19 +65,20 @@ def test_lists_are_separated_by_commas(monkeypatch):
         ),
         (
             ["--test-fraction", "1/0"],
-            "--test-fraction / TEST_FRACTION: '1/0' is no number from 0 to 1, such as 0.2 or 1/5",
+            "--test-fraction / TEST_FRACTION: '1/0' is not a number from 0 to 1, such as 0.2 or 1/5",
         ),
         (
             ["--kafka-bootstrap", "here"],
-            "--kafka-bootstrap / KAFKA_BOOTSTRAP: 'here' is no host:port (a port is 1 to 65535)",
+            "--kafka-bootstrap / KAFKA_BOOTSTRAP: 'here' is not host:port (a port is 1 to 65535)",
         ),
         (
             ["--kafka-train-topic", "a b"],
-            "--kafka-train-topic / KAFKA_TRAIN_TOPIC: 'a b' is no topic name: letters, digits, '.', '_' and '-' only",
+            "--kafka-train-topic / KAFKA_TRAIN_TOPIC: 'a b' is not a valid topic name: use letters, digits, '.', '_' "
+            "and '-', at most 249",
         ),
         (
             ["--kafka-test-topic", "train"],
-            "--kafka-test-topic / KAFKA_TEST_TOPIC: found 'train', the train topic: should be another one",
+            "--kafka-test-topic / KAFKA_TEST_TOPIC: 'train' is also the train topic: use two different topics",
         ),
         (
             ["--kafka-ca-file", "/not/there"],
@@ -85,13 +86,13 @@ def test_lists_are_separated_by_commas(monkeypatch):
         ),
         (
             ["--source", "ndjson"],
-            "--input-file / INPUT_FILE: found nothing: --source ndjson needs a file, or - for standard input",
+            "--input-file / INPUT_FILE: not set: --source ndjson needs a file, or - for standard input",
         ),
         (
             ["--source", "ndjson", "--input-file", "/not/there"],
-            "--input-file / INPUT_FILE: found '/not/there': should be a file that exists, or - for standard input",
+            "--input-file / INPUT_FILE: '/not/there' is not an existing file: name one, or - for standard input",
         ),
-        (["--input-file", "-"], "--input-file / INPUT_FILE: found '-': only --source ndjson reads a file"),
+        (["--input-file", "-"], "--input-file / INPUT_FILE: '-' would not be read: only --source ndjson reads a file"),
     ],
 )
 def test_message_names_setting_and_what_is_right(argv, line):
@@ -106,8 +107,8 @@ def test_other_sources_do_not_mind_what_belongs_to_synthetic(monkeypatch):
 
 def test_every_wrong_setting_has_its_line():
     assert messages("--kafka-security-protocol", "SASL_SSL") == [
-        "--kafka-user / KAFKA_USER: found nothing: SASL_SSL needs the user's name",
-        "--kafka-password-file / KAFKA_PASSWORD_FILE: found nothing: SASL_SSL needs a file that holds the password",
+        "--kafka-user / KAFKA_USER: not set: SASL_SSL needs the user's name",
+        "--kafka-password-file / KAFKA_PASSWORD_FILE: not set: SASL_SSL needs a file with the password",
     ]
     assert len(messages("--count", "x", "--rate", "y", "--source", "z")) == 3
 

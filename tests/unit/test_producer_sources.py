@@ -137,5 +137,5 @@ def test_ndjson_refuses_an_endless_line(tmp_path):
 
 
 def test_ndjson_that_cannot_be_read_is_a_configuration_error(tmp_path):
-    with pytest.raises(ConfigError, match=r"--input-file / INPUT_FILE: found '.*gone': cannot be read"):
+    with pytest.raises(ConfigError, match=r"--input-file / INPUT_FILE: '.*gone' cannot be read"):
         list(Ndjson(tmp_path / "gone").rows(0))

@@ -77,7 +77,15 @@ def test_the_programs_share_no_code_but_have_the_same_rules() -> None:
     for one, other in ((first, second), (first, third), (second, third)):
         shared = one.keys() & other.keys()
         assert {name: one[name] for name in shared} == {name: other[name] for name in shared}
-        assert {"checked_flags", "setting", "parts", "field_name", "topic", "line", "unknown"} <= shared
+        assert {
+            "validate_arguments",
+            "setting",
+            "parts",
+            "field_name",
+            "topic",
+            "error_message",
+            "without_values",
+        } <= shared
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -128,7 +136,7 @@ def test_what_follows_the_command_is_not_looked_at() -> None:
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("argv", [["--features="], ["--features", ""], ["--features", "  "], ["--features=\t"]])
 def test_a_flag_with_nothing_is_refused(program: str, argv: list[str]) -> None:
-    assert fault(program, *argv) == "--features: nothing is given; leave the flag out for its default"
+    assert fault(program, *argv) == "--features: the value is empty; leave the flag out to use the default"
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -178,13 +186,13 @@ NAMES = [
     ("a,,b", "'a,,b' has an empty part"),
     (",a", "',a' has an empty part"),
     ("a, ", "'a,' has an empty part"),
-    ("a,b, a", "a stands there twice"),
+    ("a,b, a", "a is listed twice"),
     ("a:int", "'a:int' looks like a name with a type"),
-    ("a..b", "'a..b' is no usable field name"),
-    ("a*", "'a*' is no usable field name"),
-    ("a,\nb", r"holds a line break or another control character, '\n': leave it out"),
-    ("a\x7f", r"holds a line break or another control character, '\x7f': leave it out"),
-    ("a\udcff", "is no text in UTF-8"),
+    ("a..b", "'a..b' is not a valid field name"),
+    ("a*", "'a*' is not a valid field name"),
+    ("a,\nb", r"contains a line break or another control character, '\n': remove it"),
+    ("a\x7f", r"contains a line break or another control character, '\x7f': remove it"),
+    ("a\udcff", "is not valid UTF-8 text"),
 ]
 
 
@@ -204,29 +212,29 @@ GOOD_ADDRESSES = {
     "my_host.:9": "my_host.:9",
 }
 WRONG_ADDRESSES = [
-    ("::1:9092", "'::1:9092': an IPv6 address stands in brackets, such as [::1]:9092"),
-    ("2001:db8::7:9092", "'2001:db8::7:9092': an IPv6 address stands in brackets"),
-    ("::1", "'::1': an IPv6"),
-    ("[::1]", "'[::1]' is no"),
-    ("[::1:9092", "'[::1:9092' is no"),
-    ("[12345::1]:1", "'[12345::1]:1' is no"),
-    ("[a]:1", "'[a]:1' is no"),
-    ("a", "'a' is no"),
-    ("a:", "'a:' is no"),
-    (":1", "':1' is no"),
-    ("a:0", "'a:0' is no"),
-    ("a:65536", "'a:65536' is no"),
-    ("a:01", "'a:01' is no"),
-    ("a:+1", "'a:+1' is no"),
-    ("a:1_0", "'a:1_0' is no"),
-    ("a:\u0661", "'a:\u0661' is no"),
-    ("a b:1", "'a b:1' is no"),
-    ("a:1 b:2", "'a:1 b:2' is no"),
-    ("a:1;b:2", "'a:1;b:2' is no"),
-    ("m\u00fcnchen:1", "'m\u00fcnchen:1' is no"),
+    ("::1:9092", "'::1:9092': write an IPv6 address in brackets, such as [::1]:9092"),
+    ("2001:db8::7:9092", "'2001:db8::7:9092': write an IPv6 address in brackets"),
+    ("::1", "'::1': write an IPv6"),
+    ("[::1]", "'[::1]' is not"),
+    ("[::1:9092", "'[::1:9092' is not"),
+    ("[12345::1]:1", "'[12345::1]:1' is not"),
+    ("[a]:1", "'[a]:1' is not"),
+    ("a", "'a' is not"),
+    ("a:", "'a:' is not"),
+    (":1", "':1' is not"),
+    ("a:0", "'a:0' is not"),
+    ("a:65536", "'a:65536' is not"),
+    ("a:01", "'a:01' is not"),
+    ("a:+1", "'a:+1' is not"),
+    ("a:1_0", "'a:1_0' is not"),
+    ("a:\u0661", "'a:\u0661' is not"),
+    ("a b:1", "'a b:1' is not"),
+    ("a:1 b:2", "'a:1 b:2' is not"),
+    ("a:1;b:2", "'a:1;b:2' is not"),
+    ("m\u00fcnchen:1", "'m\u00fcnchen:1' is not"),
     ("a:1,", "'a:1,' has an empty part"),
     ("a:1,,b:2", "'a:1,,b:2' has an empty part"),
-    ("a:1, a:1", "a:1 stands there twice"),
+    ("a:1, a:1", "a:1 is listed twice"),
 ]
 
 
@@ -238,7 +246,7 @@ def test_addresses_of_brokers_are_read_alike(program: str, value: str, read_as: 
 
 @pytest.mark.parametrize("program", having("kafka_bootstrap"))
 @pytest.mark.parametrize(
-    ("value", "text"), [*WRONG_ADDRESSES, ("kafka://a:1", "'kafka://a:1' is no host:port"), ("PLAINTEXT://a:1", "'PL")]
+    ("value", "text"), [*WRONG_ADDRESSES, ("kafka://a:1", "'kafka://a:1' is not host:port"), ("PLAINTEXT://a:1", "'PL")]
 )
 def test_wrong_addresses_of_brokers_are_refused_in_the_same_words(program: str, value: str, text: str) -> None:
     assert fault(program, f"--kafka-bootstrap={value}").startswith(f"--kafka-bootstrap / KAFKA_BOOTSTRAP: {text}")
@@ -379,25 +387,25 @@ WRONG_CHECKPOINTS = [
     ("a:b", "looks like a Windows path"),
     (":x", "is neither a folder nor a URI"),
     ("s3a:x", "is neither a folder nor a URI"),
-    ("hdfs://namenode:99999/x", "is no host, bucket or host:port"),
+    ("hdfs://namenode:99999/x", "is not a host, bucket or host:port"),
     ("file:rel", "is neither a folder nor a URI"),
     ("1a:/x", "is neither a folder nor a URI"),
     ("s3 a:/x", "is neither a folder nor a URI"),
     ("s3a:", "is neither a folder nor a URI"),
-    ("s3a:///x", "names no folder: write s3a://bucket/folder"),
-    ("s3a:/x", "names no folder: write s3a://bucket/folder"),
-    ("s3a://", "names no folder: write s3a://bucket/folder"),
-    ("hdfs://", "names no folder: write hdfs://host/folder"),
-    ("file://", "names no folder: write file:///folder"),
-    ("file://data/x", "a file: URI names no host"),
+    ("s3a:///x", "does not name a folder: write s3a://bucket/folder"),
+    ("s3a:/x", "does not name a folder: write s3a://bucket/folder"),
+    ("s3a://", "does not name a folder: write s3a://bucket/folder"),
+    ("hdfs://", "does not name a folder: write hdfs://host/folder"),
+    ("file://", "does not name a folder: write file:///folder"),
+    ("file://data/x", "a file: URI must not name a host"),
     ("http://host/x", "a checkpoint cannot be written over http"),
-    ("hdfs://host:port/x", "'host:port' is no host"),
-    ("hdfs://a b/x", "'a b' is no host"),
+    ("hdfs://host:port/x", "'host:port' is not a host"),
+    ("hdfs://a b/x", "'a b' is not a host"),
     ("//x/y", "begins with two slashes"),
-    ("~", "only a shell knows what ~ stands for"),
-    ("~/x", "only a shell knows what ~ stands for"),
-    ("~me/x", "only a shell knows what ~ stands for"),
-    ("s3a://key:secret@bucket/x", "no password in a URI"),
+    ("~", "~ has a meaning only in a shell"),
+    ("~/x", "~ has a meaning only in a shell"),
+    ("~me/x", "~ has a meaning only in a shell"),
+    ("s3a://key:secret@bucket/x", "a URI must not contain a password"),
 ]
 
 
@@ -422,5 +430,5 @@ def test_a_ca_file_without_https_is_refused_by_all_that_have_one(tmp_path: Path)
     file = tmp_path / "ca"
     file.touch()
     for program in having("elasticsearch_ca_file"):
-        assert "--elasticsearch-ca-file is for https" in fault(program, "--elasticsearch-ca-file", str(file))
-    assert "--kibana-ca-file is for https" in fault("load", "--kibana-ca-file", str(file))
+        assert "--elasticsearch-ca-file needs https" in fault(program, "--elasticsearch-ca-file", str(file))
+    assert "--kibana-ca-file needs https" in fault("load", "--kibana-ca-file", str(file))

@@ -166,27 +166,27 @@ def test_lists_are_split_at_commas_without_the_spaces_around() -> None:
 
 
 WRONG = [
-    ("kafka_bootstrap", "localhost", "'localhost' is no host:port"),
+    ("kafka_bootstrap", "localhost", "'localhost' is not host:port"),
     ("kafka_bootstrap", "a:1,", "'a:1,' has an empty part"),
-    ("kafka_bootstrap", "a:99999", "'a:99999' is no host:port"),
-    ("kafka_bootstrap", "kafka://a:1", "'kafka://a:1' is no host:port"),
+    ("kafka_bootstrap", "a:99999", "'a:99999' is not host:port"),
+    ("kafka_bootstrap", "kafka://a:1", "'kafka://a:1' is not host:port"),
     ("kafka_train_topic", "no spaces", "letters, digits"),
-    ("kafka_test_topic", "..", "'..' is no topic name"),
+    ("kafka_test_topic", "..", "'..' is not a valid topic name"),
     ("kafka_security_protocol", "TLS", "'SASL_SSL' (found 'TLS')"),
     ("kafka_sasl_mechanism", "GSSAPI", "(found 'GSSAPI')"),
-    ("elasticsearch_url", "localhost:9200", "'localhost:9200' is no http://host:port"),
-    ("elasticsearch_url", "http://a:0", "is no http://host:port"),
+    ("elasticsearch_url", "localhost:9200", "'localhost:9200' is not http://host:port"),
+    ("elasticsearch_url", "http://a:0", "is not http://host:port"),
     ("features", "a:int", "looks like a name with a type"),
     ("features", "a,,b", "'a,,b' has an empty part"),
-    ("features", "a,b,a,c,c", "a, c stands there twice"),
-    ("features", "a..b", "stray dot"),
-    ("label", "a,b", "'a,b' is no usable field name"),
+    ("features", "a,b,a,c,c", "a, c are listed twice"),
+    ("features", "a..b", "two dots in a row"),
+    ("label", "a,b", "'a,b' is not a valid field name"),
     ("learner", "ols", "'rls' or 'sgd' (found 'ols')"),
-    ("initial_weights", "1,2,x", "'x' is no number within ±1e+70"),
-    ("initial_weights", "1,2,nan", "'nan' is no number"),
+    ("initial_weights", "1,2,x", "'x' is not a number between -1e+70 and 1e+70"),
+    ("initial_weights", "1,2,nan", "'nan' is not a number"),
     ("initial_weights", "1,2,", "'1,2,' has an empty part"),
     ("initial_intercept", "inf", "finite number (found 'inf')"),
-    ("initial_intercept", "1e71", "'1e+71' is no number within ±1e+70"),
+    ("initial_intercept", "1e71", "'1e+71' is not a number between -1e+70 and 1e+70"),
     ("rls_half_life", "0", "greater than 0 (found '0')"),
     ("rls_ridge", "-1", "greater than or equal to 0 (found '-1')"),
     ("sgd_step_size", "nan", "(found 'nan')"),
@@ -202,8 +202,8 @@ WRONG = [
     ("points_fraction", "nan", "should be a finite number (found 'nan')"),
     ("points_fraction", "1 %", "should be a number (found '1 %')"),
     ("available_now", "perhaps", "(found 'perhaps')"),
-    ("index_prefix", "Spark", "'Spark' is none: lower-case letters"),
-    ("index_prefix", "a/b", "'a/b' is none"),
+    ("index_prefix", "Spark", "invalid index prefix 'Spark': use lower-case letters"),
+    ("index_prefix", "a/b", "invalid index prefix 'a/b'"),
     ("retention_days", "1e99", "(found '1e99')"),
     ("retention_days", "100000", "less than or equal to 36500"),
     ("server_timeout_s", "soon", "(found 'soon')"),
@@ -240,22 +240,25 @@ def test_a_file_that_is_not_there_is_named_unless_it_may_be_the_secret_itself(na
 
 def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
     line = fault("--elasticsearch-url", "https://elastic:hunter2@search:9200")
-    assert "no password in a URL: use --elasticsearch-user and --elasticsearch-password-file" in line
+    assert "a URL must not contain a password: use --elasticsearch-user and --elasticsearch-password-file" in line
     assert "hunter2" not in line
 
 
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
-        (["--features", "a,y", "--label", "y"], "--label y is among the --features too"),
-        (["--kafka-train-topic", "t", "--kafka-test-topic", "t"], "are the same: give two topics"),
+        (["--features", "a,y", "--label", "y"], "--label y is also one of the --features"),
+        (["--kafka-train-topic", "t", "--kafka-test-topic", "t"], "are the same: use two different topics"),
         (["--initial-weights", "1,2"], "--initial-weights has 2 numbers for 3 --features"),
-        (["--elasticsearch-user", "u"], "--elasticsearch-user and --elasticsearch-password-file go together"),
-        (["--elasticsearch-password-file", __file__], "go together: one is missing"),
-        (["--elasticsearch-ca-file", __file__], "--elasticsearch-ca-file is for https"),
+        (
+            ["--elasticsearch-user", "u"],
+            "--elasticsearch-user and --elasticsearch-password-file must be given together",
+        ),
+        (["--elasticsearch-password-file", __file__], "must be given together: one is missing"),
+        (["--elasticsearch-ca-file", __file__], "--elasticsearch-ca-file needs https"),
         (
             [*BESIDE["elasticsearch_user"], "--elasticsearch-user", "u", "--elasticsearch-api-key-file", __file__],
-            "exclude each other",
+            "cannot be given together: use one of them",
         ),
         (["--kafka-security-protocol", "SASL_SSL"], "needs --kafka-user and --kafka-password-file"),
         (["--kafka-security-protocol", "SASL_PLAINTEXT", "--kafka-user", "u"], "--kafka-password-file"),
@@ -274,8 +277,8 @@ def test_settings_that_do_not_go_together_are_named(argv: list[str], text: str) 
         (["--features"], "--features: expected one argument"),
         (["--available-now=perhaps"], "--available-now"),
         (["--learner", "rls", "sgd"], "unrecognized arguments: sgd"),
-        (["--checkpoint="], "--checkpoint: nothing is given"),
-        (["--kafka-user", ""], "--kafka-user: nothing is given"),
+        (["--checkpoint="], "--checkpoint: the value is empty"),
+        (["--kafka-user", ""], "--kafka-user: the value is empty"),
     ],
 )
 def test_garbage_among_the_flags_is_named(argv: list[str], text: str) -> None:
@@ -290,7 +293,7 @@ def test_a_secret_is_read_without_the_line_break_at_its_end(tmp_path: Path, text
 
 
 @pytest.mark.parametrize(
-    ("content", "text"), [(b"", "is empty"), (b"\n", "is empty"), (b"hunter2\xff", "is no text in UTF-8")]
+    ("content", "text"), [(b"", "is empty"), (b"\n", "is empty"), (b"hunter2\xff", "is not valid UTF-8 text")]
 )
 def test_an_unusable_secret_is_named_by_its_file_alone(tmp_path: Path, content: bytes, text: str) -> None:
     file = tmp_path / "password"

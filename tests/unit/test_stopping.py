@@ -32,9 +32,9 @@ def interrupted(number: int) -> bool:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_the_program_at_once_but_only_requests_it_while_deferred(stop: Stop, number: int) -> None:
     requested = threading.Event()
-    assert not stop.told
+    assert not stop.signalled
     assert interrupted(number)
-    assert stop.told
+    assert stop.signalled
     with stop.deferred(requested):
         assert not requested.is_set()
         assert not interrupted(number)

@@ -60,9 +60,9 @@ def test_each_topic_counts_for_itself_over_its_partitions(log: pytest.LogCapture
         streaks.note(batch, [metrics(3, 3), metrics(4, 4, partition=1), metrics(9, 3, "test")], reasons)
     (record,) = log.records
     assert record.getMessage() == (
-        "batch 2: all records of topic train are invalid, 21 of them in 3 micro-batches in a row; the most frequent "
-        "reason, 15 times: y: missing. Do --features and --label name what the records hold? wear-invalid-* has them "
-        "all"
+        "batch 2: all records of topic train are invalid: 21 records in 3 micro-batches in a row; the most frequent "
+        "reason, 15 times: y: missing. Check that the records have the fields named by --features and --label; "
+        "wear-invalid-* contains all invalid records"
     )
 
 

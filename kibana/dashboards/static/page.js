@@ -7,10 +7,10 @@ const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "short", timeStyle: "medium" });
 const $ = (id) => document.getElementById(id);
 
-let layout = null; // as /api/layout gave it
+let layout = null; // the response of /api/layout
 let panels = new Map(); // panel id -> { show(data), redraw(), close() }
 let latest = null; // the newest data
-let generation = 0; // grows with each choice: an answer to an earlier one is dropped
+let generation = 0; // grows with each choice: responses to earlier choices are ignored
 let timer = 0;
 
 // --- small helpers
@@ -41,7 +41,7 @@ async function get(path) {
   throw Object.assign(new Error(message), { status: response.status });
 }
 
-// --- colours: canvas knows no CSS variables, so a change of scheme draws anew
+// --- colours: a canvas cannot use CSS variables, so a change of the colour scheme redraws the charts
 
 function theme() {
   const [text, quiet, line, series] = dark.matches
@@ -91,10 +91,10 @@ function cells(panel, rows) {
   return [panel.columns, filled.reverse()];
 }
 
-function behind(panel) {
+function numbersOf(panel) {
   const place = element("div", { class: "rows", tabindex: "0", role: "group", "aria-label": `${panel.title}: numbers` });
   const about = element("p", {}, panel.description);
-  const details = element("details", {}, element("summary", {}, "What it means, and its numbers"), about, place);
+  const details = element("details", {}, element("summary", {}, "Explanation and numbers"), about, place);
   let rows = [];
   const fill = () => {
     if (!details.open) return;
@@ -113,7 +113,7 @@ function behind(panel) {
 
 function metric(panel) {
   const value = element("strong", { id: `${panel.id}-value` }, "–");
-  const about = element("details", {}, element("summary", {}, "What it means"), element("p", {}, panel.description));
+  const about = element("details", {}, element("summary", {}, "Explanation"), element("p", {}, panel.description));
   return {
     content: [element("p", { class: "number" }, value, element("span", {}, panel.unit)), about],
     show(found) { value.textContent = number(found, panel.decimals, Math.abs(found) < 0.1 ? 4 : 5); }, // what a tile holds
@@ -122,7 +122,7 @@ function metric(panel) {
 
 function reasons(panel) {
   const place = element("div", { class: "rows", tabindex: "0", role: "group", "aria-label": panel.title });
-  const about = element("details", {}, element("summary", {}, "What it means"), element("p", {}, panel.description));
+  const about = element("details", {}, element("summary", {}, "Explanation"), element("p", {}, panel.description));
   return {
     content: [place, about],
     show(rows) {
@@ -137,9 +137,9 @@ function reasons(panel) {
 function chart(panel) {
   const drawing = element("div", { class: "drawing", role: "img", "aria-label": `${panel.title}. ${panel.description}` });
   const area = element("div", { class: "chart empty" }, drawing, element("p", { class: "none" }, "no data"));
-  const numbers = behind(panel);
+  const numbers = numbersOf(panel);
   let view = null, rows = [], drawn = 0;
-  const copied = () => rows.map((row) => ({ ...row })); // Vega marks the rows that it is given
+  const copied = () => rows.map((row) => ({ ...row })); // Vega adds keys to the rows that it is given
   const put = () => view.data("rows", copied()).runAsync();
   const draw = async () => {
     if (!rows.length) return;
@@ -148,7 +148,7 @@ function chart(panel) {
       ...panel.spec, data: { name: "rows", values: copied() }, width: "container", height: "container",
       autosize: { type: "fit", contains: "padding", resize: false },
     };
-    const target = element("div"); // the old drawing stays until the new one is there
+    const target = element("div"); // the old drawing stays until the new one is complete
     drawing.append(target);
     const made = await vegaEmbed(target, spec, {
       mode: "vega-lite", ast: true, actions: false, renderer: "canvas", defaultStyle: false, tooltip, config: theme(),
@@ -185,14 +185,14 @@ function build() {
   const made = layout.sections.map((section) => {
     const grid = element("div", { class: "grid" });
     for (const panel of section.panels) {
-      const one = KINDS[panel.kind](panel);
+      const view = KINDS[panel.kind](panel);
       const heading = element("h3", { id: `${panel.id}-title` }, panel.title);
       const attributes = { class: `panel ${panel.kind}`, id: panel.id, "aria-labelledby": heading.id };
       const [x, y, width, height] = panel.place;
-      const box = element("section", attributes, heading, ...one.content);
+      const box = element("section", attributes, heading, ...view.content);
       box.placed = [`${x + 1} / span ${width}`, `${y + 1} / span ${height}`];
       grid.append(box);
-      panels.set(panel.id, one);
+      panels.set(panel.id, view);
     }
     const title = section.topic && section.topic !== section.id ? `${section.title} (topic ${section.topic})` : section.title;
     return element("section", { id: section.id }, element("h2", {}, title), grid);
@@ -227,20 +227,20 @@ function choices() {
   $("choices").replaceChildren(...made);
 }
 
-// --- what the stream does
+// --- the state of the stream
 
-function say(state, text) {
+function setStatus(state, text) {
   $("status").dataset.state = state;
   document.body.classList.toggle("away", state === "away");
   if ($("state").textContent !== text) $("state").textContent = text; // a screen reader speaks it when it changes
 }
 
-function tell(data) {
+function showState(data) {
   const waiting = data.lag > 0 ? `, ${number(data.lag)} records wait in Kafka` : "";
-  if (data.state === "empty") say("empty", "No data yet: waiting for the stream's first micro-batch");
-  else if (data.state === "stopped") say("stopped", `No new data since ${since(data.last)}${waiting}`);
-  else if (!data.whole) say("stopped", "Elasticsearch cannot reach a part of the data: the numbers leave it out");
-  else say("live", "Live");
+  if (data.state === "empty") setStatus("empty", "No data yet: waiting for the stream's first micro-batch");
+  else if (data.state === "stopped") setStatus("stopped", `No new data since ${since(data.last)}${waiting}`);
+  else if (!data.whole) setStatus("stopped", "Elasticsearch cannot reach part of the data: the numbers do not include it");
+  else setStatus("live", "Live");
   const sample = data.points_fraction < 1 ? ` · points are a sample: ${number(100 * data.points_fraction)} % are stored` : "";
   $("updated").textContent = `· updated ${clock.format(new Date(data.time))}${sample}`;
 }
@@ -258,19 +258,19 @@ async function refresh() {
     if (mine !== generation) return;
     latest = data;
     for (const [id, panel] of panels) panel.show(data.panels[id]);
-    tell(data);
+    showState(data);
     document.body.classList.remove("loading");
   } catch (error) {
     if (mine !== generation) return;
-    away(error);
+    showError(error);
   }
   timer = setTimeout(refresh, layout.refresh_s * 1000);
 }
 
-function away(error) {
-  const what = error.status === 503 ? error.message : error.status ? error.message : "The page's server does not answer";
-  const old = latest ? `; shown is the state of ${clock.format(new Date(latest.time))}` : "";
-  say("away", `${what}${old}`);
+function showError(error) {
+  const cause = error.status ? error.message : "The page's server does not answer";
+  const old = latest ? `; the page shows the state of ${clock.format(new Date(latest.time))}` : "";
+  setStatus("away", `${cause}${old}`);
 }
 
 async function start() {
@@ -287,7 +287,7 @@ async function start() {
     await refresh();
   } catch (error) {
     if (mine !== generation) return;
-    away(error);
+    showError(error);
     if (!(error.status === 400)) timer = setTimeout(start, 5000);
   }
 }

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 SMALLEST_BYTES = 64_000  # only HTTP 413 reduces the request size below this; a cut connection or a busy server does not
 LARGE_BYTES = 4_000  # HTTP 413 for a smaller document is the fault of the server or proxy, not of the document
 GROW_AFTER = 100  # successful requests in a row after which a size that was reduced on suspicion is doubled
-NOT_THERE = re.compile(r"Failed to establish a new connection|Name or service not known|NameResolutionError")
+UNREACHABLE = re.compile(r"Failed to establish a new connection|Name or service not known|NameResolutionError")
 """Messages of a server that is down, where a smaller request would fail too."""
 
 
@@ -91,7 +91,7 @@ def write(
     waiting = deque(requests(lines, range(len(lines)), size.now))
     backoff = Backoff(connection)
     failures = 0
-    made: set[str] = set()
+    created: set[str] = set()
     while waiting:
         pending = waiting.popleft()
         body = "".join([lines[position] for position in pending]).encode()
@@ -105,38 +105,39 @@ def write(
         except (ApiError, TransportError) as error:
             if isinstance(error, ApiError) and error.status_code == 413 and len(pending) > 1:
                 size.refused(len(body))
-                _tell(connection, len(body), size.now)
+                _warn_of_size(connection, len(body), size.now)
                 waiting.extendleft([pending[len(pending) // 2 :], pending[: len(pending) // 2]])
                 continue
             if isinstance(error, ApiError) and error.status_code == 413:
                 if len(body) <= LARGE_BYTES:
                     raise Refused(
-                        f"{connection.where}, or what is before it, takes no request of {len(body)} bytes (HTTP 413), "
-                        "which a single document needs: raise its limit (in nginx client_max_body_size)"
+                        f"{connection.where}, or a proxy in front of it, refuses a request of {len(body)} bytes "
+                        "(HTTP 413), but a single document needs that many: raise the limit (in nginx "
+                        "client_max_body_size)"
                     ) from error
                 refusals.append(Refusal(pending[0], _too_large(len(body))))
                 continue
             failures += 1
-            if failures > 1 and _by_its_size(error) and len(body) > SMALLEST_BYTES:
+            if failures > 1 and _may_be_too_large(error) and len(body) > SMALLEST_BYTES:
                 size.failed(len(body))
             waiting.appendleft(pending)
             backoff.after(error)
             continue
         failures = 0
         size.passed()
-        outcome = _sorted(connection, pending, items, index, lines)
+        outcome = _classified(connection, pending, items, index, lines)
         if outcome.suspects:
             indices.check(connection, client, outcome.indices)  # raises if the mapping is at fault
             refusals += outcome.suspects
         refusals += outcome.too_large
         for name in outcome.missing:
             indices.create(connection, client, name)
-        progress = len(outcome.again) < len(pending) or bool(outcome.missing - made)
-        made |= outcome.missing
+        progress = len(outcome.retry) < len(pending) or bool(outcome.missing - created)
+        created |= outcome.missing
         if progress:
             backoff = Backoff(connection)
-        if outcome.again:
-            waiting.appendleft(outcome.again)
+        if outcome.retry:
+            waiting.appendleft(outcome.retry)
             backoff.wait(outcome.reason)
     return sorted(refusals, key=lambda refusal: refusal.position)
 
@@ -146,7 +147,7 @@ def write_all(
 ) -> None:
     """Write documents that must all be accepted; raise Refused with the reason of the first refusal."""
     for refusal in write(connection, client, lines, indices, index):
-        raise Refused(f"Elasticsearch refused a document that must be kept: {refusal.reason}")
+        raise Refused(f"Elasticsearch refused a document that the run needs: {refusal.reason}")
 
 
 def requests(lines: Sequence[str], positions: Iterable[int], most: int) -> Iterator[list[int]]:
@@ -168,15 +169,15 @@ def _send(connection: Connection, client: Elasticsearch, body: bytes, index: str
     """Return the result of each document, or an empty list if all were written."""
     operations: Any = body
     answer = client.bulk(index=index, operations=operations, filter_path="errors")
-    if _errors(connection, answer.body):  # repeat it with details, which cost both sides time
+    if _has_errors(connection, answer.body):  # repeat it with details, which cost both sides time
         asked = "errors,items.*.status,items.*.error,items.*._index"
         answer = client.bulk(index=index, operations=operations, filter_path=asked)
-    return list(answer["items"]) if _errors(connection, answer.body) else []
+    return list(answer["items"]) if _has_errors(connection, answer.body) else []
 
 
-def _errors(connection: Connection, body: object) -> bool:
+def _has_errors(connection: Connection, body: object) -> bool:
     if not isinstance(body, dict) or "errors" not in body:  # for example a proxy's error page
-        raise Refused(f"{connection.where} answered a write with what is no answer of Elasticsearch")
+        raise Refused(f"{connection.where} answered a write request with a response that is not from Elasticsearch")
     return bool(body["errors"])
 
 
@@ -184,7 +185,7 @@ def _errors(connection: Connection, body: object) -> bool:
 class _Outcome:
     """The documents of a request that were not written, by what to do next."""
 
-    again: list[int]
+    retry: list[int]
     suspects: list[Refusal]
     too_large: list[Refusal]
     missing: set[str]
@@ -192,7 +193,7 @@ class _Outcome:
     reason: str = ""
 
 
-def _sorted(
+def _classified(
     connection: Connection,
     pending: Sequence[int],
     items: Sequence[Mapping[str, Any]],
@@ -205,8 +206,8 @@ def _sorted(
         if result["status"] < 300:
             continue
         error, name = result.get("error", {}), index or str(result.get("_index"))  # _index may be an alias's index
-        text = faults.words(error)
-        match faults.of(result["status"], error):
+        text = faults.description(error)
+        match faults.classify(result["status"], error):
             case Fault.DOCUMENT:
                 outcome.suspects.append(Refusal(position, f"refused by Elasticsearch: {text}"))
                 outcome.indices.add(name)
@@ -215,31 +216,31 @@ def _sorted(
             case Fault.LASTING if result["status"] in {401, 403}:
                 raise Refused(f"Elasticsearch does not let {connection.login} write: {text}")
             case Fault.LASTING:
-                raise Refused(f"Elasticsearch takes no documents for {name}, and waiting does not help: {text}")
+                raise Refused(f"Elasticsearch does not accept documents for {name}, and a retry cannot help: {text}")
             case Fault.MISSING:
-                outcome.again.append(position)
+                outcome.retry.append(position)
                 outcome.missing.add(name)
                 outcome.reason = f"Elasticsearch has no index {name}: {text}"
             case Fault.PASSING | Fault.TOO_LARGE:
-                outcome.again.append(position)
-                outcome.reason = f"Elasticsearch takes no documents for {name} now: {text}"
+                outcome.retry.append(position)
+                outcome.reason = f"Elasticsearch does not accept documents for {name} at present: {text}"
     return outcome
 
 
-def _by_its_size(error: ApiError | TransportError) -> bool:
+def _may_be_too_large(error: ApiError | TransportError) -> bool:
     """Whether a smaller request might pass: this one was cut off, timed out, or needed too much memory."""
     if isinstance(error, ApiError):
         return error.status_code in {408, 429} or error.status_code >= 500
-    return isinstance(error, ConnectionTimeout) or not NOT_THERE.search(str(error))
+    return isinstance(error, ConnectionTimeout) or not UNREACHABLE.search(str(error))
 
 
 def _too_large(size: int) -> str:
-    return f"too large: neither Elasticsearch nor what is before it takes a request of {size} bytes (HTTP 413)"
+    return f"too large: Elasticsearch or a proxy in front of it refuses a request of {size} bytes (HTTP 413)"
 
 
-def _tell(connection: Connection, refused: int, now: int) -> None:
+def _warn_of_size(connection: Connection, refused: int, now: int) -> None:
     log.warning(
-        "%s, or what is before it, takes no request of %d bytes (HTTP 413): from now on they have %d at most; "
-        "--elasticsearch-max-request-bytes %d would spare the attempts",
+        "%s, or a proxy in front of it, refused a request of %d bytes (HTTP 413): requests are now limited to %d bytes"
+        "; set --elasticsearch-max-request-bytes %d to avoid refused requests",
         *(connection.where, refused, now, now),
     )

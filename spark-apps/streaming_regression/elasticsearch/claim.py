@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 ID = "run"
 WAYS_OUT = (
-    "an index prefix belongs to one run: restore that run's checkpoint (--checkpoint), or take another "
-    "--index-prefix, or have the old documents deleted with --replace-run"
+    "an index prefix belongs to one run: restore that run's checkpoint (--checkpoint), use another --index-prefix, or "
+    "delete the old documents with --replace-run"
 )
 
 
@@ -60,19 +60,19 @@ def claim(
     Refused
         If another run holds the prefix; the message names that run and the ways out.
     """
-    mine = "new" if new else f"run {run}"
-    foreign = _foreign(connection, client, prefix, run)
+    mine = "is new" if new else f"belongs to run {run}"
+    foreign = _other_runs(connection, client, prefix, run)
     holder = connection.retrying(_holder, client, prefix)
     if foreign and not replace:
         place, other = next(iter(foreign.items()))
-        raise Refused(f"{place} holds documents of run {other}, but this checkpoint is {mine}, and {WAYS_OUT}")
+        raise Refused(f"{place} holds documents of run {other}, but this checkpoint {mine}, and {WAYS_OUT}")
     if holder and holder.run != run and not replace:
-        raise Refused(_taken(prefix, holder, mine))
+        raise Refused(_prefix_in_use(prefix, holder, mine))
     for index, other in foreign.items():
         if connection.retrying(client.count, index=index, query={"term": {"run": run}})["count"]:
             raise Refused(
-                f"{index} holds documents of run {other} beside this run's own, so --replace-run would delete both: "
-                "take another --index-prefix"
+                f"{index} holds documents of run {other} and of this run, so --replace-run would delete both: use "
+                "another --index-prefix"
             )
     if holder is None:
         _make_index(connection, client, prefix)
@@ -81,18 +81,18 @@ def claim(
         if not won:  # this run's own claim, whose answer was lost, or another run's
             winner = connection.retrying(_holder, client, prefix)
             if winner is None or winner.run != run:
-                raise Refused(_taken(prefix, winner, mine))
+                raise Refused(_prefix_in_use(prefix, winner, mine))
         if holder:
-            log.warning("--replace-run: the prefix %s was that of run %s", prefix, holder.run)
+            log.warning("--replace-run: the index prefix %s belonged to run %s before", prefix, holder.run)
     if foreign:
         log.warning("--replace-run: deleting %s", ", ".join(foreign))
         connection.retrying(client.indices.delete, index=list(foreign), ignore_unavailable=True)
 
 
-def _foreign(connection: Connection, client: Elasticsearch, prefix: str, run: str) -> dict[str, str]:
+def _other_runs(connection: Connection, client: Elasticsearch, prefix: str, run: str) -> dict[str, str]:
     """Return the prefix's indices that hold documents of other runs, each with one of those runs."""
     foreign = {}
-    for index in connection.retrying(indices.dated, client, prefix):
+    for index in connection.retrying(indices.index_dates, client, prefix):
         query = {"bool": {"must_not": {"term": {"run": run}}}}
         found = connection.retrying(client.search, index=index, query=query, size=1)
         for hit in found["hits"]["hits"]:
@@ -112,7 +112,7 @@ def _holder(client: Elasticsearch, prefix: str) -> _Holder | None:
 def _make_index(connection: Connection, client: Elasticsearch, prefix: str) -> None:
     mappings = {"properties": {"run": KEYWORD, "@timestamp": {"type": "date"}}}
     settings = {"index.hidden": True, "number_of_shards": 1, "auto_expand_replicas": "0-1"}
-    connection.retrying(indices.make, client, name(prefix), mappings, settings)
+    connection.retrying(indices.create_index, client, name(prefix), mappings, settings)
 
 
 def _write(client: Elasticsearch, prefix: str, run: str, holder: _Holder | None) -> bool:
@@ -129,6 +129,6 @@ def _write(client: Elasticsearch, prefix: str, run: str, holder: _Holder | None)
     return True
 
 
-def _taken(prefix: str, holder: _Holder | None, mine: str) -> str:
-    other = f"is that of run {holder.run} since {holder.since}" if holder else "is being claimed by another run"
-    return f"the index prefix {prefix} {other} (index {name(prefix)}), but this checkpoint is {mine}, and {WAYS_OUT}"
+def _prefix_in_use(prefix: str, holder: _Holder | None, mine: str) -> str:
+    other = f"has belonged to run {holder.run} since {holder.since}" if holder else "is being claimed by another run"
+    return f"the index prefix {prefix} {other} (index {name(prefix)}), but this checkpoint {mine}, and {WAYS_OUT}"

@@ -58,7 +58,7 @@ class Connection:
         """
         options: dict[str, Any] = {}
         if self.ca_file:
-            options["ssl_context"] = _trusting(self.ca_file)
+            options["ssl_context"] = _ssl_context(self.ca_file)
         if self.api_key_file:
             options["api_key"] = secret.read(self.api_key_file, "elasticsearch_api_key_file")
         elif self.user and self.password_file:
@@ -128,11 +128,10 @@ def wait(connection: Connection, client: Elasticsearch) -> None:
         )
 
 
-def _trusting(ca_file: Path) -> ssl.SSLContext:
+def _ssl_context(ca_file: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # includes ssl.SSLError
         raise ConfigError(
-            f"--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {ca_file} holds no certificate in PEM form that can be "
-            "read"
+            f"--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {ca_file} contains no readable certificate in PEM format"
         ) from error

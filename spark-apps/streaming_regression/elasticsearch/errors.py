@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 BUSY = frozenset([408, 429])  # in addition to all of 5xx
 SHOWN = 200  # characters of a response that is not an Elasticsearch error
 NO_PRODUCT = (
-    "the answers of Elasticsearch 8 and 9 have the header X-Elastic-Product; is this OpenSearch, an older version, or "
-    "the page of a proxy or a login?"
+    "the responses lack the header X-Elastic-Product: is this OpenSearch, an older version, or the page of a proxy or "
+    "a login?"
 )
 
 
@@ -31,9 +31,11 @@ def permanent(error: ApiError | TransportError, connection: Connection) -> Strea
     if isinstance(error, TransportError):
         if isinstance(error, (TransportConnectionError, ConnectionTimeout)):
             return None
-        return Refused(f"{connection.where} gave a response that is not from Elasticsearch: {error}")
+        return Refused(f"{connection.where} sent a response that is not from Elasticsearch: {error}")
     if isinstance(error, UnsupportedProductError):
-        return Refused(f"{connection.where} is not Elasticsearch 8 or 9 ({NO_PRODUCT}): it answered {_said(error)}")
+        return Refused(
+            f"{connection.where} is not Elasticsearch 8 or 9 ({NO_PRODUCT}): it answered {_response_text(error)}"
+        )
     if error.status_code in BUSY or error.status_code >= 500:
         return None
     return _permanent_answer(error, connection)
@@ -52,26 +54,26 @@ def _permanent_answer(error: ApiError, connection: Connection) -> StreamError | 
     if not product:
         text = f"{where} is not Elasticsearch (the page of a proxy or a login, or a wrong path?): it answered"
     elif "Accept version must be" in str(cause.get("reason")):
-        text = f"{where} has a version other than 8 and 9:"
+        text = f"{where} is neither version 8 nor 9:"
     # Status 403 without a type means missing rights; a cluster or index block also has status 403, but a type.
     elif cause.get("type") == "security_exception" or (error.status_code == 403 and not cause.get("type")):
         return Refused(
-            f"{where} does not let {connection.login} do this: {_said(error)}; its role needs the cluster rights "
-            "monitor and manage_index_templates, and all rights on the prefix's indices"
+            f"{where} does not let {connection.login} do this: {_response_text(error)}; its role needs the cluster "
+            "privileges monitor and manage_index_templates, and all privileges on the prefix's indices"
         )
     elif error.status_code == 403 or cause.get("type") in faults.PASSING_TYPES:
         return None
     else:
         text = f"{where} refused a request:"
-    return Refused(f"{text} {_said(error)}")
+    return Refused(f"{text} {_response_text(error)}")
 
 
 def passing(error: ApiError | TransportError, connection: Connection) -> str:
     """Return the description of an error for which `permanent` returned None."""
     if isinstance(error, ApiError):
-        return f"{connection.where} is busy: {_said(error)}"
+        return f"{connection.where} is busy: {_response_text(error)}"
     if isinstance(error, TlsError):
-        return f"{connection.where} breaks off the TLS handshake: {_tls_text(error)}"
+        return f"{connection.where} ended the TLS handshake early: {_tls_text(error)}"
     kind = "does not answer in time" if isinstance(error, ConnectionTimeout) else "cannot be reached"
     return f"{connection.where} {kind}"
 
@@ -83,8 +85,9 @@ def _permanent_tls(error: TlsError, connection: Connection) -> StreamError | Non
         return ConfigError(f"{connection.where}: {reason}: use a host name that its certificate contains")
     if verified:
         return ConfigError(
-            f"--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {connection.ca_file or 'the system’s CA store'} does "
-            f"not vouch for the certificate of {connection.where} ({reason}): name the file with its CA"
+            f"the certificate of {connection.where} is not signed by a CA in "
+            f"{connection.ca_file or 'the system’s CA store'} ({reason}): name the file with its CA "
+            "(--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE)"
         )
     if "WRONG_VERSION_NUMBER" in text or "HTTP_REQUEST" in text:
         return ConfigError(f"{connection.where} does not speak https: is it http://?")
@@ -95,7 +98,7 @@ def _tls_text(error: TlsError) -> str:
     return re.sub(r"\.? \(_ssl\.c:\d+\)$", "", str(error.message))
 
 
-def _said(error: ApiError) -> str:
+def _response_text(error: ApiError) -> str:
     """Return the innermost reason of an error, or the text of a page, with the HTTP status."""
     body: Any = error.body
     cause = body.get("error", body) if isinstance(body, dict) else body

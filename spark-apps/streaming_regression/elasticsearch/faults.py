@@ -13,13 +13,13 @@ from typing import Any
 
 
 class Fault(Enum):
-    """Whose fault an error is."""
+    """The cause of an error."""
 
-    DOCUMENT = "the document's: its parsing or its mapping"
-    PASSING = "the index's or the cluster's, and it may pass"
-    LASTING = "the index's or the cluster's, and no waiting ends it"
-    MISSING = "there is no such index: it must be made"
-    TOO_LARGE = "the request, or the one document in it, is too large"
+    DOCUMENT = "the document: it cannot be parsed or does not fit the mapping"
+    PASSING = "the index or the cluster, at present"
+    LASTING = "the index or the cluster, permanently"
+    MISSING = "the index does not exist: it must be created"
+    TOO_LARGE = "the size of the request, or of the only document in it"
 
 
 DOCUMENT_TYPES = frozenset(
@@ -127,8 +127,8 @@ PASSING_TYPES = frozenset(
         "mapper_exception",
     ]
 )
-"""Errors that are known not to be a document's fault. `of` treats unknown errors alike, so there the table only records
-what was examined; `errors.permanent` retries the requests that fail with one of them."""
+"""Errors that are known not to be a document's fault. `classify` treats unknown errors alike, so there the table only
+records what was examined; `errors.permanent` retries the requests that fail with one of them."""
 
 ARGUMENT = "illegal_argument_exception"
 """A type that Elasticsearch uses for every kind of fault; only its reason tells them apart."""
@@ -147,8 +147,8 @@ DOCUMENT_REASONS = re.compile(
 )
 
 
-def of(status: int, error: Mapping[str, Any]) -> Fault:
-    """Return whose fault an error is.
+def classify(status: int, error: Mapping[str, Any]) -> Fault:
+    """Return the cause of an error.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def of(status: int, error: Mapping[str, Any]) -> Fault:
     return Fault.PASSING
 
 
-def words(error: Mapping[str, Any]) -> str:
+def description(error: Mapping[str, Any]) -> str:
     """Return an error's type, its reason, and the reason of its root cause.
 
     For a fault of the document, return only the root cause: the outer reasons may show the record's content.

@@ -55,12 +55,12 @@ class Indices:
                 winner, template = connection.retrying(_winner, client, name)
                 wrong = f"have {wrong}" if wrong else ""
                 if "data_stream" in template:
-                    wrong = "be a data stream, which takes no documents that are written again"
+                    wrong = "be a data stream, in which documents cannot be overwritten"
                 if wrong:
                     raise Refused(
-                        f"index template {winner} (priority {template.get('priority', 0)}) wins over {own}, so "
-                        f"{name} would {wrong}: lower its priority below that of {own}, leave "
-                        f"{self.prefix}-{kind}-* out of its index_patterns, or take another --index-prefix"
+                        f"index template {winner} (priority {template.get('priority', 0)}) takes precedence over "
+                        f"{own}, so {name} would {wrong}: lower its priority below that of {own}, exclude "
+                        f"{self.prefix}-{kind}-* from its index_patterns, or use another --index-prefix"
                     )
 
     def prepare(self, connection: Connection, client: Elasticsearch, day: date) -> None:
@@ -70,14 +70,14 @@ class Indices:
         """
         names = [schema.index_name(self.prefix, kind, day) for kind in schema.KINDS]
         found = connection.retrying(_get, client, names)
-        missing = [name for name in names if _behind(name, found) is None]
+        missing = [name for name in names if _write_index(name, found) is None]
         for name in missing:
             self.create(connection, client, name)
         self.check(connection, client, names)
 
     def create(self, connection: Connection, client: Elasticsearch, name: str) -> None:
         """Create an index if it is missing, with the settings of its template and, always, our mapping."""
-        connection.retrying(make, client, name, self.mapping(name))
+        connection.retrying(create_index, client, name, self.mapping(name))
 
     def check(self, connection: Connection, client: Elasticsearch, names: Iterable[str]) -> None:
         """Check that documents can be written under these names, with the right mapping; add missing fields.
@@ -90,7 +90,7 @@ class Indices:
         names = sorted(name for name in names if schema.index_date(name, self.prefix))
         found = connection.retrying(_get, client, names)
         for name in names:
-            index = _behind(name, found)
+            index = _write_index(name, found)
             if index is None:  # deleted meanwhile: the next write creates it
                 continue
             wanted, have = self.mapping(name), found[index].get("mappings", {})
@@ -100,8 +100,8 @@ class Indices:
                 wrong = []
             if wrong:
                 raise Refused(
-                    f"index {index} has {wrong[0]}, so it does not hold what is written: delete it, or reindex it with "
-                    f"the mapping of index template {name[: -len('-YYYY.MM.DD')]}, or take another --index-prefix"
+                    f"index {index} has {wrong[0]}, so it cannot store the documents correctly: delete it, reindex it "
+                    f"with the mapping of index template {name[: -len('-YYYY.MM.DD')]}, or use another --index-prefix"
                 )
             _warn_of_pipelines(index, found[index].get("settings", {}).get("index", {}))
 
@@ -121,9 +121,9 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], path: str =
     if not path and found.get("_source", {}).get("enabled", True) in {False, "false"}:
         yield "no _source"
     if not path and found.get("_routing", {}).get("required", False) in {True, "true"}:
-        yield "a _routing that is required"
+        yield "_routing set to required"
     if path and "subobjects" in wanted and str(found.get("subobjects", True)).lower() != "false":
-        yield f"subobjects in {path}, where names with dots are names"
+        yield f"subobjects enabled in {path}, although field names may contain dots"
         return
     fields = found.get("properties", {})
     for name, want in wanted["properties"].items():
@@ -143,7 +143,7 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], path: str =
                     yield f"field {full} with {key} {is_set} instead of {must}"
 
 
-def make(
+def create_index(
     client: Elasticsearch, name: str, mappings: Mapping[str, Any], settings: Mapping[str, Any] | None = None
 ) -> None:
     """Create an index, unless there is an index or alias of that name."""
@@ -165,7 +165,12 @@ def refresh(client: Elasticsearch, origin: Origin, last: Thread | None) -> Threa
         try:
             client.indices.refresh(index=[origin.index(kind) for kind in schema.KINDS], ignore_unavailable=True)
         except (ApiError, TransportError, OSError) as error:
-            log.log(logging.DEBUG if last else logging.WARNING, "searches see batch %d late: %s", origin.batch, error)
+            log.log(
+                logging.DEBUG if last else logging.WARNING,
+                "searches will find batch %d late, because the refresh failed: %s",
+                origin.batch,
+                error,
+            )
 
     if last and last.is_alive():
         return last
@@ -177,14 +182,14 @@ def refresh(client: Elasticsearch, origin: Origin, last: Thread | None) -> Threa
 def expire(connection: Connection, client: Elasticsearch, prefix: str, today: date, retention_days: int) -> list[str]:
     """Delete the prefix's indices that are more than `retention_days` days older than `today`; return their names."""
     oldest = today - timedelta(days=retention_days)
-    old = [name for name, day in connection.retrying(dated, client, prefix).items() if day < oldest]
+    old = [name for name, day in connection.retrying(index_dates, client, prefix).items() if day < oldest]
     if old:
         connection.retrying(client.indices.delete, index=old, ignore_unavailable=True)
         log.info("deleted indices older than %d days: %s", retention_days, ", ".join(old))
     return old
 
 
-def dated(client: Elasticsearch, prefix: str) -> dict[str, date]:
+def index_dates(client: Elasticsearch, prefix: str) -> dict[str, date]:
     """Return the days of the prefix's indices, by the index's name."""
     names = client.indices.get(index=f"{prefix}-*", filter_path="*.settings.index.uuid", expand_wildcards="open")
     dates = {name: schema.index_date(name, prefix) for name in sorted(names)}
@@ -199,22 +204,24 @@ def _mappings(client: Elasticsearch, prefix: str) -> dict[str, Any]:
     return dict(client.indices.get_mapping(index=f"{prefix}-*", expand_wildcards="open"))
 
 
-def _behind(name: str, found: Mapping[str, Any]) -> str | None:
+def _write_index(name: str, found: Mapping[str, Any]) -> str | None:
     """Return the index that receives writes to `name`: that index, or an alias's write index; None if missing."""
     if name in found:
         return name
     for index, details in found.items():
         if details.get("data_stream") == name:
             raise Refused(
-                f"{name} is a data stream (with index {index}), which takes no documents that are written again: "
-                "delete it and the index template that makes it one, or take another --index-prefix"
+                f"{name} is a data stream (with index {index}), in which documents cannot be overwritten: delete it "
+                "and the index template that creates it, or use another --index-prefix"
             )
-    behind = {index: details["aliases"][name] for index, details in found.items() if name in details.get("aliases", {})}
-    writable = [index for index, alias in behind.items() if alias.get("is_write_index", len(behind) == 1)]
-    if behind and len(writable) != 1:
+    aliased = {
+        index: details["aliases"][name] for index, details in found.items() if name in details.get("aliases", {})
+    }
+    writable = [index for index, alias in aliased.items() if alias.get("is_write_index", len(aliased) == 1)]
+    if aliased and len(writable) != 1:
         raise Refused(
-            f"{name} is an alias of {', '.join(sorted(behind))} without a write index: make one of them its write "
-            "index, delete the alias, or take another --index-prefix"
+            f"{name} is an alias of {', '.join(sorted(aliased))} without a write index: make one of them its write "
+            "index, delete the alias, or use another --index-prefix"
         )
     return writable[0] if writable else None
 
@@ -244,7 +251,7 @@ def _warn_of_pipelines(index: str, settings: Mapping[str, Any]) -> None:
     for key in ("default_pipeline", "final_pipeline"):
         if settings.get(key, "_none") != "_none":
             log.warning(
-                "index %s sends what is written to it through the ingest pipeline %s (%s, from somebody's index "
-                "template): what that drops or changes is not what this program wrote",
+                "index %s passes each document through the ingest pipeline %s (%s, set by another index template), "
+                "which may drop or change documents of this program",
                 *(index, settings[key], key),
             )

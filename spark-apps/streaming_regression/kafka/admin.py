@@ -108,7 +108,7 @@ class Topics:
         try:
             _, ends = self.bounds(wanted)
         except StreamError as error:
-            log.debug("no consumer lag: %s", error)
+            log.debug("the consumer lag is unknown: %s", error)
             return None
         return sum(ends.values()) - sum(wanted.values())
 

@@ -84,6 +84,6 @@ class Connection:
             text = error.args[0].str()
             if "ssl.ca.location" in text:
                 raise ConfigError(
-                    f"--kafka-ca-file / KAFKA_CA_FILE: {self.ca_file} holds no certificate in PEM form that can be read"
+                    f"--kafka-ca-file / KAFKA_CA_FILE: {self.ca_file} contains no readable certificate in PEM format"
                 ) from error
             raise ConfigError(f"{self.where}: {text}") from error

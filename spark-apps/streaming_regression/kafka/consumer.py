@@ -33,7 +33,7 @@ POLL_S = 0.05
 WATERMARKS_S = 2.0
 METADATA_S = 2.0
 OUT_OF_RANGE = frozenset([KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE])
-NEWS = OUT_OF_RANGE | {KafkaError._PARTITION_EOF}
+ANSWERS = OUT_OF_RANGE | {KafkaError._PARTITION_EOF}
 """Events that prove that the brokers answer. Other errors may repeat for ever and must not restart the AWAY_S limit."""
 UNREADABLE = frozenset([KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_MSG])
 
@@ -149,7 +149,7 @@ class Reader:
 
     def _read(self, readings: list[_Reading], *, gaps: bool) -> Iterator[tuple[Range, Records | Gap]]:
         by_place = {(reading.wanted.topic, reading.wanted.partition): reading for reading in readings}
-        heard = time.monotonic()
+        last_answer = time.monotonic()
         self._assign(readings)
         while waiting := [reading for reading in readings if reading.rest]:
             # `consume` waits for the number it is given, so that must not exceed the records that are left.
@@ -163,17 +163,17 @@ class Reader:
             if len(readings) > 1 and (done := [reading for reading in waiting if not reading.rest]):
                 self._consumer.incremental_unassign([TopicPartition(*reading.wanted[:2]) for reading in done])
             for event in events:
-                yield from self._note(event, by_place, gaps=gaps)
-            if messages or any(event.error().code() in NEWS for event in events):
-                heard = time.monotonic()
-            self._check(waiting[0].wanted.topic, heard)
+                yield from self._handle(event, by_place, gaps=gaps)
+            if messages or any(event.error().code() in ANSWERS for event in events):
+                last_answer = time.monotonic()
+            self._check(waiting[0].wanted.topic, last_answer)
 
-    def _note(
+    def _handle(
         self, event: Message, by_place: Mapping[Place, _Reading], *, gaps: bool
     ) -> Iterator[tuple[Range, Records | Gap]]:
         """Handle an event: the end of a partition, an offset out of range, or an error of a connection."""
         error = event.error()
-        if error.code() not in NEWS:
+        if error.code() not in ANSWERS:
             self._reported.append(error)
             return
         reading = by_place[event.topic(), event.partition()]
@@ -201,28 +201,28 @@ class Reader:
 
     def _first_held(self, wanted: Range, position: int, *, gaps: bool) -> int:
         """Return the first offset that the partition holds, after the broker has refused `position`."""
-        heard = time.monotonic()
+        last_answer = time.monotonic()
         place = TopicPartition(wanted.topic, wanted.partition)
         while True:
             try:
                 first, end = self._consumer.get_watermark_offsets(place, timeout=WATERMARKS_S)
             except KafkaException as failure:
                 self._reported.append(failure.args[0])
-                self._check(wanted.topic, heard)
+                self._check(wanted.topic, last_answer)
                 continue
             if position > end or (position < first and not gaps):
                 raise errors.lost(wanted.topic, wanted.partition, first, end, position)
             return int(first)
 
-    def _check(self, topic: str, heard: float) -> None:
-        """Raise the error that ends the reading, if any; `heard` is when the brokers last answered (time.monotonic)."""
+    def _check(self, topic: str, last_answer: float) -> None:
+        """Raise the error that ends the reading, if any; `last_answer` is the time.monotonic() of the last answer."""
         failure = errors.permanent(self._reported, self._connection, topic)
-        silent = time.monotonic() - heard
+        silent = time.monotonic() - last_answer
         if failure is None and (silent > AWAY_S or errors.no_topic(self._reported)):
             failure = errors.passing(self._reported, self._connection, topic)
             if unreadable := [error for error in self._reported if error.code() in UNREADABLE]:
                 failure = ServerUnavailable(
-                    f"{self._connection.where} has sent nothing of topic {topic} that can be read for {silent:.0f} s: "
+                    f"{self._connection.where} has sent only unreadable data of topic {topic} for {silent:.0f} s: "
                     f"{unreadable[-1].str()}"
                 )
         if failure or silent < POLL_S:

@@ -29,7 +29,7 @@ def permanent(errors: Iterable[KafkaError], connection: Connection, topic: str) 
         if code == KafkaError._SSL and any(reason in text for reason in WRONG_TLS):
             return ConfigError(
                 f"{connection.where}: the TLS handshake failed: check that --kafka-ca-file "
-                f"({connection.ca_file or 'not set'}) is the CA of the broker's certificate and that the port speaks "
+                f"({connection.ca_file or 'not set'}) is the CA of the broker's certificate and that the port uses "
                 f"{connection.security_protocol} (--kafka-security-protocol)"
             )
         if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
@@ -59,7 +59,7 @@ def no_topic(errors: Iterable[KafkaError]) -> bool:
 def no_right_to_read(connection: Connection, topic: str) -> Refused:
     """Return the error for a user that may not read `topic`."""
     user = connection.user or "(anonymous)"
-    return Refused(f"{connection.where} does not let user {user} read topic {topic}: it needs the ACL Read on it")
+    return Refused(f"{connection.where} does not let user {user} read topic {topic}: give the user the ACL Read on it")
 
 
 def lost(topic: str, partition: int, first: int, end: int, wanted: int) -> Refused:
@@ -67,19 +67,20 @@ def lost(topic: str, partition: int, first: int, end: int, wanted: int) -> Refus
 
     first, end : the offsets that the partition holds, first <= offset < end.    wanted : the next offset to read.
     """
-    way_out = "--on-data-loss continue goes on behind them and keeps a document of the gap"
+    new_run = "start a new run with another --checkpoint and --index-prefix"
+    remedy = f"use --on-data-loss continue to skip them and record the gap in a document, or {new_run}"
     if wanted > end:
-        way_out = "offsets beyond the end can be used again for other records, so the run cannot go on"
+        remedy = f"Kafka may give the missing offsets to other records, so the run cannot continue: {new_run}"
     return Refused(
-        "records that were not yet read are gone from Kafka (deleted by retention, or the topic was recreated): "
-        f"{topic}-{partition} holds offsets {first} to {end}, but {wanted} is the next to read; {way_out}; or start "
-        "anew with another --checkpoint and --index-prefix, and give the topics a longer retention.ms"
+        "records were deleted from Kafka before they were read (by retention, or because the topic was recreated): "
+        f"{topic}-{partition} holds offsets {first} to {end}, but the next offset to read is {wanted}; {remedy}; and "
+        "give the topics a longer retention.ms"
     )
 
 
 def recreated(topics: str) -> Refused:
     """Return the error for topics that were deleted and recreated: their offsets now refer to other records."""
     return Refused(
-        f"topic {topics} was deleted and recreated since the stream began: its offsets mean other records now; start "
-        "anew with another --checkpoint and --index-prefix"
+        f"topic {topics} was deleted and recreated since the stream began: its offsets now refer to other records; "
+        "start a new run with another --checkpoint and --index-prefix"
     )

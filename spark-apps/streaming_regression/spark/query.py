@@ -94,7 +94,7 @@ class Query:
 
     def _finish(self, query: StreamingQuery) -> None:
         """Stop the query after the micro-batch, or during one that takes too long, which will be replayed."""
-        log.info("told to stop: finishing the micro-batch")
+        log.info("a signal to stop has arrived: finishing the micro-batch")
         free = self._busy.acquire(timeout=FINISH_WITHIN_S)
         if free:
             self._busy.release()
@@ -123,4 +123,4 @@ def check_passing(fault: Exception, since_s: float, timeout_s: float) -> None:
         raise fault
     if since_s > timeout_s:
         raise type(fault)(f"{fault}; gave up after {since_s:.0f} s (--server-timeout-s)") from fault
-    log.warning("%s; trying again", fault)
+    log.warning("%s; retrying", fault)

@@ -60,19 +60,22 @@ def session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
             spark = starting.submit(builder.getOrCreate).result()
         except PySparkRuntimeError as error:
             raise ConfigError(
-                "Spark's Java did not start (the lines before may say why): it needs Java 17 or newer on the PATH, or "
-                "where JAVA_HOME points to"
+                "Spark's JVM did not start (the lines before this one may name the cause): Spark needs Java 17 or "
+                "newer, on the PATH or in the folder JAVA_HOME"
             ) from error
     try:
         yield spark
     except (Py4JError, ConnectionError, PySparkException) as error:
         if not _java_ended():
             raise
-        if stop.told:  # the signal was sent to all processes at once
-            log.info("stopped, as told, within a micro-batch, which will be replayed: Spark's Java was told, too")
+        if stop.signalled:  # the signal was sent to all processes at once
+            log.info(
+                "stopped by a signal during a micro-batch, which will be replayed: the signal also ended Spark's JVM"
+            )
             raise SystemExit(0) from error
         raise ServerUnavailable(
-            "Spark's Java ended (killed for its memory, or by someone?): start again, which replays the micro-batch"
+            "Spark's JVM ended unexpectedly (was it killed for its memory?): start the app again to replay the "
+            "micro-batch"
         ) from error
     except StreamError:
         _stop(spark)

@@ -11,7 +11,7 @@ REQUEST_WITHIN_S = 10.0
 READ_WITHIN_S = 60.0
 
 
-class Patient(H11Protocol):
+class ProtocolWithTimeouts(H11Protocol):
     """A connection that is closed when its client is too slow.
 
     A complete request must arrive within REQUEST_WITHIN_S seconds of the connection or of the last response. An unread
