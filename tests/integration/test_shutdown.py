@@ -109,7 +109,7 @@ def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_o
                 check_clean(app)
             assert app.log.splitlines()[-1].count("stopped by a signal") == 1
             assert "replayed" not in app.log
-            assert ("going on with run" in app.log) == (life > 0)
+            assert ("continuing run" in app.log) == (life > 0)
         # No micro-batch is left half done.
         points = loaded.count("points")
         assert points == sum(one["rows"] for one in loaded.documents("metrics"))
