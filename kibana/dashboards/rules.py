@@ -136,7 +136,7 @@ def _is_address(address: str) -> bool:
     """Return whether `address` is host:port; ValueError for an IPv6 address without brackets."""
     host, _, port = address.rpartition(":")
     if ":" in host and re.fullmatch(r"[0-9A-Fa-f:.%]+", address):
-        raise ValueError(f"{address!r}: write an IPv6 address in brackets, such as [::1]:9092")
+        raise ValueError(f"{address!r}: write an IPv6 address in brackets, such as [::1]:port")
     if not re.fullmatch(r"[1-9][0-9]{0,4}", port) or int(port) > 65535:
         return False
     if not host.startswith("["):

@@ -212,7 +212,7 @@ GOOD_ADDRESSES = {
     "my_host.:9": "my_host.:9",
 }
 WRONG_ADDRESSES = [
-    ("::1:9092", "'::1:9092': write an IPv6 address in brackets, such as [::1]:9092"),
+    ("::1:9092", "'::1:9092': write an IPv6 address in brackets, such as [::1]:port"),
     ("2001:db8::7:9092", "'2001:db8::7:9092': write an IPv6 address in brackets"),
     ("::1", "'::1': write an IPv6"),
     ("[::1]", "'[::1]' is not"),
