@@ -7,12 +7,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+DEV_READY := $(VENV)/dev-ready
 LOCK := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.10 --generate-hashes --no-annotate --no-header
 
 ##@ Use
 .PHONY: demo
 demo: $(READY) ## learn from the real flights on embedded Kafka and Elasticsearch, live in this terminal (ARGS="--help")
-	@$(BIN)/python -m embedded.demo $(ARGS)
+	@$(BIN)/python -m demo $(ARGS)
 
 ##@ Kubernetes
 KIND ?= kind
@@ -37,7 +38,7 @@ produce: ## send the real flights by producer/job.yaml and show the log
 dashboard: ## open Kibana on this machine and say the login (PORT=5601)
 	@bash charts/cluster.sh dashboard
 
-test-cluster: $(READY) images ## tests on a Kubernetes that kind brings up (ARGS="--kind-bin FILE --kind-kubectl-bin FILE -k name")
+test-cluster: $(DEV_READY) images ## tests on a Kubernetes that kind brings up (ARGS="--kind-bin FILE --kind-kubectl-bin FILE -k name")
 	@$(BIN)/python -m pytest -c pyproject.toml -o testpaths=tests/cluster --kind-bin="$$(command -v $(KIND) || true)" \
 	  --kind-kubectl-bin="$$(command -v $(KUBECTL) || true)" $(ARGS)
 
@@ -51,18 +52,18 @@ test: lint ## all checks and tests that need no Kubernetes, a file a process (JO
 	    not_run helm "the charts' tests, for want of Helm (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"; \
 	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "$$but" $(ARGS)
 
-lint: $(READY) ## style, types and import rules
+lint: $(DEV_READY) ## style, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy charts/generate.py charts/streaming-ml/files/check.py tests/charts
 	@$(BIN)/lint-imports --no-logo
 
-format: $(READY) ## rewrite the Python files in the project's style
+format: $(DEV_READY) ## rewrite the Python files in the project's style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-generate: $(READY) ## write anew the files that are made from code (a test says when one is stale)
+generate: $(DEV_READY) ## write anew the files that are made from code (a test says when one is stale)
 	@$(BIN)/python docs/configuration.py
 	@$(BIN)/python docs/licences.py
 	@$(BIN)/python -m dashboards build
@@ -75,10 +76,11 @@ bench: $(VENV)/bench-ready ## measure this against its alternatives: 30 minutes 
 	  $(BIN)/python bench/report.py --size $$size || failed="$$failed report"; \
 	  [ -z "$$failed" ] || { echo "FAILED:$$failed" >&2; exit 1; }
 
-lock: $(READY) ## write the hashed requirements.txt files anew from pyproject.toml
-	@$(LOCK) --group pyproject.toml:dev -o requirements.txt
-	@for part in spark-apps producer kibana; do $(LOCK) --group pyproject.toml:$$part -c requirements.txt -o $$part/requirements.txt; done
-	@$(LOCK:3.10=3.11) --group pyproject.toml:bench -c requirements.txt -o bench/requirements.txt
+lock: $(DEV_READY) ## write the hashed requirements.txt files anew from pyproject.toml
+	@$(LOCK) --group pyproject.toml:dev -o tests/requirements.txt
+	@for part in demo spark-apps producer kibana; do \
+	  $(LOCK) --group pyproject.toml:$$part -c tests/requirements.txt -o $$part/requirements.txt; done
+	@$(LOCK:3.10=3.11) --group pyproject.toml:bench -c tests/requirements.txt -o bench/requirements.txt
 
 clean: ## remove what the targets made here (downloads stay in the cache folder)
 	rm -rf $(VENV) .local .pytest-kind .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -89,14 +91,19 @@ help:
 
 ##@ Set-up (the targets above do it when needed)
 .PHONY: setup
-setup: $(READY) ## the Python environment in .venv, with an archive of Spark's classes so that it starts quickly
+setup: $(READY) ## the programs and their Python packages in .venv, with an archive of Spark's classes: a quicker start
 
-$(READY): requirements.txt embedded/setup.sh spark-apps/archive.py
-	@PYTHON=$(PYTHON) bash embedded/setup.sh $(VENV)
+$(READY): demo/requirements.txt demo/setup.sh demo/install.py spark-apps/archive.py
+	@PYTHON=$(PYTHON) bash demo/setup.sh $(VENV)
 
-$(VENV)/bench-ready: bench/requirements.txt $(READY)
+$(DEV_READY): tests/requirements.txt $(READY)
+	@echo "adding the tests' and the linters' Python packages to $(VENV) (DEV_SIZE; once)"
+	@$(BIN)/python demo/install.py $<
+	@touch $@
+
+$(VENV)/bench-ready: bench/requirements.txt $(DEV_READY)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make bench needs Python 3.11 or newer: rm -r $(VENV), then make bench PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@echo "adding what is compared with to $(VENV): scikit-learn, River, Vowpal Wabbit (100 MB; once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@echo "adding to $(VENV) what the benchmark compares with: scikit-learn, River, Vowpal Wabbit (100 MB; once)"
+	@$(BIN)/python demo/install.py $<
 	@touch $@
