@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DEV_READY := $(VENV)/dev-ready
-LOCK := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.10 --generate-hashes --no-annotate --no-header
+LOCK := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.10 --generate-hashes --no-strip-extras --no-annotate --no-header
 
 ##@ Use
 .PHONY: demo
@@ -44,6 +44,7 @@ test-cluster: $(DEV_READY) images ## tests on a Kubernetes that kind brings up (
 
 ##@ Develop
 JOBS ?= 2
+SHELL_FILES := .ci/run $(wildcard .github/*.sh */*.sh)
 .PHONY: test lint format generate lock clean bench
 test: lint ## all checks and tests that need no Kubernetes, a file a process (JOBS=2 ARGS="-k name")
 	@but=; not_run() { but="$${but:+$$but and }not $$1"; echo "NOT RUN: $$2"; }; \
@@ -52,12 +53,15 @@ test: lint ## all checks and tests that need no Kubernetes, a file a process (JO
 	    not_run helm "the charts' tests, for want of Helm (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"; \
 	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "$$but" $(ARGS)
 
-lint: $(DEV_READY) ## style, types and import rules
+lint: $(DEV_READY) ## style, types, import rules, shell scripts, Dockerfiles and the page's JavaScript
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy charts/generate.py charts/streaming-ml/files/check.py tests/charts
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/shellcheck $(SHELL_FILES)
+	@$(BIN)/hadolint --ignore DL3008 */Dockerfile # Debian keeps only the newest version of a package, so none is pinned
+	@$(BIN)/oxlint --deny-warnings --config kibana/.oxlintrc.json kibana/dashboards/static
 
 format: $(DEV_READY) ## rewrite the Python files in the project's style
 	@$(BIN)/ruff check --fix .
