@@ -101,7 +101,7 @@ $(READY): demo/requirements.txt demo/setup.sh demo/install.py spark-apps/archive
 	@PYTHON=$(PYTHON) bash demo/setup.sh $(VENV)
 
 $(DEV_READY): tests/requirements.txt $(READY)
-	@echo "adding the tests' and the linters' Python packages to $(VENV) (DEV_SIZE; once)"
+	@echo "adding the tests' and the linters' Python packages to $(VENV) (150 MB to download; once)"
 	@$(BIN)/python demo/install.py $<
 	@touch $@
 

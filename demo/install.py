@@ -31,8 +31,10 @@ class Progress:
     """The folder in which pip keeps files while it downloads them."""
     looked_at: int = 0
     doing: str = "starting"
+    file: str = ""
+    """The file that is being downloaded."""
     size: float = 0.0
-    """Bytes of the file that is being downloaded; 0 while none is."""
+    """Its bytes when it is complete; 0 while nothing is downloaded."""
     downloaded: float = 0.0
     """Bytes of all files before this one."""
 
@@ -50,8 +52,9 @@ class Progress:
             self.looked_at += 1
             self._begin(f"looking for {re.split('[=<>~! ;(]', words.split(': ' if ': ' in words else ' ', 1)[1])[0]}")
         elif found := re.match(r"Downloading (\S+) \(([\d.]+) (\w+)\)", words):
-            name, amount, unit = found.groups()
-            self._begin(f"downloading {name.rpartition('/')[2].split('-')[0]}")
+            address, amount, unit = found.groups()
+            self.file = address.rpartition("/")[2]
+            self._begin(f"downloading {self.file.split('-')[0]}")
             self.size = float(amount) * UNITS.get(unit, 0)
         elif found := re.match(r"Building wheel for (\S+) ", words):
             self._begin(f"building {found[1]}")
@@ -67,8 +70,8 @@ class Progress:
         """Return the bytes of the current file that have arrived."""
         if not self.size:
             return 0.0
-        sizes = [path.stat().st_size for path in self.folder.glob("pip-unpack-*/*") if path.is_file()]
-        return float(sizes[0]) if sizes else 0.0
+        # pip keeps each file in a folder of its own until it has installed all.
+        return float(sum(path.stat().st_size for path in self.folder.glob(f"pip-unpack-*/{self.file}")))
 
 
 def main() -> int:

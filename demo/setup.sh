@@ -14,7 +14,7 @@ command -v "$java" >/dev/null || fail "Java 17 or newer is needed (apt install o
 major=$("$java" -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' | head -1)
 [ "${major:-0}" -ge 17 ] || fail "Java 17 or newer is needed, $java is ${major:-unknown}: set JAVA_HOME to a newer one"
 
-echo "setting up $venv: Python packages (SIZE, once; 1 to 3 minutes)"
+echo "setting up $venv: Python packages (620 MB to download, 1.2 GB on the disk; once, 1 to 3 minutes)"
 "$python" -m venv "$venv"
 "$venv/bin/python" demo/install.py demo/requirements.txt
 # Spark puts these copies of its packages first on the path of its workers, and Python compiles imports from a zip file
