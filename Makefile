@@ -51,7 +51,7 @@ test: lint ## all checks and tests that need no Kubernetes, a file a process (JO
 	  command -v chromium >/dev/null || not_run browser "the live page's tests in a browser, for want of Chromium (apt install chromium)"; \
 	  command -v helm >/dev/null || [ -n "$${CI:-}" ] || \
 	    not_run helm "the charts' tests, for want of Helm (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"; \
-	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "$$but" $(ARGS)
+	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "$$but" $(if $(ARGS),,--cov) $(ARGS)
 
 lint: $(DEV_READY) ## style, types, import rules, shell scripts, Dockerfiles and the page's JavaScript
 	@$(BIN)/ruff check .
@@ -87,7 +87,7 @@ lock: $(DEV_READY) ## write the hashed requirements.txt files anew from pyprojec
 	@$(LOCK:3.10=3.11) --group pyproject.toml:bench -c tests/requirements.txt -o bench/requirements.txt
 
 clean: ## remove what the targets made here (downloads stay in the cache folder)
-	rm -rf $(VENV) .local .pytest-kind .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .local .pytest-kind .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 
 .PHONY: help
 help:
