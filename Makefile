@@ -12,7 +12,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --pytho
 
 ##@ Use
 .PHONY: demo
-demo: $(READY) ## learn from the real flights on embedded Kafka and Elasticsearch, live in this terminal (ARGS="--help")
+demo: $(READY) ## learn from real flights with Kafka, Elasticsearch and Spark on this machine (ARGS="--help")
 	@$(BIN)/python -m demo $(ARGS)
 
 ##@ Kubernetes
@@ -20,25 +20,25 @@ KIND ?= kind
 KUBECTL ?= kubectl
 
 .PHONY: images kind-up kind-down deploy produce dashboard test-cluster
-images: ## build the container images with docker (BASE="another Python image")
+images: ## build the container images with Docker (BASE="another Python image")
 	@bash charts/cluster.sh images
 
-kind-up: ## a cluster on this machine, by kind (CLUSTER=streaming-ml)
+kind-up: ## create a cluster on this machine with kind (CLUSTER=streaming-ml)
 	@bash charts/cluster.sh kind-up
 
-kind-down: ## delete that cluster with all that it holds
+kind-down: ## delete the kind cluster and everything in it
 	@bash charts/cluster.sh kind-down
 
-deploy: images ## install all into kubectl's cluster, with the operators it lacks (NAMESPACE=ml ARGS="--set learner=sgd")
+deploy: images ## install the release and missing operators into kubectl's current cluster (NAMESPACE=ml ARGS="--set learner=sgd")
 	@bash charts/cluster.sh deploy
 
-produce: ## send the real flights by producer/job.yaml and show the log
+produce: ## send the real flights with producer/job.yaml and show its log
 	@bash charts/cluster.sh produce
 
-dashboard: ## open Kibana on this machine and say the login (PORT=5601)
+dashboard: ## open a connection to Kibana and print address and login (PORT=5601)
 	@bash charts/cluster.sh dashboard
 
-test-cluster: $(DEV_READY) images ## tests on a Kubernetes that kind brings up (ARGS="--kind-bin FILE --kind-kubectl-bin FILE -k name")
+test-cluster: $(DEV_READY) images ## run the tests on a Kubernetes that kind creates (ARGS="--kind-bin FILE --kind-kubectl-bin FILE -k name")
 	@$(BIN)/python -m pytest -c pyproject.toml -o testpaths=tests/cluster --kind-bin="$$(command -v $(KIND) || true)" \
 	  --kind-kubectl-bin="$$(command -v $(KUBECTL) || true)" $(ARGS)
 
@@ -46,14 +46,14 @@ test-cluster: $(DEV_READY) images ## tests on a Kubernetes that kind brings up (
 JOBS ?= 2
 SHELL_FILES := .ci/run $(wildcard .github/*.sh */*.sh)
 .PHONY: test lint format generate lock clean bench
-test: lint ## all checks and tests that need no Kubernetes, a file a process (JOBS=2 ARGS="-k name")
+test: lint ## run all checks and tests that need no Kubernetes, JOBS files in parallel (JOBS=2 ARGS="-k name")
 	@but=; not_run() { but="$${but:+$$but and }not $$1"; echo "NOT RUN: $$2"; }; \
 	  command -v chromium >/dev/null || not_run browser "the live page's tests in a browser, for want of Chromium (apt install chromium)"; \
 	  command -v helm >/dev/null || [ -n "$${CI:-}" ] || \
 	    not_run helm "the charts' tests, for want of Helm (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"; \
 	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "$$but" $(if $(ARGS),,--cov) $(ARGS)
 
-lint: $(DEV_READY) ## style, types, import rules, shell scripts, Dockerfiles and the page's JavaScript
+lint: $(DEV_READY) ## check style, types, import rules, shell scripts, Dockerfiles and the page's JavaScript
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -67,47 +67,47 @@ format: $(DEV_READY) ## rewrite the Python files in the project's style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-generate: $(DEV_READY) ## write anew the files that are made from code (a test says when one is stale)
+generate: $(DEV_READY) ## regenerate the files that are made from code (a test fails when a file is stale)
 	@$(BIN)/python docs/configuration.py
 	@$(BIN)/python docs/licences.py
 	@$(BIN)/python -m dashboards build
 	@$(BIN)/python charts/generate.py
 
-bench: $(VENV)/bench-ready ## measure this against its alternatives: 30 minutes (QUICK=1: 5; ONLY=learner: one question)
+bench: $(VENV)/bench-ready ## compare the speed with alternatives: 30 minutes (QUICK=1: 5 minutes; ONLY=learner: one benchmark)
 	@size=$(if $(QUICK),quick,full) failed=; \
 	  for question in $(or $(ONLY),learner pipeline latency growth); do \
 	    $(BIN)/python bench/$$question.py --size $$size || failed="$$failed $$question"; done; \
 	  $(BIN)/python bench/report.py --size $$size || failed="$$failed report"; \
 	  [ -z "$$failed" ] || { echo "FAILED:$$failed" >&2; exit 1; }
 
-lock: $(DEV_READY) ## write the hashed requirements.txt files anew from pyproject.toml
+lock: $(DEV_READY) ## regenerate the requirements.txt files with hashes from pyproject.toml
 	@$(LOCK) --group pyproject.toml:dev -o tests/requirements.txt
 	@for part in demo spark-apps producer kibana; do \
 	  $(LOCK) --group pyproject.toml:$$part -c tests/requirements.txt -o $$part/requirements.txt; done
 	@$(LOCK:3.10=3.11) --group pyproject.toml:bench -c tests/requirements.txt -o bench/requirements.txt
 
-clean: ## remove what the targets made here (downloads stay in the cache folder)
+clean: ## remove the files that the targets created here (downloads stay in the cache folder)
 	rm -rf $(VENV) .local .pytest-kind .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 
 .PHONY: help
 help:
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-##@ Set-up (the targets above do it when needed)
+##@ Set-up (the targets above run it when needed)
 .PHONY: setup
-setup: $(READY) ## the programs and their Python packages in .venv, with an archive of Spark's classes: a quicker start
+setup: $(READY) ## create the Python environment in .venv, with an archive of Spark's classes for a quick start
 
 $(READY): demo/requirements.txt demo/setup.sh demo/install.py spark-apps/archive.py
 	@PYTHON=$(PYTHON) bash demo/setup.sh $(VENV)
 
 $(DEV_READY): tests/requirements.txt $(READY)
-	@echo "adding the tests' and the linters' Python packages to $(VENV) (150 MB to download; once)"
+	@echo "adding the packages of the tests and linters to $(VENV) (150 MB to download; once)"
 	@$(BIN)/python demo/install.py $<
 	@touch $@
 
 $(VENV)/bench-ready: bench/requirements.txt $(DEV_READY)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make bench needs Python 3.11 or newer: rm -r $(VENV), then make bench PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@echo "adding to $(VENV) what the benchmark compares with: scikit-learn, River, Vowpal Wabbit (100 MB; once)"
+	@echo "installing the programs to compare with into $(VENV): scikit-learn, River, Vowpal Wabbit (100 MB; once)"
 	@$(BIN)/python demo/install.py $<
 	@touch $@

@@ -1,7 +1,8 @@
-"""From results to tables and drawings.
+"""Writes tables and drawings from the results of the benchmarks.
 
-Reads the results' folder and writes README.md into it and, for the full size, the part of the project's README between
-two marks, and docs/bench-*.svg. Results that are not there are left out.
+Reads the folder of results and writes all tables to the README.md in that folder. For the full size it also writes
+docs/bench-*.svg and a short table of at most five rows, between two markers in the project's README. A benchmark
+without results is left out.
 """
 
 from __future__ import annotations
@@ -138,8 +139,52 @@ def table(rows: list[Row]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
+def headline(results: dict[str, Results]) -> list[str]:
+    """Return what the project's README shows: the machine, and at most five figures that matter to a user."""
+    if not results:
+        return ["Not measured yet: `make bench`."]
+    about = next(iter(results.values()))["machine"]
+    rows: list[Row] = []
+
+    def add(question: str, found: Spread | str, compared: str) -> None:
+        rows.append({"figure": question, "this project": found, "for comparison": compared})
+
+    if "pipeline" in results:
+        rates = {name: program["records_per_second"] for name, program in results["pipeline"]["programs"].items()}
+        names = {"raw": "Elasticsearch alone", "river": "Python with River", "mllib": "Spark with MLlib"}
+        others = [f"{title}: {number(rates[name]['median'])}" for name, title in names.items() if name in rates]
+        add("records per second, from Kafka to Elasticsearch", rates["ours"], "; ".join(others))
+    if "latency" in results:
+        programs = results["latency"]["programs"]
+        for quantile, percent in (("p50", "50 %"), ("p99", "99 %")):
+            at_5000 = {
+                name: shown(at[quantile]) if kept_up(at) else at["verdict"]
+                for name, rates_tried in programs.items()
+                for at in rates_tried
+                if at["rate"] == 5_000
+            }
+            titles = (("river", "Python with River"), ("mllib", "Spark with MLlib"))
+            others = [f"{title}: {at_5000[name]}" for name, title in titles if name in at_5000]
+            question = f"seconds until a search finds a point, {percent} of the points, at 5,000 records per second"
+            add(question, at_5000.get("ours", "–"), "; ".join(others) or "–")
+    if "growth" in results:
+        restart = results["growth"]["restarts"]["restart_s"]
+        add("seconds from a restart after SIGKILL to the first new point", restart, "–")
+    if "learner" in results:
+        seconds = {
+            timed["learner"]: timed["seconds"]
+            for timed in results["learner"]["times"]
+            if timed["rows"] == 100_000 and timed["features"] == 3
+        }
+        if {"ours on Spark, rls", "MLlib"} <= seconds.keys():
+            question = "seconds for a model update on Spark, 100,000 rows, 3 features"
+            add(question, seconds["ours on Spark, rls"], f"MLlib: {shown(seconds['MLlib'])}")
+    found = f"Measured on {about['date']} on {about['cores']} cores, which Kafka, Spark and Elasticsearch share."
+    return [f"{found} Medians; the ranges are in brackets.", table(rows)]
+
+
 def summary(results: dict[str, Results]) -> list[str]:
-    """Return what the project's README shows: the machine, the goals, and the programs side by side."""
+    """Return the first part of the whole report: the machine, the goals, and the programs side by side."""
     if not results:
         return ["Not measured yet: `make bench`."]
     machines = [{**one["machine"], "load_before": None} for one in results.values()]
@@ -307,8 +352,8 @@ def read(folder: Path) -> dict[str, Results]:
 
 
 def in_readme(results: dict[str, Results], readme: str) -> str:
-    """Return the project's README with these results."""
-    return MARKS.sub(lambda _: "\n\n".join(summary(results)) + "\n", readme)
+    """Return the project's README with the short table of these results."""
+    return MARKS.sub(lambda _: "\n\n".join(headline(results)) + "\n", readme)
 
 
 def main() -> None:

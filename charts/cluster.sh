@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The Makefile's targets for Kubernetes: cluster.sh images|kind-up|kind-down|deploy|produce|dashboard
-# It works with the cluster that kubectl's current context names; a kind cluster gets the images, too.
+# Runs the Makefile's targets for Kubernetes: cluster.sh images|kind-up|kind-down|deploy|produce|dashboard
+# It uses the cluster of kubectl's current context. For a kind cluster it also loads the images.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${DOCKER:=docker}" "${KIND:=kind}" "${KUBECTL:=kubectl}" "${HELM:=helm}" "${CLUSTER:=streaming-ml}" "${NAMESPACE:=ml}"
@@ -9,7 +9,7 @@ version=$(sed -nE 's/^version = "([^"]+)".*/\1/p' pyproject.toml)
 images=(spark-apps=streaming-ml-spark producer=streaming-ml-producer kibana=streaming-ml-dashboards)
 resources=kafkas.kafka.strimzi.io,elasticsearches.elasticsearch.k8s.elastic.co,kibanas.kibana.k8s.elastic.co
 resources+=,sparkapplications.sparkoperator.k8s.io,jobs.batch
-patience_s=1200
+timeout_s=1200
 
 say() { echo "── $*" >&2; }
 fail() { echo "ERROR: $*" >&2; exit 2; }
@@ -23,11 +23,11 @@ clusters() { "$KIND" get clusters 2>/dev/null || true; }
 
 images() {
   need DOCKER "install Docker"
-  "$DOCKER" version >/dev/null 2>&1 || fail "docker's daemon does not answer: start it"
+  "$DOCKER" version >/dev/null 2>&1 || fail "the Docker daemon does not answer: start it"
   local image arguments=(--build-arg "VERSION=$version" --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)")
   [ -z "${BASE:-}" ] || arguments+=(--build-arg "BASE=$BASE")
   for image in "${images[@]}"; do
-    say "building ${image#*=}:$version (the first time some minutes)"
+    say "building ${image#*=}:$version (the first build takes some minutes)"
     "$DOCKER" build "${arguments[@]}" --file "${image%=*}/Dockerfile" --tag "${image#*=}:$version" .
   done
   "$DOCKER" images --filter "reference=streaming-ml-*:$version"
@@ -36,10 +36,10 @@ images() {
 kind_up() {
   need KIND "install kind"
   if clusters | grep -qx "$CLUSTER"; then
-    say "the cluster $CLUSTER is up"
+    say "the cluster $CLUSTER exists"
     "$KIND" export kubeconfig --name "$CLUSTER"
   else
-    say "creating the cluster $CLUSTER with kind (about a minute; the first time longer)"
+    say "creating the cluster $CLUSTER with kind (about a minute; longer the first time)"
     "$KIND" create cluster --name "$CLUSTER" --wait 180s
   fi
 }
@@ -50,14 +50,14 @@ kind_down() {
   "$KIND" delete cluster --name "$CLUSTER"
 }
 
-load() { # the images into the cluster, if kind made it
+load() { # loads the images into the cluster if kind created it
   local context names=("${images[@]#*=}")
   context=$("$KUBECTL" config current-context)
   if command -v "$KIND" >/dev/null && clusters | grep -qx "${context#kind-}"; then
     say "loading the images into the cluster ${context#kind-}"
     "$KIND" load docker-image --name "${context#kind-}" "${names[@]/%/:$version}"
   else
-    say "no cluster of kind's: it must be able to pull the images; their names are values (ARGS=\"--set …\")"
+    say "this is not a kind cluster, so it must pull the images; set their names with ARGS=\"--set image.spark.repository=…\""
   fi
 }
 
@@ -68,7 +68,7 @@ operators() {
     if "$KUBECTL" get crd "${pair%=*}" >/dev/null 2>&1; then flags+=(--set "${pair#*=}.enabled=false"); else missing+=("${pair#*=}"); fi
   done
   if [ ${#missing[@]} = 0 ]; then
-    say "the cluster has the operators of Kafka, Elasticsearch and Spark; they must watch the namespace $NAMESPACE"
+    say "the operators of Kafka, Elasticsearch and Spark are installed; they must watch the namespace $NAMESPACE"
     return
   fi
   say "installing ${missing[*]} into the namespace operators (a minute or two)"
@@ -80,7 +80,7 @@ operators() {
   "$HELM" upgrade --install operators charts/operators --namespace operators --create-namespace "${flags[@]}" --wait --timeout 10m
 }
 
-parts() { # what the release's parts say of themselves: Kafka=True … SparkApplication=RUNNING Job=Complete (the dashboards')
+parts() { # prints the state of the release's objects: Kafka=True … SparkApplication=RUNNING Job=Complete (of the dashboards)
   kube get "$resources" --selector "app.kubernetes.io/instance=$release,app.kubernetes.io/component!=producer" --output "jsonpath={range .items[*]}{.kind}=\
 {.status.health}{.status.applicationState.state}{.status.conditions[?(@.type=='Ready')].status}\
 {.status.conditions[?(@.type=='Complete')].type}{.status.conditions[?(@.type=='Failed')].type} {end}" 2>/dev/null | sed 's/ $//' || true
@@ -94,12 +94,12 @@ deploy() {
   "$KUBECTL" label --overwrite namespace "$NAMESPACE" pod-security.kubernetes.io/enforce=restricted >/dev/null
   operators
   if "$HELM" status "$release" --namespace "$NAMESPACE" >/dev/null 2>&1; then
-    say "images have the tag $version again, so pods that run stay as they are; to run new code: kubectl delete pod -n" \
+    say "the images have the same tag $version as before, so running pods keep their code; to run new code: kubectl delete pod -n" \
       "$NAMESPACE $release-driver; before make produce: kubectl delete job -n $NAMESPACE producer; before make deploy:" \
       "kubectl delete job -n $NAMESPACE -l app.kubernetes.io/component=dashboards"
   fi
   say "installing the release $release into the namespace $NAMESPACE (3 to 5 minutes)"
-  # shellcheck disable=SC2086 # ARGS are words
+  # shellcheck disable=SC2086 # ARGS holds several words
   "$HELM" upgrade --install "$release" charts/streaming-ml --namespace "$NAMESPACE" --timeout 20m ${ARGS:-} &
   local helm=$! running=yes now last=""
   # shellcheck disable=SC2064 # expanded now, because `helm` is local to this function
@@ -113,11 +113,11 @@ deploy() {
     [ "$now" = "$last" ] || say "$SECONDS s: $now"
     last=$now
     if [ ! $running ] && grep -q 'Job=Failed' <<<"$now"; then
-      fail "the dashboards were not loaded; see why: kubectl logs -n $NAMESPACE -l app.kubernetes.io/component=dashboards; then" \
+      fail "the dashboards were not loaded; find the cause with: kubectl logs -n $NAMESPACE -l app.kubernetes.io/component=dashboards; then" \
         "kubectl delete job -n $NAMESPACE -l app.kubernetes.io/component=dashboards, and make deploy"
     fi
     [ $running ] || [ -z "$now" ] || grep -qvE '=(True|green|yellow|RUNNING|Complete)$' <<<"${now// /$'\n'}" || break
-    [ $SECONDS -lt $patience_s ] || fail "not ready after $SECONDS s: see kubectl get events -n $NAMESPACE"
+    [ $SECONDS -lt $timeout_s ] || fail "not ready after $SECONDS s: see kubectl get events -n $NAMESPACE"
     sleep 2
   done
   say "ready after $SECONDS s; next: make produce, make dashboard"
@@ -133,29 +133,29 @@ produce() {
     if [ "$pod" != "$shown" ] && kube logs --follow "$pod" 2>/dev/null; then shown=$pod; fi
     state=$(kube get job producer --output 'jsonpath={.status.conditions[?(@.status=="True")].type}')
     case "$state" in
-      *Failed*) fail "the producer failed; its last words are above" ;;
-      *Complete*) say "all is sent; see it arrive: make dashboard"; return ;;
+      *Failed*) fail "the producer failed; its log is above" ;;
+      *Complete*) say "all records are sent; to see them: make dashboard"; return ;;
     esac
-    [ $SECONDS -lt $patience_s ] || fail "not done after $SECONDS s: kubectl describe job/producer -n $NAMESPACE"
+    [ $SECONDS -lt $timeout_s ] || fail "not done after $SECONDS s: kubectl describe job/producer -n $NAMESPACE"
     sleep 2
   done
 }
 
 dashboard() {
   reachable
-  local port=${PORT:-5601} secret prefix space login="one of your Elasticsearch's users"
+  local port=${PORT:-5601} secret prefix space login="a user of your Elasticsearch"
   prefix=$(kube get sparkapplication "$release" --output 'jsonpath={.spec.driver.env[?(@.name=="INDEX_PREFIX")].value}') ||
     fail "there is no release $release in the namespace $NAMESPACE: run 'make deploy'"
   kube get service "$release-kb-http" >/dev/null ||
-    fail "the release has no Kibana of its own (or not yet): open the one that its value kibana.url names"
+    fail "the release has no Kibana, or not yet; if its value kibana.url is set, open that address"
   space=$(kube get job --selector "app.kubernetes.io/instance=$release,app.kubernetes.io/component=dashboards" --output \
     'jsonpath={.items[*].spec.template.spec.containers[*].env[?(@.name=="KIBANA_SPACE")].value}')
-  # its users are those of the app, the dashboards and, last, the viewer; an Elasticsearch of the user's own is not there
+  # The third user of this Elasticsearch is the viewer. An Elasticsearch outside the release has no such object.
   secret=$(kube get elasticsearch "$release" --ignore-not-found --output 'jsonpath={.spec.auth.fileRealm[2].secretName}')
   [ -z "$secret" ] ||
     login=$(kube get secret "$secret" --output 'go-template={{.data.username | base64decode}} / {{.data.password | base64decode}}')
   say "Kibana: https://localhost:$port${space:+/s/$space}/app/dashboards#/view/$prefix-streaming-ml   user / password: $login"
-  say "its certificate is the cluster's own, so the browser warns; Ctrl-C ends the connection"
+  say "the browser warns, because the cluster signed the certificate itself; Ctrl-C ends the connection"
   exec "$KUBECTL" --namespace "$NAMESPACE" port-forward "service/$release-kb-http" "$port:5601"
 }
 

@@ -1,11 +1,11 @@
-"""Writes from each chart's values.yaml its values.schema.json and the table in its README.md: `make generate`.
+"""Generates values.schema.json and the table in README.md from the values.yaml of each chart: `make generate`.
 
 It also writes the values of the app's learners, from their classes, and the version of pyproject.toml into the charts
 and into the producer's Job.
 
-Comments in values.yaml say what is not in the values themselves: `# --` what a value means, and `# @schema` what else
-holds for it, in the words of JSON Schema. A map with a `# --` of its own is a value, whatever is in it; other maps are
-groups of values, which are closed: a typo is an error.
+Two kinds of comments in values.yaml describe a value: `# --` starts its meaning, and `# @schema` holds further rules as
+JSON Schema. A map with a `# --` comment is one value with free content. Any other map is a group of values. Groups are
+closed, so that a misspelt name is an error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STAMPED = {
     "charts/operators/Chart.yaml": r"^(version: ).*",
     "producer/job.yaml": r"^( *image: streaming-ml-producer:).*",
 }
-"""Files that contain the project's version, and the pattern of what comes before it."""
+"""Files that contain the project's version, and the pattern of the text before the version."""
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 Schema = dict[str, Any]
 NAMED: dict[str, Schema] = {
@@ -48,12 +48,12 @@ NAMED: dict[str, Schema] = {
         },
     }
 }
-"""What `items` in a comment may name: a peer of a NetworkPolicy."""
+"""Schemas that `items` in a comment may name: the peer of a NetworkPolicy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value, or, with `children`, a group of them."""
+    """A value of a chart, or a group of values if it has `children`."""
 
     name: str
     default: object
@@ -63,30 +63,30 @@ class Value:
 
 
 def values(chart: str) -> tuple[Value, ...]:
-    """Return a chart's values, from values.yaml."""
+    """Return the values in a chart's values.yaml."""
     text = (CHARTS / chart / "values.yaml").read_text(encoding="utf-8")
     return _group(yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text), text.splitlines())
 
 
 def schema(chart: str) -> str:
-    """Return values.schema.json."""
+    """Return the content of values.schema.json."""
     dependencies = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text(encoding="utf-8")).get("dependencies", [])
     root = _closed(values(chart))
-    for dependency in dependencies:  # its other values are its own affair
+    for dependency in dependencies:  # a dependency has more values than those that this chart sets
         root["properties"][dependency["name"]] = _open(root["properties"][dependency["name"]])
-    # Of a chart above this one, or for those below it: Helm hands it to all.
-    root["properties"]["global"] = {"type": "object", "description": "Values for charts above and below"}
-    root["properties"]["enabled"] = {"type": "boolean", "description": "Asked by a chart above: take this one?"}
+    # Helm passes `global` from a parent chart to its dependencies.
+    root["properties"]["global"] = {"type": "object", "description": "Values that parent charts and dependencies share"}
+    root["properties"]["enabled"] = {"type": "boolean", "description": "Whether a parent chart installs this one"}
     text = json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **root}, indent=2, ensure_ascii=False)
     return text + "\n"
 
 
 def readme(chart: str) -> str:
-    """Return README.md with its table."""
+    """Return the content of README.md with the current table of values."""
     text = (CHARTS / chart / "README.md").read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    rows = [f"| `{name}` | `{_shown(one.default)}` | {one.meaning} |" for name, one in _leaves(values(chart))]
+    rows = [f"| `{name}` | `{_shown(value.default)}` | {value.meaning} |" for name, value in _leaves(values(chart))]
     table = "\n".join(["| value | default | meaning |", "|---|---|---|", *rows])
     return f"{before}{BEGIN}{table}\n{END}{after}"
 
@@ -166,7 +166,7 @@ def _group(node: Any, content: dict[str, Any], lines: list[str]) -> tuple[Value,
 
 
 def _comments(lines: list[str], line: int) -> tuple[str, Schema]:
-    """Return what the comments right above a line say."""
+    """Return the meaning and the schema in the comments directly above a line."""
     block: list[str] = []
     while line and (text := lines[line - 1].strip()).startswith("#"):
         block.insert(0, text.removeprefix("#").strip())
@@ -183,24 +183,28 @@ def _comments(lines: list[str], line: int) -> tuple[str, Schema]:
 
 def _closed(group: tuple[Value, ...]) -> Schema:
     properties = {
-        one.name: _closed(one.children) if one.children else {**one.schema, "description": one.meaning} for one in group
+        value.name: _closed(value.children) if value.children else {**value.schema, "description": value.meaning}
+        for value in group
     }
-    # Helm takes a value away that is set to null, instead of its default.
-    required = [one.name for one in group if one.default is not None]
+    # A user who sets a value to null makes Helm remove the value and its default.
+    required = [value.name for value in group if value.default is not None]
     return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
 
 
 def _open(closed: Schema) -> Schema:
-    properties = {name: _open(one) if "properties" in one else one for name, one in closed["properties"].items()}
+    properties = {
+        name: _open(property_) if "properties" in property_ else property_
+        for name, property_ in closed["properties"].items()
+    }
     return {"type": "object", "properties": properties}
 
 
 def _leaves(group: tuple[Value, ...], prefix: str = "") -> Iterator[tuple[str, Value]]:
-    for one in group:
-        if one.children:
-            yield from _leaves(one.children, f"{prefix}{one.name}.")
+    for value in group:
+        if value.children:
+            yield from _leaves(value.children, f"{prefix}{value.name}.")
         else:
-            yield f"{prefix}{one.name}", one
+            yield f"{prefix}{value.name}", value
 
 
 def _shown(default: object) -> str:

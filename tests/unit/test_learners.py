@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -209,6 +210,57 @@ def test_rls_with_a_half_life_gets_over_values_that_stand_for_none() -> None:
     np.testing.assert_allclose(model.weights, [0, 1, 2], atol=0.01)
 
 
+@pytest.mark.parametrize("value", [-9999.0, 1e15, 1e20, 3.4e38])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    "learner",
+    [
+        RecursiveLeastSquares(np.array([0.0, 0.1, 1.9])),
+        RecursiveLeastSquares(np.array([5.0, -3.0, 7.0]), ridge=1.0),
+        RecursiveLeastSquares(np.array([0.0, 0.1, 1.9]), half_life=500.0),
+        BayesianRegression(np.array([0.0, 0.1, 1.9])),
+    ],
+    ids=["rls", "ridge", "half-life", "bayes"],
+)
+def test_one_value_that_stands_for_none_leaves_the_other_weight_alone_with_initial_weights(
+    value: float, first: bool, learner: Learner
+) -> None:
+    rng = np.random.default_rng(34)
+    temperature, other = rng.normal(20, 5, size=4000), rng.normal(size=4000)
+    y = 2 * temperature + 20 + rng.normal(size=4000) * 0.1
+    other[101] = value
+    columns = [other, temperature] if first else [temperature, other]
+    batches = [slice(start, start + 200) for start in range(0, 4000, 200)]
+    if not first:
+        learner = replace(learner, initial=learner.initial[[0, 2, 1]])  # type: ignore[attr-defined, type-var]
+    model = learned(learner, np.column_stack(columns), y, batches)
+    assert abs(model.weights[2 if first else 1] - 2) < 0.01
+    assert np.abs(model.predict(np.column_stack(columns)[-500:]) - y[-500:]).max() < 0.5
+
+
+@pytest.mark.parametrize("kind", [RecursiveLeastSquares, BayesianRegression])
+@pytest.mark.parametrize(
+    ("magnitude", "offset", "initial"),
+    [(1e-30, 0.0, [0.0, 5.0, 7.0]), (1.0, 1.7e18, [0.0, 1.0, 1.0]), (1e30, 0.0, [0.0, 1e-9, 3.0])],
+)
+def test_initial_weights_of_another_magnitude_than_the_datas_do_no_harm(
+    kind: type[RecursiveLeastSquares] | type[BayesianRegression], magnitude: float, offset: float, initial: list[float]
+) -> None:
+    rng = np.random.default_rng(35)
+    x = rng.normal(size=(2000, 2)) + np.array([0.0, 3.0])
+    y = (x @ [3.0, 2.0] + rng.normal(size=2000) * 0.1) * magnitude
+    far = np.column_stack([offset + np.round(x[:, 0] * 2**30) if offset else x[:, 0], x[:, 1]])
+    model = learned(kind(np.array(initial)), far, y, [slice(0, 700), slice(700, 2000)])
+    near = np.column_stack([(far[:, 0] - offset) / (2**30 if offset else 1), x[:, 1]])
+    want = lstsq(np.column_stack([near, y]))
+    np.testing.assert_allclose(
+        model.predict(far),
+        near @ want[1:] + want[0],
+        rtol=0,
+        atol=(1e-9 if kind is RecursiveLeastSquares else 1e-3) * y.std(),
+    )
+
+
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.7e18])
 def test_rls_with_a_half_life_stays_good_while_a_feature_is_constant_for_long(value: float) -> None:
     """The feature's part of the memory fades to 0, not to a rounding error divided by nearly 0 (1e53 was seen).
@@ -291,6 +343,30 @@ def test_rls_says_which_weights_the_rows_leave_open() -> None:
     assert learner.doubts(few, statistics(x[:6], a[:6])) == {}, "too early to say"
     fine = RecursiveLeastSquares(np.zeros(4))
     assert fine.doubts(learned(fine, x[:, [0, 2, 4]], a, [slice(0, 200)]), statistics(x[:, [0, 2, 4]], a)) == {}
+
+
+@pytest.mark.parametrize("rows", [10, 25])
+def test_rls_says_so_after_few_rows(rows: int) -> None:
+    rng = np.random.default_rng(36)
+    a, b = rng.normal(size=(2, rows))
+    for other, words in ((np.full(rows, 0.3), "feature o is constant"), (3 * a, "features a, o depend linearly")):
+        x = np.column_stack([a, other, b])
+        learner = RecursiveLeastSquares(np.zeros(4), features=("a", "o", "b"))
+        assert words in learner.doubts(learned(learner, x, a, [slice(0, rows)]), statistics(x, a))[1]
+
+
+def test_rls_with_a_half_life_says_that_a_feature_has_been_constant_for_long() -> None:
+    rng = np.random.default_rng(37)
+    x = rng.normal(size=(4000, 2))
+    x[300:, 0] = 1.5
+    y = x @ [1.0, 2.0] + rng.normal(size=4000) * 0.1
+    learner = RecursiveLeastSquares(np.array([0.0, 0.25, 0.0]), half_life=10.0, features=("a", "b"))
+    batches = [slice(start, start + 20) for start in range(0, 4000, 20)]
+    model = learned(learner, x, y, batches)
+    assert model.weights[1] == 0.25
+    assert learner.doubts(model, statistics(x[-20:], y[-20:])) == {
+        0: "feature a is constant in the rows so far: its weight stays 0.25"
+    }
 
 
 def test_rls_forgets_by_the_half_life() -> None:
@@ -462,9 +538,46 @@ def test_sgd_says_so_when_its_weights_are_worse_than_none_though_they_are_finite
     after = learner.update(Model(np.zeros(3)), batch)
     assert abs(after.weights[1]) > 100
     (text,) = {*learner.doubts(after, batch).values()}
-    assert text.startswith("sgd diverges: after 1000 rows its weights predict these rows worse than 0 does: lower")
+    assert re.match(
+        r"sgd diverges: a micro-batch of 1000 rows multiplies an error of its weights by [1-9]\S*: lower", text
+    )
     assert "scale large (root mean square" in text
     assert "fitting" not in text
+
+
+def test_sgd_names_correlated_features_that_are_too_large_together() -> None:
+    rng = np.random.default_rng(38)
+    x = rng.normal(size=(1000, 1)) * 4 + rng.normal(size=(1000, 11)) * 0.1
+    x[:, 10] = rng.normal(size=1000)
+    y = x @ np.array([1.0, -1.0] * 5 + [1.0])
+    learner = GradientDescent(features=(*"abcdefghij", "fine"))
+    after = learned(learner, x, y, [slice(0, 1000)] * 3)
+    batch = statistics(x, y)
+    (text,) = {*learner.doubts(after, batch).values()}
+    assert "scale a (root mean square 3.9" in text
+    assert "fine" not in text
+
+
+@pytest.mark.parametrize(
+    ("learner", "rows", "offset"),
+    [
+        pytest.param(GradientDescent(step_size=0.001), 500, 0.0, id="slow"),
+        pytest.param(GradientDescent(), 5, None, id="labels are noise"),
+        pytest.param(GradientDescent(), 1, 0.0, id="one row"),
+        pytest.param(GradientDescent(), 500, 1e6, id="large labels, without an intercept"),
+    ],
+)
+def test_sgd_does_not_say_that_it_diverges_where_it_does_not(
+    learner: GradientDescent, rows: int, offset: float | None
+) -> None:
+    rng = np.random.default_rng(39)
+    x = rng.normal(size=(500, 2))
+    y = rng.normal(size=500) if offset is None else x @ [1.0, 0.5] + offset + rng.normal(size=500) * 0.1
+    model = Model(np.array([0.0, 10.0, 10.0]))
+    for start in range(0, 500, rows):
+        batch = statistics(x[start : start + rows], y[start : start + rows])
+        model = learner.update(model, batch)
+        assert learner.doubts(model, batch) == {}
 
 
 def test_sgd_names_the_features_whose_size_does_not_fit() -> None:

@@ -1,6 +1,6 @@
-"""What `helm test` runs: waits until the release works; if it does not, says what is wrong and what to do.
+"""`helm test` runs this: it waits until the release works, or reports what is wrong and what to do.
 
-Needs Python's standard library only. Asks the Kubernetes API (as the ServiceAccount of its pod) and Elasticsearch.
+It needs only the standard library. It asks the Kubernetes API (as the ServiceAccount of its pod) and Elasticsearch.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ CALL_S = 10
 PAUSE_S = 3
 LINES_OF_LOG = 8
 STEADY_S = 30
-"""How long the driver must be up: one that refuses its settings or its checkpoint ends before."""
+"""Time that the driver must have been up. A driver that refuses its settings or its checkpoint ends earlier."""
 SEND = "kubectl apply -n {NAMESPACE} -f producer/job.yaml"
 FRESH_S = 300
-"""How old the newest micro-batch may be while records wait."""
+"""Maximum age of the newest micro-batch while records wait."""
 
 
 class Missing(Exception):
-    """The server says that there is no such thing."""
+    """The server answered that the object does not exist."""
 
 
 class Cluster:
@@ -46,7 +46,7 @@ class Cluster:
         self.namespace = environment["NAMESPACE"]
 
     def read(self, api: str, path: str, **query: str) -> str:
-        """Return what the API answers; Missing if there is none, OSError for all else."""
+        """Return the API's answer. Raises Missing if the object does not exist, OSError for any other failure."""
         url = f"{self._base}/{api}/namespaces/{self.namespace}/{path}?{urllib.parse.urlencode(query)}"
         token = (ACCOUNT / "token").read_text()
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
@@ -64,7 +64,7 @@ class Cluster:
 
 
 def fetch(request: urllib.request.Request, context: ssl.SSLContext | None) -> str:
-    """Return the body of a good answer."""
+    """Return the body of a successful answer. Raises Missing for 404, OSError for any other failure."""
     try:
         with urllib.request.urlopen(request, timeout=CALL_S, context=context) as answer:  # noqa: S310
             return str(answer.read().decode())
@@ -76,11 +76,11 @@ def fetch(request: urllib.request.Request, context: ssl.SSLContext | None) -> st
 
 def conditions(found: Object) -> dict[str, Object]:
     """Return an object's conditions by type."""
-    return {one["type"]: one for one in found.get("status", {}).get("conditions", [])}
+    return {condition["type"]: condition for condition in found.get("status", {}).get("conditions", [])}
 
 
 def kafka(cluster: Cluster, release: str) -> str:
-    """Return what is wrong with Kafka, its topics and users; empty: nothing."""
+    """Return what is wrong with Kafka, its topics and users; an empty text if nothing is."""
     api = "apis/kafka.strimzi.io/v1"
     try:
         servers = cluster.get(api, f"kafkas/{release}")
@@ -91,9 +91,9 @@ def kafka(cluster: Cluster, release: str) -> str:
     found = [servers]
     for kind in ("kafkatopics", "kafkausers"):
         found += cluster.list(api, kind, labelSelector=f"strimzi.io/cluster={release}")
-    for one in found:
-        known = conditions(one)
-        name = f"{one['kind']} {one['metadata']['name']}"
+    for resource in found:
+        known = conditions(resource)
+        name = f"{resource['kind']} {resource['metadata']['name']}"
         if known.get("Ready", {}).get("status") == "True":
             continue
         trouble = known.get("NotReady") or known.get("Ready") or {}
@@ -125,12 +125,12 @@ def elastic(cluster: Cluster, release: str, kind: str, api: str, good: set[str])
 
 
 def gone(kind: str, name: str) -> str:
-    """Return the words for an object that is not there."""
+    """Return the message for an object that does not exist."""
     return f"there is no {kind} {name}, or no CRD for it any more: install charts/operators, then helm upgrade"
 
 
 def unwatched(kind: str, operator: str, cluster: Cluster) -> str:
-    """Return the words for an object that no operator has touched."""
+    """Return the message for an object that no operator has handled."""
     return (
         f"no operator looks after {kind}: is the {operator} operator running, and does it watch namespace "
         f"{cluster.namespace}? (charts/operators/README.md)"
@@ -138,7 +138,7 @@ def unwatched(kind: str, operator: str, cluster: Cluster) -> str:
 
 
 def app(cluster: Cluster, release: str) -> str:
-    """Return what is wrong with the SparkApplication; one whose driver ends again and again is not well."""
+    """Return what is wrong with the SparkApplication. A driver that ends again and again counts as wrong."""
     try:
         status = cluster.get("apis/sparkoperator.k8s.io/v1beta2", f"sparkapplications/{release}").get("status", {})
     except Missing:
@@ -180,7 +180,7 @@ def dashboards(cluster: Cluster, job: str) -> str:
 
 
 def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
-    """Return why no points seem to flow; `seen` is for the next call."""
+    """Return why no points are written; `seen` keeps values for the next call."""
     url = environment["ELASTICSEARCH_URL"].split(",")[0].strip().rstrip("/")
     prefix = environment["INDEX_PREFIX"]
 
@@ -197,11 +197,11 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
     models = search(f"{prefix}-models-*", {"size": 1, "sort": [{"batch": {"order": "desc", "unmapped_type": "long"}}]})
     if not models["hits"]:
         return (
-            f"the app has learned nothing yet: no document in {prefix}-models-*. Does anybody send records? "
+            f"the app has learned nothing yet: no document in {prefix}-models-*. If no program sends records yet: "
             f"{SEND.format(**environment)}"
         )
     model = models["hits"][0]["_source"]
-    # Where points are a sample, a micro-batch may add none. Each adds metrics documents: then those are counted.
+    # When points are a sample, a micro-batch may add no point. It always adds metrics documents, so these are counted.
     kind, found = ("points", "points") if model.get("points_fraction", 1) >= 1 else ("metrics", "metrics documents")
     count = search(f"{prefix}-{kind}-*", {"size": 0, "track_total_hits": True})["total"]["value"]
     if not count:
@@ -213,14 +213,14 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
         return f"no points flow: the newest micro-batch is {age_s:.0f} s old, though {lag} records waited after it"
     if age_s > FRESH_S and "quiet" not in seen:
         seen["quiet"] = 1
-        sends = f"either nobody sends any ({SEND.format(**environment)})"
+        sends = f"either no program sends records ({SEND.format(**environment)})"
         say(f"no records since {model['@timestamp']}: {sends}, or the driver waits for Kafka (its log says so)")
     before = seen.setdefault("points", count)
     return f"{count} {found} and no more yet, though {lag} records wait in Kafka" if lag and count <= before else ""
 
 
 def diagnosis(cluster: Cluster, release: str) -> Iterator[str]:
-    """Yield what Kubernetes says of claims and pods that are not well, and the end of their logs."""
+    """Yield the state of claims and pods that are not ready, and the end of the pods' logs."""
     for claim in cluster.list("api/v1", "persistentvolumeclaims"):
         name, status = claim["metadata"]["name"], claim["status"].get("phase")
         if release in name and status != "Bound":
@@ -230,7 +230,7 @@ def diagnosis(cluster: Cluster, release: str) -> Iterator[str]:
         own = pod["metadata"].get("labels", {}).get("app.kubernetes.io/instance") == release
         if not own or name == f"{release}-test" or status.get("phase") == "Succeeded":
             continue
-        ready = all(one.get("ready") for one in status.get("containerStatuses", [{}]))
+        ready = all(container.get("ready") for container in status.get("containerStatuses", [{}]))
         if status.get("phase") == "Running" and ready:
             continue
         details = [detail for state in states(pod) for detail in state.values() if "reason" in detail]
@@ -241,11 +241,11 @@ def diagnosis(cluster: Cluster, release: str) -> Iterator[str]:
 
 def states(pod: Object) -> list[Object]:
     """Return the states of a pod's containers."""
-    return [one.get("state", {}) for one in pod["status"].get("containerStatuses", [])]
+    return [container.get("state", {}) for container in pod["status"].get("containerStatuses", [])]
 
 
 def log_of(cluster: Cluster, pod: str, lines: int) -> list[str]:
-    """Return the last lines of a pod's log; none where there is no log."""
+    """Return the last lines of a pod's log; an empty list if there is no log."""
     try:
         return cluster.read("api/v1", f"pods/{pod}/log", tailLines=str(lines)).splitlines()
     except (OSError, Missing):
@@ -262,12 +262,12 @@ def last_event(cluster: Cluster, name: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line, at once."""
+    """Print a line without buffering."""
     print(text, flush=True)  # noqa: T201
 
 
 def main(environment: Mapping[str, str]) -> int:
-    """Return 0 when all checks have passed, 1 when the time is over."""
+    """Return 0 when all checks have passed, 1 when the time has run out."""
     cluster, release = Cluster(environment), environment["RELEASE"]
     checks: dict[str, Callable[[], str]] = {
         "Kafka": lambda: kafka(cluster, release),

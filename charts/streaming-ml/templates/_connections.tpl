@@ -1,4 +1,4 @@
-{{/* Where Kafka, Elasticsearch and Kibana are, and the names of the Secrets for them: this release's or existing ones. */}}
+{{/* Addresses and Secrets of Kafka, Elasticsearch and Kibana, either of this release or existing ones. */}}
 
 {{- define "streaming-ml.kafka.env" -}}
 {{- if .Values.kafka.enabled }}
@@ -22,7 +22,7 @@
 {{- end }}
 {{- end }}
 
-{{/* `list . NAME-OF-SECRET` */}}
+{{/* Arguments: `list . NAME-OF-SECRET`. */}}
 {{- define "streaming-ml.elasticsearch.env" -}}
 {{- $root := index . 0 -}}
 - {name: ELASTICSEARCH_URL, value: {{ include "streaming-ml.text" (include "streaming-ml.elasticsearch.url" $root) }}}
@@ -64,14 +64,14 @@
 {{ if .Values.elasticsearch.enabled }}{{ .Release.Name }}-es-http-certs-public{{ else }}{{ .Values.elasticsearch.caSecret }}{{ end }}
 {{- end }}
 
-{{/* Secret of a user: `list . "app"`, "dashboards" or "viewer". */}}
+{{/* Name of a user's Secret. Arguments: `list . "app"`, "dashboards" or "viewer". */}}
 {{- define "streaming-ml.elasticsearch.secret" -}}
 {{- $root := index . 0 -}}
 {{- $made := dict "app" "app-elasticsearch" "dashboards" "dashboards-elasticsearch" "viewer" "viewer" -}}
 {{ index $root.Values.elasticsearch (printf "%sSecret" (index . 1)) | default (printf "%s-%s" $root.Release.Name (index $made (index . 1))) }}
 {{- end }}
 
-{{/* Who looks for points in `helm test`. */}}
+{{/* The user with which `helm test` searches for points. */}}
 {{- define "streaming-ml.test.secret" -}}
 {{- if or .Values.elasticsearch.enabled .Values.elasticsearch.viewerSecret -}}
 {{ include "streaming-ml.elasticsearch.secret" (list . "viewer") }}

@@ -1,4 +1,4 @@
-{{/* Labels and security that all objects share. `list . "component"`. */}}
+{{/* Labels that all objects share. Arguments: `list . "component"`. */}}
 
 {{- define "streaming-ml.selectorLabels" -}}
 app.kubernetes.io/name: streaming-ml
@@ -6,7 +6,7 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* Without the chart's version: Strimzi gives a Kafka's labels to its pods, but for most of app.kubernetes.io/. */}}
+{{/* The labels without the chart's version, because Strimzi copies a Kafka's labels (except most app.kubernetes.io/ ones) to its pods. */}}
 {{- define "streaming-ml.labelsWithoutChart" -}}
 {{ include "streaming-ml.selectorLabels" . }}
 app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion }}
@@ -19,7 +19,7 @@ app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
 helm.sh/chart: {{ (index . 0).Chart.Name }}-{{ (index . 0).Chart.Version }}
 {{- end }}
 
-{{/* Security of pods of the project's own images. */}}
+{{/* Security context of pods that run the project's own images. */}}
 {{- define "streaming-ml.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001
@@ -36,7 +36,7 @@ capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
-{{/* An image. `list . "spark"`. */}}
+{{/* The reference of an image. Arguments: `list . "spark"`. */}}
 {{- define "streaming-ml.image" -}}
 {{- $image := index (index . 0).Values.image (index . 1) -}}
 {{ $image.repository }}:{{ $image.tag | default (index . 0).Chart.AppVersion }}
@@ -51,7 +51,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* The same pods, on as many nodes as there are. ECK does so for Elasticsearch. */}}
+{{/* Spreads equal pods over the nodes. ECK does the same for Elasticsearch. */}}
 {{- define "streaming-ml.spread" -}}
 - maxSkew: 1
   topologyKey: kubernetes.io/hostname
@@ -59,12 +59,12 @@ imagePullSecrets:
   labelSelector: {{- include "streaming-ml.pods" . | nindent 4 }}
 {{- end }}
 
-{{/* A text as the value of an environment variable, without blanks around it: Kubernetes reads $$ as $, and $(NAME) as a variable. */}}
+{{/* A text as the value of an environment variable, without blanks around it. `$` is doubled, because Kubernetes reads $$ as $ and $(NAME) as a variable. */}}
 {{- define "streaming-ml.text" -}}
 {{ trim . | replace "$" "$$" | quote }}
 {{- end }}
 
-{{/* A list `a, b` as the programs have it, `a,b`. */}}
+{{/* A list without blanks around its items: `a, b` becomes `a,b`. */}}
 {{- define "streaming-ml.list" -}}
 {{- $parts := list }}
 {{- range splitList "," . }}

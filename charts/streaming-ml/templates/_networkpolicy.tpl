@@ -1,4 +1,4 @@
-{{/* Pods, as NetworkPolicies select them: `list . "driver"`. Operators label their pods as they please. */}}
+{{/* Labels by which a NetworkPolicy selects a component's pods: `list . "driver"`. Each operator has labels of its own. */}}
 {{- define "streaming-ml.pods" -}}
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}

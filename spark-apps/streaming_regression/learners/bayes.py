@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming_regression.learners.least_squares import RANK_LIMIT, LeastSquares
+from streaming_regression.learners.least_squares import LeastSquares, decomposed
 from streaming_regression.learners.statistics import Floats
 
 STEPS = 300
@@ -43,17 +43,16 @@ class BayesianRegression(LeastSquares):
         """See `LeastSquares.remedy`."""
         return "leave out one of the features that hardly differ"
 
-    def fit(self, a: Floats, b: Floats, rows: float) -> Floats:
+    def fit(self, a: Floats, b: Floats, start: Floats, rows: float) -> Floats:
         """See `LeastSquares.fit`: the mean of the weights' distribution. The cost is O(k³) once, then O(k) a step."""
-        left, singular, right = np.linalg.svd(a, full_matrices=False)
-        known = singular > RANK_LIMIT * singular.max(initial=0.0)
-        left, singular, right = left[:, known], singular[known], right[known]
+        left, singular, right, free = decomposed(a)
         # Squares of numbers up to LIMIT, or as small as 1e-200, do not fit a float64: divide by the largest number.
-        size = float(np.abs(b).max(initial=0.0)) or 1.0
-        seen = left.T @ (b / size)
+        size = max(float(np.abs(b).max(initial=0.0)), float(np.abs(start).max(initial=0.0))) or 1.0
+        seen, expected = left.T @ (b / size), right @ (start / size)
         unseen = max(float((b / size) @ (b / size) - seen @ seen), 0.0)
-        ratio = _variance_ratio(singular**2, seen**2, unseen, rows - 1)
-        return np.asarray(right.T @ (singular * seen / (singular**2 + ratio)) * size, dtype=np.float64)
+        ratio = _variance_ratio(singular**2, (seen - singular * expected) ** 2, unseen, rows - 1)
+        known = expected if np.isinf(ratio) else (singular * seen + ratio * expected) / (singular**2 + ratio)
+        return np.asarray(right.T @ known * size + free @ start, dtype=np.float64)
 
 
 def _variance_ratio(eigenvalues: Floats, power: Floats, unseen: float, rows: float) -> float:
@@ -64,7 +63,7 @@ def _variance_ratio(eigenvalues: Floats, power: Floats, unseen: float, rows: flo
     eigenvalues : float64, shape (k,)
         Those of AᵀA that are not 0.
     power : float64, shape (k,)
-        Squares of the label's coordinates along A's left singular vectors.
+        Squares of the label's coordinates along A's left singular vectors, less those of the initial prediction.
     unseen
         The square of the part of the label that no weights can explain.
     rows

@@ -19,7 +19,9 @@ micro-batch reach about 1e-15 of the largest one; those of ten million rows 1e-1
 be solved."""
 NOISE = 1e-12
 """Share of the label's spread up to which a weight's effect on the predictions counts as rounding (see `_solve`)."""
-ROWS_PER_WEIGHT = 10  # needed for a WARNING: in a run's first few rows nearly every feature is constant or dependent
+UNLINKED = 1e-8
+"""Entries of the null space's projection that count as 0: rounding errors, times an initial weight that may be huge."""
+ROWS_PER_WEIGHT = 2  # needed for a WARNING: in fewer rows every feature is a linear function of others
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +83,17 @@ class LeastSquares(Learner):
         memory = model.memory
         if memory is None or memory.rows < ROWS_PER_WEIGHT * len(self.initial):
             return {}
-        varies, scaled = scaled_columns(memory.centred[:, :-1], memory.centred[:, -1])[:2]
+        a, b = memory.centred[:, :-1], memory.centred[:, -1]
+        varies, scaled, _ = scaled_columns(a, b)
+        if self.half_life is not None and b.any():
+            varies &= model.weights[1:] != self.initial[1:]  # see `_solve`: the feature has been constant for long
+            scaled = scaled_columns(a[:, varies], b)[1]
         why = "in the rows so far"
         found = {
             int(i): f"feature {called(self.features, [i])} is constant {why}: its weight stays {self.initial[1 + i]:g}"
             for i in np.flatnonzero(~varies)
         }
-        _, singular, directions = np.linalg.svd(scaled, full_matrices=False)
-        free = directions[singular <= RANK_LIMIT * singular.max(initial=0.0)]
-        # Entry i, j of this projection is not 0 where a change of weight j can compensate for a change of weight i.
-        linked = np.abs(free.T @ free) > 1e-8
+        linked = decomposed(scaled)[3] != 0
         positions = np.flatnonzero(varies)
         for i in np.flatnonzero(linked.diagonal()):
             group = positions[linked[i]].tolist()
@@ -102,36 +105,43 @@ class LeastSquares(Learner):
         return found
 
     def system(self, memory: Statistics) -> tuple[Floats, Floats]:
-        """Return A, shape (m, d), and b, shape (m,): `w - initial` shall minimise ‖A·(w - initial) - b‖."""
-        a, y = memory.centred[:, :-1], memory.centred[:, -1]
-        return a, y - a @ self.initial[1:]
+        """Return A, shape (m, d), and b, shape (m,): the weights w shall minimise ‖A·w - b‖."""
+        return memory.centred[:, :-1], memory.centred[:, -1]
 
-    def fit(self, a: Floats, b: Floats, rows: float) -> Floats:  # noqa: ARG002 - for learners that override it
-        """Return the solution z, shape (k,), of a·z ≈ b: the minimum of ‖a·z - b‖, and among several the shortest z.
+    def fit(self, a: Floats, b: Floats, start: Floats, rows: float) -> Floats:  # noqa: ARG002 - for those that override
+        """Return z, shape (k,), that minimises ‖a·z - b‖; among several the one closest to `start`.
 
         Parameters
         ----------
         a : float64, shape (m, k), columns of length 1
         b : float64, shape (m,)
+        start : float64, shape (k,)
+            The initial weights, in the same scale as z.
         rows
             The number of rows that a and b stand for; with a half-life the sum of their weights.
         """
-        return np.asarray(np.linalg.lstsq(a, b, rcond=RANK_LIMIT)[0], dtype=np.float64)
+        left, singular, right, free = decomposed(a)
+        return np.asarray(right.T @ (left.T @ b / singular) + free @ start, dtype=np.float64)
 
     def _solve(self, memory: Statistics) -> Floats:
-        """Return the weights, shape (d,)."""
-        start = self.initial[1:]
+        """Return the weights, shape (d,).
+
+        The initial weights are never multiplied by A: the product of a huge column and a weight would hide all other
+        digits of b.
+        """
+        weights = self.initial[1:].copy()
         a, b = self.system(memory)
         varies, scaled, scale = scaled_columns(a, b)
-        part = self.fit(scaled, b, memory.weight)
+        start = weights[varies] * scale
+        part = self.fit(scaled, b, start, memory.weight)
         if self.half_life is not None:
-            # When a feature has been constant for 80 to 100 half-lives, its contribution to the memory is only a
-            # rounding error. Divided by a column length that keeps shrinking, it would give an unbounded weight.
-            part[np.abs(part) <= NOISE * (lengths(b[:, None])[0] + lengths(a) @ np.abs(start))] = 0.0
-        step = np.zeros(len(start))
+            # When a feature has been constant for 80 to 100 half-lives, its column is only a rounding error, and so is
+            # its part of the solution. Divided by the column's length it would give an unbounded weight.
+            faded = np.abs(part - start) <= NOISE * lengths(b[:, None])[0]
+            varies[varies], part, scale = ~faded, part[~faded], scale[~faded]
         with np.errstate(over="ignore"):  # `published` raises DivergedError
-            step[varies] = part / scale
-        return np.asarray(start + step, dtype=np.float64)
+            weights[varies] = part / scale
+        return np.asarray(weights, dtype=np.float64)
 
     def memory_to_json(self, memory: Statistics | None) -> dict[str, Any] | None:
         """See `Learner.memory_to_json`."""
@@ -140,6 +150,24 @@ class LeastSquares(Learner):
     def memory_from_json(self, content: dict[str, Any] | None) -> Statistics | None:
         """See `Learner.memory_from_json`."""
         return Statistics.from_json(content, len(self.initial) - 1) if content else None
+
+
+def decomposed(a: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the singular value decomposition of `a`, shape (m, k), of rank r, and the projection on its null space.
+
+    Returns
+    -------
+    left, singular, right : float64, shapes (m, r), (r,) and (r, k)
+        a = left · diag(singular) · right, without the singular values that count as 0.
+    free : float64, shape (k, k)
+        The projection on the directions in which a weight can change without an effect on a·z. Entry i, j is not 0
+        where a change of weight j can compensate for a change of weight i.
+    """
+    left, singular, right = np.linalg.svd(a, full_matrices=False)
+    known = singular > RANK_LIMIT * singular.max(initial=0.0)
+    free = right[~known].T @ right[~known]
+    free[np.abs(free) <= UNLINKED] = 0.0
+    return left[:, known], singular[known], right[known], free
 
 
 def scaled_columns(a: Floats, b: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:

@@ -49,8 +49,8 @@ class RecursiveLeastSquares(LeastSquares):
         a, b = LeastSquares.system(self, memory)
         if not self.ridge:
             return a, b
-        d = a.shape[1]
-        return np.vstack([a, np.sqrt(self.ridge) * np.eye(d)]), np.append(b, np.zeros(d))
+        pull = np.sqrt(self.ridge)
+        return np.vstack([a, pull * np.eye(a.shape[1])]), np.append(b, pull * self.initial[1:])
 
 
 LEARNER = RecursiveLeastSquares

@@ -13,6 +13,9 @@ from streaming_regression.learners.statistics import Floats, Statistics, lengths
 STUCK = 1e-3
 """A weight hardly moves if it covers less than this share of the way to its best value in one micro-batch."""
 
+ENOUGH_ROWS = 10
+"""Rows of a micro-batch from which they show the size of a feature."""
+
 
 @dataclass(frozen=True, slots=True)
 class GradientDescent(Learner):
@@ -58,11 +61,9 @@ class GradientDescent(Learner):
             batch.rows,
         )
         size = _size(batch)
-        # A step multiplies a weight's error by 1 - step_size · size²; below -1 the error grows from step to step.
-        large = np.flatnonzero(self.step_size * size**2 > 2)
         remedy = (
             f"sgd diverged on a micro-batch of {batch.rows} rows: lower --sgd-step-size (now {self.step_size:g}), "
-            f"scale {self._shown(large if large.size else [int(size.argmax())], size)} to about 1, or use --learner rls"
+            f"scale {self._shown(self._too_large(batch)[0], size)} to about 1, or use --learner rls"
         )
         weights = published(np.concatenate([model.weights[:first], moved]), remedy)
         return Model(weights, model.rows_seen + batch.rows)
@@ -70,29 +71,48 @@ class GradientDescent(Learner):
     def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:
         """See `Learner.doubts`: features too large for the step size, or too small, often beside larger features.
 
-        With features that are too large the weights grow from micro-batch to micro-batch, as in MLlib. Then the model
-        predicts the rows that it has just learned from worse than the constant prediction 0.
+        With features that are too large the weights grow from micro-batch to micro-batch, as in MLlib. Then the steps
+        enlarge an error of the weights, and the model predicts the rows that it has just learned from worse than the
+        constant prediction 0.
         """
         if not batch.rows:
             return {}
         size = _size(batch)
         factor = batch.shifted(np.zeros_like(batch.shift)).factor  # of [1 X y]
         error = factor @ np.append(-model.weights, 1.0)
-        if lengths(error[:, None])[0] > lengths(factor[:, -1:])[0]:
-            large = np.flatnonzero(self.step_size * size**2 > 2).tolist() or [int(size.argmax())]
+        large, growth = self._too_large(batch)
+        if growth > 1 and lengths(error[:, None])[0] > lengths(factor[:, -1:])[0]:
             text = (
-                f"sgd diverges: after {batch.rows} rows its weights predict these rows worse than 0 does: lower "
-                f"--sgd-step-size (now {self.step_size:g}), scale {self._shown(large, size)} to about 1, or use "
+                f"sgd diverges: a micro-batch of {batch.rows} rows multiplies an error of its weights by {growth:.3g}: "
+                f"lower --sgd-step-size (now {self.step_size:g}), scale {self._shown(large, size)} to about 1, or use "
                 "--learner rls"
             )
             return dict.fromkeys(large, text)
         way = 2 * np.sqrt(self.iterations) * self.step_size * size**2  # as Σ 1/√i is about 2·√iterations
-        small = np.flatnonzero((size > 0) & (way < STUCK)).tolist()
+        small = np.flatnonzero((size > 0) & (way < STUCK)).tolist() if batch.rows >= ENOUGH_ROWS else []
         text = (
             f"sgd hardly moves the weights of {self._shown(small, size)} with --sgd-step-size {self.step_size:g}: "
             "scale these features to about 1, or use --learner rls"
         )
         return dict.fromkeys(small, text)
+
+    def _too_large(self, batch: Statistics) -> tuple[list[int], float]:
+        """Return the features that are too large for the step size, and the factor by which an error grows in a batch.
+
+        Along an eigenvector of XᵀX/n with eigenvalue λ, step i multiplies the error of the weights by
+        1 - step_size / √i · λ.
+        """
+        first = 0 if self.intercept else 1
+        columns = batch.shifted(np.zeros_like(batch.shift)).factor[:, first:-1] / np.sqrt(batch.rows)
+        _, singular, directions = np.linalg.svd(columns)
+        steps = self.step_size / np.sqrt(np.arange(1, self.iterations + 1))
+        with np.errstate(over="ignore", divide="ignore"):
+            growth = float(np.exp(np.log(np.abs(1 - steps * singular[0] ** 2)).sum()))
+        large = np.flatnonzero(self.step_size * _size(batch) ** 2 > 2)
+        if not large.size:  # correlated features that are too large together only
+            share = np.abs(directions[0][1 - first :])
+            large = np.flatnonzero(share >= share.max() / 2)
+        return large.tolist(), growth
 
     def _shown(self, positions: Iterable[int], size: Floats) -> str:
         return ", ".join(f"{called(self.features, [i])} (root mean square {size[i]:.3g})" for i in positions)

@@ -1,4 +1,4 @@
-{{/* The app's settings that are values under the same words. */}}
+{{/* The app's settings that have a value of the same name. */}}
 {{- define "streaming-ml.app.env" -}}
 - {name: KAFKA_TRAIN_TOPIC, value: {{ include "streaming-ml.text" .Values.kafka.trainTopic }}}
 - {name: KAFKA_TEST_TOPIC, value: {{ include "streaming-ml.text" .Values.kafka.testTopic }}}
@@ -24,14 +24,14 @@
 - {name: LOG_FORMAT, value: {{ .Values.logFormat }}}
 {{- end }}
 
-{{/* In cluster mode Java is up before the app could tell it what app.py has it do elsewhere. */}}
+{{/* In cluster mode the JVM starts before the app can set its options, so they are repeated here. */}}
 {{- define "streaming-ml.app.javaOptions" -}}
 -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -Dlog4j2.configurationFile=/opt/streaming-ml/streaming_regression/log4j2.properties -Dform={{ .Values.logFormat }}
 {{- end }}
 
-{{/* Spark's properties that users leave alone (validate.yaml). */}}
+{{/* Spark properties that the chart sets; validate.yaml refuses them in app.sparkConf. */}}
 {{- define "streaming-ml.app.sparkConf" -}}
-# Fixed, so that NetworkPolicies can name them.
+# Fixed ports, so that NetworkPolicies can name them.
 spark.driver.port: "7078"
 spark.driver.blockManager.port: "7079"
 spark.blockManager.port: "7079"

@@ -44,7 +44,7 @@ volumes:
   {{- include "streaming-ml.secretVolume" (list "kibana-ca" (include "streaming-ml.kibana.caSecret" .) "ca.crt") | nindent 2 }}
 {{- end }}
 
-{{/* Its name follows its content, for a Job's pod cannot be changed. */}}
+{{/* The Job's name contains a hash of its content, because the pod template of a Job cannot be changed. */}}
 {{- define "streaming-ml.dashboards.job" -}}
 {{ .Release.Name }}-dashboards-{{ include "streaming-ml.dashboards.pod" . | sha256sum | trunc 8 }}
 {{- end }}
