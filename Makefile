@@ -7,12 +7,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-LOCK := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.10 --generate-hashes --no-annotate --no-header
+DEV_READY := $(VENV)/dev-ready
+LOCK := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.10 --generate-hashes --no-strip-extras --no-annotate --no-header
 
 ##@ Use
 .PHONY: demo
 demo: $(READY) ## learn from real flights with Kafka, Elasticsearch and Spark on this machine (ARGS="--help")
-	@$(BIN)/python -m embedded.demo $(ARGS)
+	@$(BIN)/python -m demo $(ARGS)
 
 ##@ Kubernetes
 KIND ?= kind
@@ -37,32 +38,36 @@ produce: ## send the real flights with producer/job.yaml and show its log
 dashboard: ## open a connection to Kibana and print address and login (PORT=5601)
 	@bash charts/cluster.sh dashboard
 
-test-cluster: $(READY) images ## run the tests on a Kubernetes that kind creates (ARGS="--kind-bin FILE --kind-kubectl-bin FILE -k name")
+test-cluster: $(DEV_READY) images ## run the tests on a Kubernetes that kind creates (ARGS="--kind-bin FILE --kind-kubectl-bin FILE -k name")
 	@$(BIN)/python -m pytest -c pyproject.toml -o testpaths=tests/cluster --kind-bin="$$(command -v $(KIND) || true)" \
 	  --kind-kubectl-bin="$$(command -v $(KUBECTL) || true)" $(ARGS)
 
 ##@ Develop
 JOBS ?= 2
+SHELL_FILES := .ci/run $(wildcard .github/*.sh */*.sh)
 .PHONY: test lint format generate lock clean bench
 test: lint ## run all checks and tests that need no Kubernetes, JOBS files in parallel (JOBS=2 ARGS="-k name")
 	@but=; not_run() { but="$${but:+$$but and }not $$1"; echo "NOT RUN: $$2"; }; \
 	  command -v chromium >/dev/null || not_run browser "the live page's tests in a browser, for want of Chromium (apt install chromium)"; \
 	  command -v helm >/dev/null || [ -n "$${CI:-}" ] || \
 	    not_run helm "the charts' tests, for want of Helm (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"; \
-	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "$$but" $(ARGS)
+	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "$$but" $(if $(ARGS),,--cov) $(ARGS)
 
-lint: $(READY) ## check style, types and import rules
+lint: $(DEV_READY) ## check style, types, import rules, shell scripts, Dockerfiles and the page's JavaScript
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy charts/generate.py charts/streaming-ml/files/check.py tests/charts
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/shellcheck $(SHELL_FILES)
+	@$(BIN)/hadolint --ignore DL3008 */Dockerfile # Debian keeps only the newest version of a package, so none is pinned
+	@$(BIN)/oxlint --deny-warnings --config kibana/.oxlintrc.json kibana/dashboards/static
 
-format: $(READY) ## rewrite the Python files in the project's style
+format: $(DEV_READY) ## rewrite the Python files in the project's style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-generate: $(READY) ## regenerate the files that are made from code (a test fails when a file is stale)
+generate: $(DEV_READY) ## regenerate the files that are made from code (a test fails when a file is stale)
 	@$(BIN)/python docs/configuration.py
 	@$(BIN)/python docs/licences.py
 	@$(BIN)/python -m dashboards build
@@ -75,13 +80,14 @@ bench: $(VENV)/bench-ready ## compare the speed with alternatives: 30 minutes (Q
 	  $(BIN)/python bench/report.py --size $$size || failed="$$failed report"; \
 	  [ -z "$$failed" ] || { echo "FAILED:$$failed" >&2; exit 1; }
 
-lock: $(READY) ## regenerate the requirements.txt files with hashes from pyproject.toml
-	@$(LOCK) --group pyproject.toml:dev -o requirements.txt
-	@for part in spark-apps producer kibana; do $(LOCK) --group pyproject.toml:$$part -c requirements.txt -o $$part/requirements.txt; done
-	@$(LOCK:3.10=3.11) --group pyproject.toml:bench -c requirements.txt -o bench/requirements.txt
+lock: $(DEV_READY) ## regenerate the requirements.txt files with hashes from pyproject.toml
+	@$(LOCK) --group pyproject.toml:dev -o tests/requirements.txt
+	@for part in demo spark-apps producer kibana; do \
+	  $(LOCK) --group pyproject.toml:$$part -c tests/requirements.txt -o $$part/requirements.txt; done
+	@$(LOCK:3.10=3.11) --group pyproject.toml:bench -c tests/requirements.txt -o bench/requirements.txt
 
 clean: ## remove the files that the targets created here (downloads stay in the cache folder)
-	rm -rf $(VENV) .local .pytest-kind .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .local .pytest-kind .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 
 .PHONY: help
 help:
@@ -91,12 +97,17 @@ help:
 .PHONY: setup
 setup: $(READY) ## create the Python environment in .venv, with an archive of Spark's classes for a quick start
 
-$(READY): requirements.txt embedded/setup.sh spark-apps/archive.py
-	@PYTHON=$(PYTHON) bash embedded/setup.sh $(VENV)
+$(READY): demo/requirements.txt demo/setup.sh demo/install.py spark-apps/archive.py
+	@PYTHON=$(PYTHON) bash demo/setup.sh $(VENV)
 
-$(VENV)/bench-ready: bench/requirements.txt $(READY)
+$(DEV_READY): tests/requirements.txt $(READY)
+	@echo "adding the packages of the tests and linters to $(VENV) (150 MB to download; once)"
+	@$(BIN)/python demo/install.py $<
+	@touch $@
+
+$(VENV)/bench-ready: bench/requirements.txt $(DEV_READY)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make bench needs Python 3.11 or newer: rm -r $(VENV), then make bench PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "installing the programs to compare with into $(VENV): scikit-learn, River, Vowpal Wabbit (100 MB; once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@$(BIN)/python demo/install.py $<
 	@touch $@

@@ -99,9 +99,10 @@ deploy() {
       "kubectl delete job -n $NAMESPACE -l app.kubernetes.io/component=dashboards"
   fi
   say "installing the release $release into the namespace $NAMESPACE (3 to 5 minutes)"
-  # shellcheck disable=SC2086 - ARGS is split into words
+  # shellcheck disable=SC2086 # ARGS holds several words
   "$HELM" upgrade --install "$release" charts/streaming-ml --namespace "$NAMESPACE" --timeout 20m ${ARGS:-} &
   local helm=$! running=yes now last=""
+  # shellcheck disable=SC2064 # expanded now, because `helm` is local to this function
   trap "kill $helm 2>/dev/null || true" EXIT
   while true; do
     if [ $running ] && ! kill -0 $helm 2>/dev/null; then

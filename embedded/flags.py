@@ -1,4 +1,4 @@
-"""A check of the flags of all programs in this folder; the other parts check theirs in the same way."""
+"""A check of the flags of this program and of the demo; the other parts check theirs in the same way."""
 
 from __future__ import annotations
 

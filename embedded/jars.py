@@ -23,6 +23,7 @@ from pathlib import Path
 import platformdirs
 from py4j.protocol import Py4JError
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
 from embedded.errors import ConfigError, ServerUnavailable
 from embedded.jvm import Jvm, machine_java, pyspark_jar, root_cause
@@ -30,6 +31,7 @@ from embedded.jvm import Jvm, machine_java, pyspark_jar, root_cause
 KAFKA_VERSION = "4.3.1"
 ELASTICSEARCH_VERSION = "9.5.3"
 
+LINE_EVERY_S = 5.0  # without a terminal
 NEEDED_MB = 250  # both servers' jars, downloaded and copied
 # Ivy sets no timeouts: without these a connection on which nothing more arrives would hang for ever.
 NETWORK = ["-Dsun.net.client.defaultConnectTimeout=20000", "-Dsun.net.client.defaultReadTimeout=60000"]
@@ -42,12 +44,25 @@ DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too la
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A server's jars: the artifacts (group, name, version) they are resolved from, and their digest."""
+    """A server's jars.
+
+    Parameters
+    ----------
+    name, version
+        The server's.
+    artifacts
+        Group, name and version of the artifacts that the jars are resolved from.
+    sha256
+        The digest of the jars' names and contents.
+    size
+        Bytes of all jars, to show how much of how much has come; None if not known.
+    """
 
     name: str
     version: str
     artifacts: tuple[tuple[str, str, str], ...]
     sha256: str
+    size: int | None = None
 
     def __str__(self) -> str:
         return f"{self.name}-{self.version}"
@@ -61,10 +76,11 @@ KAFKA = Distribution(
         ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4"),  # Kafka's artifact has log4j, but not this binding
     ),
     sha256="bb63a7765962eb0de1065027ce45e3dfe9d95b1113d7725462264c3bfed70ab2",
+    size=45_035_715,
 )
 
 
-def _elasticsearch(version: str, sha256: str) -> Distribution:
+def _elasticsearch(version: str, sha256: str, size: int) -> Distribution:
     return Distribution(
         name="elasticsearch",
         version=version,
@@ -73,13 +89,16 @@ def _elasticsearch(version: str, sha256: str) -> Distribution:
             ("org.elasticsearch.plugin", "transport-netty4", version),
         ),
         sha256=sha256,
+        size=size,
     )
 
 
 ELASTICSEARCH = _elasticsearch(
-    ELASTICSEARCH_VERSION, "55c9bfc1b930039632d8a86af2375c9426da14400ac717f8e4d53e41ceda778d"
+    ELASTICSEARCH_VERSION, "55c9bfc1b930039632d8a86af2375c9426da14400ac717f8e4d53e41ceda778d", 45_719_408
 )
-ELASTICSEARCH_8 = _elasticsearch("8.19.21", "b889912e1166ffbb6524439054982ee1a02550499adefcba6d1835a8832fb0ea")
+ELASTICSEARCH_8 = _elasticsearch(
+    "8.19.21", "b889912e1166ffbb6524439054982ee1a02550499adefcba6d1835a8832fb0ea", 42_523_053
+)
 """The newest release of version 8, for tests and for users of version 8."""
 ELASTICSEARCHES = {distribution.version: distribution for distribution in (ELASTICSEARCH, ELASTICSEARCH_8)}
 
@@ -87,7 +106,7 @@ ELASTICSEARCHES = {distribution.version: distribution for distribution in (ELAST
 def fetch(*distributions: Distribution) -> list[Path]:
     """Return the folders with the jars of `distributions`, by default both servers; download those not in the cache.
 
-    Progress goes to stderr: one changing line on a terminal, else a line every 5 s.
+    Progress goes to stderr: a bar for each server on a terminal, else a line for each every 5 s.
 
     Raises
     ------
@@ -154,21 +173,19 @@ class _Job:
         self._log.unlink(missing_ok=True)
         options = [*NETWORK, f"-Divy.default.ivy.user.dir={self.part}"]
         self._jvm = Jvm(java, [pyspark_jar("ivy")], options, log=self._log)
-        self._count = (0, 0, 0)
+        self._count = (0, 0)
 
-    def count(self) -> tuple[int, int, int]:
-        """Return the numbers of artifacts, jars and bytes of jars in Ivy's cache."""
-        if self.target.exists():
-            return self._count
-        artifacts = jars = size = 0
-        for folder, _, names in os.walk(self.part / "cache"):  # glob would fail for files deleted meanwhile
-            artifacts += sum(name.endswith(".xml") for name in names)
-            for name in names:
-                if name.endswith((".jar", ".jar.part")):
-                    jars += name.endswith(".jar")
-                    with suppress(FileNotFoundError):
-                        size += (Path(folder) / name).stat().st_size
-        self._count = artifacts, jars, size
+    def count(self) -> tuple[int, int]:
+        """Return the number of artifacts that Ivy has found, and the bytes of jars that have arrived."""
+        if not self.target.exists():
+            artifacts = size = 0
+            for folder, _, names in os.walk(self.part / "cache"):  # glob would fail for files deleted meanwhile
+                artifacts += sum(name.endswith(".xml") for name in names)
+                for name in names:
+                    if name.endswith((".jar", ".jar.part")):
+                        with suppress(FileNotFoundError):
+                            size += (Path(folder) / name).stat().st_size
+            self._count = artifacts, size
         return self._count
 
     def kill(self) -> None:
@@ -185,6 +202,7 @@ class _Job:
             problems = ["its jars are not those that are pinned"]
         if problems:
             raise self._failure(problems)
+        self.count()
         lib.rename(self.target)
         shutil.rmtree(self.part)
 
@@ -247,16 +265,24 @@ def _show_progress(jobs: Sequence[_Job], futures: Sequence[Future[None]]) -> Non
     names = " and ".join(str(job.distribution) for job in jobs)
     console.print(f"downloading {names} to {jobs[0].target.parent}")
     start = time.monotonic()
-    with console.status("") as status:  # prints only on a terminal
-        while wait(futures, timeout=0.2 if console.is_terminal else 5.0).not_done:
-            artifacts, jars, size = map(sum, zip(*(job.count() for job in jobs), strict=True))
-            text = (
-                f"{artifacts} artifacts found, {jars} jars, {size / 1e6:.1f} MB after {time.monotonic() - start:.0f} s"
-            )
-            if console.is_terminal:
-                status.update(text)
-            else:
-                console.print(text)
+    columns = ("[progress.description]{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bars = [progress.add_task("", total=job.distribution.size) for job in jobs]
+        before = [0.0 for _ in jobs]
+        while wait(futures, timeout=0.2 if console.is_terminal else LINE_EVERY_S).not_done:
+            for number, (job, bar) in enumerate(zip(jobs, bars, strict=True)):
+                artifacts, size = job.count()
+                found = "" if size else f": looking for its jars, {artifacts} artifacts found"
+                progress.update(bar, completed=size, description=f"{job.distribution}{found}")
+                if not console.is_terminal:
+                    console.print(f"{job.distribution}{found or _arrived(job, size, before[number])}")
+                before[number] = size
     for future in futures:
         future.result()
-    console.print(f"downloaded in {time.monotonic() - start:.0f} s")
+    megabytes = sum(job.count()[1] for job in jobs) / 1e6
+    console.print(f"downloaded {megabytes:.0f} MB in {time.monotonic() - start:.0f} s")
+
+
+def _arrived(job: _Job, size: float, before: float) -> str:
+    total = f" of {job.distribution.size / 1e6:.1f}" if job.distribution.size else ""
+    return f": {size / 1e6:.1f}{total} MB, {(size - before) / LINE_EVERY_S / 1e6:.1f} MB/s"

@@ -23,9 +23,8 @@ usage: python -m dashboards COMMAND [--help]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code (0 done or stopped by a signal, 1 a bug, else see `errors`)."""
     logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)sZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
-    )
+    logging.Formatter.default_time_format, logging.Formatter.default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for chatty in ("elastic_transport", "uvicorn", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     command, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]

@@ -20,7 +20,7 @@ from tests.integration.stream import FLIGHT_FIELDS
 from tests.reference import lstsq
 from tests.waiting import wait_until
 
-DEMO = [sys.executable, "-m", "embedded.demo"]
+DEMO = [sys.executable, "-m", "demo"]
 
 
 def test_it_ends_by_itself_with_a_true_summary(tmp_path: Path) -> None:

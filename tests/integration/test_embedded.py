@@ -1,6 +1,7 @@
 """The embedded servers, used as a program and from Python."""
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -36,7 +37,7 @@ from embedded.errors import EmbeddedError
 from embedded.jars import Distribution, fetch
 artifacts = (("org.xerial.snappy", "snappy-java", "1.1.10.7"),)
 try:
-    fetch(Distribution("snappy", "1.1.10.7", artifacts, sys.argv[1]))
+    fetch(Distribution("snappy", "1.1.10.7", artifacts, sys.argv[1], size=2_338_496))
 except EmbeddedError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
@@ -442,6 +443,20 @@ def test_a_connection_cut_in_the_middle_of_a_jar_is_named_and_the_next_attempt_s
     done = fetch_snappy(tmp_path)
     assert done.returncode == 0, done.stderr
     assert cached(tmp_path) == WHOLE
+
+
+def test_a_slow_download_shows_how_much_of_how_much_has_come_and_how_fast(tmp_path):
+    """The connection stops in the middle of the jar, so the download lasts until the end of the test."""
+    with failing_proxy(500_000, cut=False) as port:
+        proxy = f"-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort={port}"
+        command = [sys.executable, "-c", SNAPPY, SNAPPY_SHA256]
+        with background(command, JAVA_TOOL_OPTIONS=proxy, XDG_CACHE_HOME=str(tmp_path)) as process:
+            ivy = jvms(process, 1)
+            assert process.stderr
+            lines = [line for line, _ in zip(process.stderr, range(4), strict=False)]
+            process.kill()
+            assert_end(ivy)
+    assert any(re.fullmatch(r"snappy-1\.1\.10\.7: 0\.[1-5] of 2\.3 MB, \d+\.\d MB/s\n", line) for line in lines), lines
 
 
 def test_two_processes_that_download_at_once_share_one_download(tmp_path):

@@ -31,7 +31,7 @@ def test_the_readme_names_targets_files_and_flags_that_exist() -> None:
         assert (ROOT / link).exists(), link
     sources = "".join(
         path.read_text()
-        for part in ("spark-apps", "producer", "embedded", "kibana", "bench")
+        for part in ("spark-apps", "producer", "embedded", "demo", "kibana", "bench")
         for path in (ROOT / part).rglob("*.py")
     )
     known = {name.replace("_", "-") for name in re.findall(r"\b[a-z][a-z_]+\b", sources)} | set(

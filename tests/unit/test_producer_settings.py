@@ -124,7 +124,7 @@ def test_wrong_setting_ends_the_program_with_2_and_one_line(capfd):
     assert main(["--count", "x"]) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.endswith("ERROR   --count / COUNT: should be a whole number (found 'x')\n")
+    assert err.endswith("ERROR --count / COUNT: should be a whole number (found 'x')\n")
     assert len(err.splitlines()) == 1
 
 

@@ -15,8 +15,8 @@ from pydantic_settings import BaseSettings
 
 import dashboards.rules
 import dashboards.settings
+import demo.__main__
 import embedded.__main__
-import embedded.demo
 import producer.rules
 import producer.settings
 import streaming_regression.rules
@@ -114,12 +114,12 @@ def test_a_switch_given_twice_is_refused_also_with_its_opposite(program: str, na
     [
         (embedded.__main__.main, ["run", "--partitions", "1", "--partitions=2", "--", "true"]),
         (embedded.__main__.main, ["up", "--kafka-port", "1", "--kafka-port", "2"]),
-        (embedded.demo.main, ["--rows", "5", "--rows=6"]),
-        (embedded.demo.main, ["--exit", "--exit"]),
-        (embedded.demo.main, ["--row", "5"]),
+        (demo.__main__.main, ["--rows", "5", "--rows=6"]),
+        (demo.__main__.main, ["--exit", "--exit"]),
+        (demo.__main__.main, ["--row", "5"]),
         (embedded.__main__.main, ["up", "--kafka-po", "1"]),
-        (embedded.demo.main, ["--rate", "inf"]),
-        (embedded.demo.main, ["--rate", "nan"]),
+        (demo.__main__.main, ["--rate", "inf"]),
+        (demo.__main__.main, ["--rate", "nan"]),
     ],
 )
 def test_the_embedded_programs_take_a_flag_once_and_whole(main: Callable[[list[str]], int], argv: list[str]) -> None:

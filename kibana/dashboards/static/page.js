@@ -74,7 +74,7 @@ function tooltip(_handler, event, _item, value) {
 
 function table(caption, headings, rows) {
   const head = element("tr", {}, ...headings.map((text) => element("th", { scope: "col" }, text)));
-  const body = rows.map((cells) => element("tr", {}, ...cells.map((text) => element("td", {}, text))));
+  const body = rows.map((row) => element("tr", {}, ...row.map((text) => element("td", {}, text))));
   const hidden = element("caption", {}, caption);
   return element("table", {}, hidden, element("thead", {}, head), element("tbody", {}, ...body));
 }
@@ -88,22 +88,22 @@ function cells(panel, rows) {
   for (const { x, series, value } of rows) byX.set(x, (byX.get(x) ?? new Map()).set(series, value)); // a name may be "constructor"
   const title = (x) => (panel.time ? moment.format(x) : number(x));
   const filled = [...byX].map(([x, values]) => [title(x), ...panel.columns.slice(1).map((name) => number(values.get(name)))]);
-  return [panel.columns, filled.reverse()];
+  return [panel.columns, filled.toReversed()];
 }
 
 function numbersOf(panel) {
-  const place = element("div", { class: "rows", tabindex: "0", role: "group", "aria-label": `${panel.title}: numbers` });
+  const box = element("div", { class: "rows", tabindex: "0", role: "group", "aria-label": `${panel.title}: numbers` });
   const about = element("p", {}, panel.description);
-  const details = element("details", {}, element("summary", {}, "Explanation and numbers"), about, place);
+  const details = element("details", {}, element("summary", {}, "Explanation and numbers"), about, box);
   let rows = [];
   const fill = () => {
     if (!details.open) return;
     const [headings, all] = cells(panel, rows);
     const shown = all.slice(0, ROWS_SHOWN);
     const caption = all.length > shown.length ? `${panel.title}: the first ${shown.length} of ${all.length} rows` : panel.title;
-    const scrolled = place.scrollTop;
-    place.replaceChildren(table(caption, headings, shown));
-    place.scrollTop = scrolled;
+    const scrolled = box.scrollTop;
+    box.replaceChildren(table(caption, headings, shown));
+    box.scrollTop = scrolled;
   };
   details.addEventListener("toggle", fill);
   return { details, show(found) { rows = found; fill(); } };
@@ -121,15 +121,15 @@ function metric(panel) {
 }
 
 function reasons(panel) {
-  const place = element("div", { class: "rows", tabindex: "0", role: "group", "aria-label": panel.title });
+  const box = element("div", { class: "rows", tabindex: "0", role: "group", "aria-label": panel.title });
   const about = element("details", {}, element("summary", {}, "Explanation"), element("p", {}, panel.description));
   return {
-    content: [place, about],
+    content: [box, about],
     show(rows) {
       const filled = rows.map((row) => row.map((cell) => (typeof cell === "number" ? number(cell) : cell)));
       const none = element("p", {}, "none");
-      place.replaceChildren(rows.length ? table(panel.title, panel.columns, filled) : none);
-      place.querySelector("caption")?.classList.add("visually-hidden");
+      box.replaceChildren(rows.length ? table(panel.title, panel.columns, filled) : none);
+      box.querySelector("caption")?.classList.add("visually-hidden");
     },
   };
 }

@@ -12,14 +12,10 @@ from confluent_kafka import Consumer, TopicPartition
 from elasticsearch import ApiError, TransportError
 from elasticsearch import Elasticsearch as Client
 from elasticsearch.helpers import scan
-from rich.console import Console, Group
-from rich.table import Table
-from rich.text import Text
 
 from embedded.kafka import TOPICS
 
 LINES = 12
-WIDE = 116  # terminal columns needed to show all weights of the flights' model
 Place = tuple[str, int, int]
 
 
@@ -39,21 +35,12 @@ class Batch:
 
 @dataclass
 class Progress:
-    """The data on display."""
+    """The data on display; `rows` is the number of records that the demo sends."""
 
     rows: int
     processed: int = 0
     mse: dict[str, float | None] = field(default_factory=dict)
     batches: list[Batch] = field(default_factory=list)
-    _printed: int = -1
-
-    def print_new(self, console: Console) -> None:
-        """Print a line for each new micro-batch; used instead of the table if there is no terminal."""
-        for batch in self.batches:
-            if batch.number > self._printed:
-                cells = _cells(batch) | _model_cells(batch)
-                console.print("  ".join(f"{name} {text}" for name, text in cells.items()))
-                self._printed = batch.number
 
 
 @dataclass(frozen=True)
@@ -160,45 +147,6 @@ class Watcher:
             return records
         finally:
             consumer.close()
-
-
-def shown(progress: Progress, width: int) -> Group:
-    """Return the live table; on a narrow terminal the newest model is shown below it instead of in its columns."""
-    table = Table(expand=False)
-    lines = []
-    for batch in progress.batches:
-        cells, model = _cells(batch), _model_cells(batch)
-        if width >= WIDE:
-            cells |= model
-        lines = [] if width >= WIDE else [Text(", ".join(f"{name} {text}" for name, text in model.items()))]
-        if not table.columns:
-            for name in cells:
-                table.add_column(name, justify="right", no_wrap=True)
-        table.add_row(*cells.values())
-    if not progress.batches:
-        table.add_column("waiting for Spark's first micro-batch (about 15 s)")
-    mse = ", ".join(f"{topic} {_number(value)}" for topic, value in progress.mse.items())
-    lines.append(Text(f"{progress.processed:,} of {progress.rows:,} records processed; MSE over all: {mse or '-'}"))
-    return Group(table, *lines)
-
-
-def _cells(batch: Batch) -> dict[str, str]:
-    return {
-        "batch": str(batch.number),
-        "rows": f"{batch.rows:,}",
-        **{f"MSE {topic}": _number(batch.mse[topic]) for topic in TOPICS},
-        "R²": _number(batch.r2),
-        "rows/s": f"{batch.rows_per_second:,.0f}",
-        "lag": "-" if batch.lag is None else f"{batch.lag:,}",
-    }
-
-
-def _model_cells(batch: Batch) -> dict[str, str]:
-    return {"intercept": _number(batch.intercept)} | {name: _number(weight) for name, weight in batch.weights.items()}
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _batch(model: dict[str, Any], sums: dict[tuple[Any, ...], dict[str, float]]) -> Batch:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up the Python environment for demo, tests and tools: setup.sh FOLDER (usually .venv). Called by make.
+# Sets up the Python environment for the demo and the programs: setup.sh FOLDER (usually .venv). Called by make.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=$1 python=${PYTHON:-python3}
@@ -14,10 +14,9 @@ command -v "$java" >/dev/null || fail "Java 17 or newer is needed (apt install o
 major=$("$java" -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' | head -1)
 [ "${major:-0}" -ge 17 ] || fail "Java 17 or newer is needed, $java is ${major:-unknown}: set JAVA_HOME to a newer one"
 
-echo "setting up $venv: about 60 Python packages, 500 MB (once; 1 to 3 minutes)"
+echo "setting up $venv: Python packages (620 MB to download, 1.2 GB on the disk; once, 1 to 3 minutes)"
 "$python" -m venv "$venv"
-"$venv/bin/python" -m pip install --disable-pip-version-check --require-hashes -r requirements.txt |
-  grep --line-buffered -E '^ *(Downloading|Installing|Using cached)' | cut -c1-100 || [ "${PIPESTATUS[0]}" = 0 ]
+"$venv/bin/python" demo/install.py demo/requirements.txt
 # Spark puts these copies of its packages first on the path of its workers, and Python compiles imports from a zip file
 # each time: 0.6 s for each process that a query starts. Without the copies the workers use the installed packages.
 rm -f "$venv"/lib/python*/site-packages/pyspark/python/lib/*.zip
@@ -25,7 +24,10 @@ printf '%s\n' "$PWD" "$PWD/spark-apps" "$PWD/producer" "$PWD/kibana" \
   >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/streaming-ml.pth"
 echo "archiving the classes that Spark loads, so that it starts in two thirds of the time (190 MB, once; 15 to 30 s)"
 archive=$("$venv/bin/python" -c 'from streaming_regression.spark.session import CLASSES; print(CLASSES)')
-PYSPARK_SUBMIT_ARGS="--driver-java-options -XX:ArchiveClassesAtExit=$archive.new pyspark-shell" \
-  "$venv/bin/python" spark-apps/archive.py >"$venv/archive.log" 2>&1 &&
-  mv -f "$archive.new" "$archive" || echo "not archived, see $venv/archive.log: Spark will start, but not as quickly"
+if PYSPARK_SUBMIT_ARGS="--driver-java-options -XX:ArchiveClassesAtExit=$archive.new pyspark-shell" \
+  "$venv/bin/python" spark-apps/archive.py >"$venv/archive.log" 2>&1; then
+  mv -f "$archive.new" "$archive"
+else
+  echo "not archived, see $venv/archive.log: Spark will start, but not as quickly"
+fi
 touch "$venv/ready"

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import logging
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
 
+from demo.display import print_new, shown
+from demo.programs import Program, running
+from demo.watching import Progress, Watcher
 from embedded import jars
 from embedded.elasticsearch import Elasticsearch
-from embedded.errors import EmbeddedError, ServerUnavailable
+from embedded.errors import EmbeddedError
 from embedded.flags import check_once
 from embedded.kafka import TOPICS, Kafka
-from embedded.server import HOST, free_port, is_free, start_together
-from embedded.watching import Progress, Watcher, shown
+from embedded.server import free_port, start_together
 
 FLIGHTS = 336_776
 MAX_RATE = 1e9  # the producer's limit
 REFRESH_S = 1.0
-STOP_WITHIN_S = 40.0
-PAGE_WITHIN_S = 20.0
-
-LIBC = ctypes.CDLL(None)
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -82,10 +77,10 @@ def _demo(options: argparse.Namespace) -> int:
         servers = ("--kafka-bootstrap", kafka.bootstrap)
         port = free_port()
         page = stack.enter_context(
-            _child("dashboards", folder, "serve", "--elasticsearch-url", search.url, "--page-port", str(port))
+            running("dashboards", folder, "serve", "--elasticsearch-url", search.url, "--page-port", str(port))
         )
         app = stack.enter_context(
-            _child(
+            running(
                 "streaming_regression",
                 folder,
                 *(*servers, "--elasticsearch-url", search.url, "--checkpoint", str(folder / "checkpoint")),
@@ -93,79 +88,22 @@ def _demo(options: argparse.Namespace) -> int:
             )
         )
         producer = stack.enter_context(
-            _child(
+            running(
                 "producer",
                 folder,
                 *(*servers, "--source", "flights", "--count", str(options.rows), "--rate", str(options.rate)),
             )
         )
-        console.print(f"Live page      {_address(page, port)}")
+        console.print(f"Live page      {page.address(port)}")
         watcher = stack.enter_context(Watcher.of(kafka.bootstrap, search.url))
         stack.callback(_ignore_signals)  # runs first at the end: signals must not interrupt the shutdown
         return _watch(options, watcher, app, producer)
 
 
-@dataclass(frozen=True)
-class _Child:
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def check(self, *, may_end: bool = False) -> bool:
-        """Return whether the program has ended with code 0, if it `may_end`; raise with its log if it failed."""
-        code = self.process.poll()
-        if code is None:
-            return False
-        if may_end and code == 0:
-            return True
-        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
-        raise ServerUnavailable(f"{self.name} ended with exit code {code}; the end of its log:\n{tail}")
-
-
-@contextmanager
-def _child(module: str, folder: Path, *arguments: str) -> Iterator[_Child]:
-    """Start a program of the project and stop it in order at the end; it also ends if this process is killed."""
-    log = folder / f"{module}.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,  # Ctrl-C must reach only this process, which stops the child
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - it makes one system call
-        )
-    try:
-        yield _Child(module, process, log)
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _address(page: _Child, port: int) -> str:
-    """Return the live page's address once it answers, or a message: the demo also works without the page."""
-    deadline = time.monotonic() + PAGE_WITHIN_S
-    while is_free(port):
-        if page.process.poll() is not None or time.monotonic() > deadline:
-            last = page.log.read_text(errors="replace").splitlines()[-1:]
-            return f"could not be started, the demo goes on without it: {' '.join(last)}"
-        time.sleep(0.1)
-    return f"http://{HOST}:{port}  the dashboards, in a browser"
-
-
-def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-def _watch(options: argparse.Namespace, watcher: Watcher, app: _Child, producer: _Child) -> int:
+def _watch(options: argparse.Namespace, watcher: Watcher, app: Program, producer: Program) -> int:
     """Show the progress until all records are processed, with --exit, or until Ctrl-C."""
     progress = Progress(rows=options.rows)
-    sent = False
+    sent, printed = False, -1
     with ExitStack() as stack:
         live = Live(shown(progress, console.width), console=console, auto_refresh=False)
         if console.is_terminal:
@@ -177,7 +115,7 @@ def _watch(options: argparse.Namespace, watcher: Watcher, app: _Child, producer:
             if console.is_terminal:
                 live.update(shown(progress, console.width), refresh=True)
             else:
-                progress.print_new(console)
+                printed = print_new(console, progress, printed)
             time.sleep(REFRESH_S)
     summary = watcher.summary()
     if options.summary:
