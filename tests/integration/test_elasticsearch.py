@@ -187,6 +187,35 @@ def test_a_fault_that_may_pass_is_waited_for_and_costs_no_document(
     target.indices.check(target.connection, target.client, [target.points])
 
 
+@on_both
+def test_an_ingest_pipeline_makes_no_record_invalid(target: Target) -> None:
+    """Whether the pipeline or the document is at fault cannot be known; without the pipeline it is the document."""
+    target.client.ingest.put_pipeline(id=f"{target.prefix}-ops", processors=[])
+    target.client.indices.put_settings(index=target.points, settings={"index.final_pipeline": f"{target.prefix}-ops"})
+    spoilt = points()
+    spoilt[1] = point(1, pred="text")
+    with pytest.raises(ServerUnavailable, match=rf"the ingest pipeline {target.prefix}-ops may have spoilt documents"):
+        target.write(spoilt)
+    assert target.written() == {*GOOD} - {1}
+    target.client.indices.put_settings(index=target.points, settings={"index.final_pipeline": None})
+    assert [refusal.position for refusal in target.write(spoilt)] == [1]
+    assert target.write(points()) == []
+    assert target.written() == {*GOOD}
+
+
+@on_both
+def test_a_template_that_makes_all_indices_data_streams_is_refused_by_name(target: Target) -> None:
+    prefix = f"{target.prefix}-other"
+    target.client.indices.put_index_template(
+        name=f"ops-{prefix}", index_patterns=[f"{prefix}-*"], priority=1001, data_stream={}
+    )
+    sentence = (
+        rf"index template ops-{prefix} \(priority 1001\) would make {prefix}-run a data stream.*: exclude {prefix}-\*"
+    )
+    with pytest.raises(Refused, match=sentence):
+        claim(target.connection, target.client, prefix, "r", replace=False)
+
+
 def an_alias_without_a_write_index(target: Target) -> str:
     target.client.indices.delete(index=target.points)
     for name in ("one", "two"):

@@ -127,7 +127,7 @@ def write(
         size.passed()
         outcome = _classified(connection, pending, items, index, lines)
         if outcome.suspects:
-            indices.check(connection, client, outcome.indices)  # raises if the mapping is at fault
+            outcome.settle(indices.check(connection, client, outcome.indices))  # raises if the mapping is at fault
             refusals += outcome.suspects
         refusals += outcome.too_large
         for name in outcome.missing:
@@ -191,6 +191,17 @@ class _Outcome:
     missing: set[str]
     indices: set[str]
     reason: str = ""
+
+    def settle(self, pipelines: Sequence[str]) -> None:
+        """Retry the suspects if their index has ingest pipelines: the fault may be a pipeline's instead of theirs."""
+        if pipelines:
+            self.retry += [suspect.position for suspect in self.suspects]
+            self.reason = (
+                f"the ingest pipeline {', '.join(pipelines)} may have spoilt documents for "
+                f"{', '.join(sorted(self.indices))}: {self.suspects[0].reason}; remove the pipeline from the index's "
+                "settings and from the index template that sets it"
+            )
+            self.suspects = []
 
 
 def _classified(

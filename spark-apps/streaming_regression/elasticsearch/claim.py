@@ -110,6 +110,7 @@ def _holder(client: Elasticsearch, prefix: str) -> _Holder | None:
 
 
 def _make_index(connection: Connection, client: Elasticsearch, prefix: str) -> None:
+    indices.check_not_a_data_stream(connection, client, name(prefix), prefix)
     mappings = {"properties": {"run": KEYWORD, "@timestamp": {"type": "date"}}}
     settings = {"index.hidden": True, "number_of_shards": 1, "auto_expand_replicas": "0-1"}
     connection.retrying(indices.create_index, client, name(prefix), mappings, settings)

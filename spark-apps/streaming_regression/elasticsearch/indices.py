@@ -79,8 +79,13 @@ class Indices:
         """Create an index if it is missing, with the settings of its template and, always, our mapping."""
         connection.retrying(create_index, client, name, self.mapping(name))
 
-    def check(self, connection: Connection, client: Elasticsearch, names: Iterable[str]) -> None:
+    def check(self, connection: Connection, client: Elasticsearch, names: Iterable[str]) -> list[str]:
         """Check that documents can be written under these names, with the right mapping; add missing fields.
+
+        Returns
+        -------
+        list of str
+            The ingest pipelines of these indices. They can spoil a document that was valid.
 
         Raises
         ------
@@ -89,6 +94,7 @@ class Indices:
         """
         names = sorted(name for name in names if schema.index_date(name, self.prefix))
         found = connection.retrying(_get, client, names)
+        pipelines = []
         for name in names:
             index = _write_index(name, found)
             if index is None:  # deleted meanwhile: the next write creates it
@@ -103,7 +109,8 @@ class Indices:
                     f"index {index} has {wrong[0]}, so it cannot store the documents correctly: delete it, reindex it "
                     f"with the mapping of index template {name[: -len('-YYYY.MM.DD')]}, or use another --index-prefix"
                 )
-            _warn_of_pipelines(index, found[index].get("settings", {}).get("index", {}))
+            pipelines += _pipelines(index, found[index].get("settings", {}).get("index", {}))
+        return pipelines
 
     def look_back(self, connection: Connection, client: Elasticsearch) -> None:
         """Warn of indices of other days in which a field has another type: dashboards cannot read them."""
@@ -114,6 +121,17 @@ class Indices:
                     if not wrong.startswith("no field"):
                         log.warning("index %s has %s: dashboards cannot show it; delete or reindex it", name, wrong)
                         break
+
+
+def check_not_a_data_stream(connection: Connection, client: Elasticsearch, name: str, prefix: str) -> None:
+    """Raise Refused if an index template would make `name` a data stream; the message names the template."""
+    winner, template = connection.retrying(_winner, client, name)
+    if "data_stream" in template:
+        raise Refused(
+            f"index template {winner} (priority {template.get('priority', 0)}) would make {name} a data stream, in "
+            f"which documents cannot be overwritten: exclude {prefix}-* from its index_patterns, or use another "
+            "--index-prefix"
+        )
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], path: str = "") -> Iterator[str]:
@@ -227,15 +245,18 @@ def _write_index(name: str, found: Mapping[str, Any]) -> str | None:
 
 
 def _winner(client: Elasticsearch, name: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and content of the index template for index `name`: the matching one of highest priority."""
+    """Return the name and content of the index template for index `name`, the matching one of highest priority.
+
+    Both are empty if no template matches.
+    """
     found = client.indices.get_index_template()["index_templates"]
     matching = [
         candidate
         for candidate in found
         if any(_matches(name, pattern) for pattern in _patterns(candidate["index_template"]))
     ]
-    best = max(matching, key=lambda template: int(template["index_template"].get("priority", 0)))
-    return best["name"], best["index_template"]
+    best = max(matching, key=lambda template: int(template["index_template"].get("priority", 0)), default=None)
+    return (best["name"], best["index_template"]) if best else ("", {})
 
 
 def _patterns(template: Mapping[str, Any]) -> list[str]:
@@ -247,11 +268,13 @@ def _matches(name: str, pattern: str) -> bool:
     return bool(re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name))
 
 
-def _warn_of_pipelines(index: str, settings: Mapping[str, Any]) -> None:
-    for key in ("default_pipeline", "final_pipeline"):
-        if settings.get(key, "_none") != "_none":
-            log.warning(
-                "index %s passes each document through the ingest pipeline %s (%s, set by another index template), "
-                "which may drop or change documents of this program",
-                *(index, settings[key], key),
-            )
+def _pipelines(index: str, settings: Mapping[str, Any]) -> list[str]:
+    """Return the ingest pipelines of an index, and warn of them."""
+    found = [key for key in ("default_pipeline", "final_pipeline") if settings.get(key, "_none") != "_none"]
+    for key in found:
+        log.warning(
+            "index %s passes each document through the ingest pipeline %s (%s, set by another index template), which "
+            "may drop or change documents of this program",
+            *(index, settings[key], key),
+        )
+    return [str(settings[key]) for key in found]
