@@ -27,8 +27,9 @@ from bench import harness
 from bench.harness import Load, New, Run, clear, run, shown, spread, streaming, whole_flights
 from dashboards.page import Choice, Page
 from dashboards.panels import Names
-from tests.integration.stream import Stream, synthetic
-from tests.waiting import wait_until
+from embedded.testing.records import synthetic
+from embedded.testing.stream import Stream
+from embedded.testing.waiting import wait_until
 
 
 @dataclass(frozen=True)

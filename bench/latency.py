@@ -27,7 +27,7 @@ from elasticsearch import Elasticsearch as Client
 from bench import harness
 from bench.harness import KEPT_UP, MLLIB, OURS, RIVER, Load, clear, run, spread, streaming, whole_flights
 from bench.pipeline import CHOSEN, bodies, push, river_flags
-from tests.integration.stream import App
+from embedded.testing.stream import App
 
 PROGRAMS = {"ours": OURS, "river": RIVER, "mllib": MLLIB}
 WINDOWS = 3

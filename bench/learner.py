@@ -36,11 +36,11 @@ from threadpoolctl import threadpool_limits
 
 from bench import harness
 from bench.harness import shown, spread, whole_flights
+from embedded.testing.records import FLIGHT_FIELDS, table
+from embedded.testing.reference import lstsq
 from streaming_regression.learners import Floats, Learner, Model, Statistics
 from streaming_regression.learners.rls import RecursiveLeastSquares
 from streaming_regression.learners.sgd import GradientDescent
-from tests.integration.stream import FLIGHT_FIELDS, table
-from tests.reference import lstsq
 
 with suppress(ImportError):  # there are not wheels for all machines
     import vowpalwabbit

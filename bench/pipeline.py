@@ -25,9 +25,9 @@ from elasticsearch import Elasticsearch as Client
 
 from bench import harness
 from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, run, shown, spread, whole_flights
+from embedded.testing.stream import Stream
 from streaming_regression.documents import Origin, Points, Records, points
 from streaming_regression.records import Fields, decode
-from tests.integration.stream import Stream
 
 BODY = 5_000  # documents of a part of a bulk request; the app sends 10,000 at once
 PARTITIONS = 4  # an even number, for two processes

@@ -15,7 +15,7 @@ from kubernetes import client, config
 from kubernetes.client import ApiException
 from pytest_kind import KindCluster
 
-from tests.waiting import wait_until
+from embedded.testing.waiting import wait_until
 
 
 @dataclass

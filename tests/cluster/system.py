@@ -15,9 +15,9 @@ from elasticsearch import ApiError, Elasticsearch
 from elasticsearch.helpers import scan
 from kubernetes.client import ApiException
 
+from embedded.testing.waiting import wait_until
 from tests.cluster.kube import Cluster, Forward, container_states, patiently
 from tests.cluster.sent import FEATURES, NAMES, Sent
-from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "producer" / "job.yaml"

@@ -11,9 +11,9 @@ import pytest
 import urllib3
 from kubernetes.utils.quantity import parse_quantity
 
+from embedded.testing.waiting import wait_until
 from tests.cluster.sent import flights
 from tests.cluster.system import JOB, System
-from tests.waiting import wait_until
 
 
 def test_the_flights_arrive_and_the_weights_are_right(system: System) -> None:

@@ -10,8 +10,8 @@ import pytest
 import trustme
 
 from embedded import Elasticsearch, Kafka
+from embedded.testing.stream import Stream
 from tests.integration.secure_kafka import secure_kafka
-from tests.integration.stream import Stream
 
 
 @pytest.fixture(scope="session")

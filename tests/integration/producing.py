@@ -18,10 +18,10 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from embedded import Kafka
+from embedded.testing.flags import last_of_each
+from embedded.testing.waiting import wait_until
 from producer.layout import Layout
 from producer.sources import Synthetic
-from tests.flags import last_of_each
-from tests.waiting import wait_until
 
 Records = dict[str, dict[int, list[tuple[str, int, bytes]]]]
 

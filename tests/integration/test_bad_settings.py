@@ -25,13 +25,14 @@ from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr
 from elasticsearch import Elasticsearch as Client
 
 from embedded import Elasticsearch, Kafka, free_port
-from tests.flags import last_of_each
+from embedded.testing.flags import last_of_each
+from embedded.testing.records import synthetic
+from embedded.testing.stream import Stream
+from embedded.testing.waiting import wait_until
 from tests.integration.limited_search import limited
 from tests.integration.repeated import Ending, Repeated, repeated
 from tests.integration.secure_kafka import add_user, allow
 from tests.integration.secure_search import Accounts, SecureSearch, anything
-from tests.integration.stream import Stream, synthetic
-from tests.waiting import wait_until
 
 CONFIG, UNAVAILABLE, REFUSED = 2, 3, 4
 PASSWORD = "correct horse"

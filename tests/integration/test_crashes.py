@@ -5,36 +5,19 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from embedded.testing.records import synthetic
+from embedded.testing.stream import Stream
 from tests.integration.crashing import POINTS
-from tests.integration.stream import Stream, synthetic
+from tests.integration.exactly_once import check_exactly_once
 
 SEED = 20261124
 RANDOM_KILLS = 20
 ROWS = 200_000
 FLAGS = ("--max-offsets-per-trigger", "2500", "--trigger-interval-s", "0", "--rls-half-life", "50000")
-
-
-def check_exactly_once(stream: Stream) -> None:
-    """Every record is a point exactly once, and the metrics documents add up to the points."""
-    points = stream.documents("points")
-    places = [(point["topic"], point["partition"], point["offset"]) for point in points]
-    assert len(places) == len(set(places))
-    assert set(places) == stream.places()
-    assert all(point["_id"] == "{}-{}-{}".format(*place) for point, place in zip(points, places, strict=True))
-    assert len({point["run"] for point in points}) == 1
-    sums: dict[tuple[int, str, int], Any] = defaultdict(lambda: np.zeros(2))
-    for point in points:
-        sums[point["batch"], point["topic"], point["partition"]] += [1, point["squared_error"]]
-    metrics = {(one["batch"], one["topic"], one["partition"]): one for one in stream.documents("metrics")}
-    assert set(metrics) == set(sums)
-    for key, one in metrics.items():
-        np.testing.assert_allclose([one["rows"], one["sum_squared_error"]], sums[key], rtol=1e-9)
 
 
 def test_sigkill_at_any_moment_loses_and_repeats_nothing_and_ends_with_the_same_weights(stream: Stream) -> None:

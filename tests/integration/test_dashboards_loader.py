@@ -17,7 +17,7 @@ from dashboards.panels import Names
 from dashboards.saved_objects import saved_objects
 from dashboards.templates import templates
 from embedded import free_port
-from tests.flags import last_of_each
+from embedded.testing.flags import last_of_each
 from tests.integration.kibana_double import Kibana, kibana_double
 
 OBJECTS = len(saved_objects(Names()))

@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +17,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from dashboards.panels import Names
-from embedded import Elasticsearch, free_port
+from embedded import Elasticsearch
+from embedded.testing.waiting import wait_until
+from tests.integration.served_page import served
 from tests.integration.written import Written, hours_ago, mse, r2
 from tests.strategies import AWKWARD_NAMES
-from tests.waiting import wait_until
 
 NEW_DATA_MS = 60_000  # a limit for a busy machine; normally new data appear after 5 s
 SCREENSHOTS = Path(__file__).parents[2] / ".local" / "screenshots"
@@ -51,27 +49,6 @@ def features() -> tuple[str, ...]:
 def written(request: pytest.FixtureRequest, search: Elasticsearch, features: tuple[str, ...]) -> Written:
     prefix = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
     return Written(Names(features, "target", prefix), search)
-
-
-@contextmanager
-def served(names: Names, search: Elasticsearch) -> Iterator[str]:
-    """Run `python -m dashboards serve` as a process; yield its address."""
-    port = free_port()
-    flags = ["--features", ",".join(names.features), "--label", names.label, "--index-prefix", names.prefix]
-    command = [sys.executable, "-m", "dashboards", "serve", "--elasticsearch-url", search.url, "--page-port", str(port)]
-    process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        address = f"http://127.0.0.1:{port}"
-        assert address in line, line + process.stderr.read()
-        yield address
-        process.terminate()
-        rest = process.stderr.read()
-        assert (process.wait(10), rest) == (0, "")
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @dataclass

@@ -17,7 +17,7 @@ import urllib3
 from dashboards.answers import CHOICES, WAITING
 from dashboards.timeouts import REQUEST_WITHIN_S
 from embedded import free_port
-from tests.waiting import wait_until
+from embedded.testing.waiting import wait_until
 
 FILES = ("/", "/static/page.js", "/static/page.css", "/vega.js", "/api/layout")
 AT_ONCE_S = 5.0

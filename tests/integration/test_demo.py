@@ -15,10 +15,10 @@ import numpy as np
 import psutil
 import pytest
 
+from embedded.testing.records import FLIGHT_FIELDS
+from embedded.testing.reference import lstsq
+from embedded.testing.waiting import wait_until
 from producer.sources import Flights
-from tests.integration.stream import FLIGHT_FIELDS
-from tests.reference import lstsq
-from tests.waiting import wait_until
 
 DEMO = [sys.executable, "-m", "demo"]
 

@@ -24,6 +24,8 @@ from elasticsearch import ElasticsearchWarning
 
 from dashboards.panels import Names
 from embedded import Elasticsearch, Kafka, jars
+from embedded.testing.records import synthetic
+from embedded.testing.stream import Stream
 from streaming_regression import documents, schema
 from streaming_regression.elasticsearch import bulk, connection, faults
 from streaming_regression.elasticsearch.claim import claim
@@ -32,8 +34,7 @@ from streaming_regression.elasticsearch.indices import Indices
 from streaming_regression.errors import Refused, ServerUnavailable
 from streaming_regression.records import Fields
 from tests.integration.limited_search import answering, limited
-from tests.integration.stream import Stream, synthetic
-from tests.integration.test_dashboards_page import served
+from tests.integration.served_page import served
 
 DAY = date(2026, 11, 28)
 GOOD = range(50)

@@ -24,7 +24,7 @@ from elasticsearch import Elasticsearch as Client
 
 from embedded import ConfigError, Elasticsearch, Kafka, ServerUnavailable, Tls, free_port, start_together
 from embedded import server as server_module
-from tests.waiting import wait_until
+from embedded.testing.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = [sys.executable, "-m", "embedded"]

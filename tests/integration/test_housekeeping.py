@@ -14,14 +14,15 @@ from elasticsearch import Elasticsearch as Client
 from py4j.java_gateway import JavaGateway
 from pyspark.java_gateway import launch_gateway
 
+from embedded.testing.records import synthetic
+from embedded.testing.reference import lstsq
+from embedded.testing.stream import Stream
 from streaming_regression.errors import ConfigError
 from streaming_regression.files import Files
 from streaming_regression.learners import Model, Statistics
 from streaming_regression.learners.rls import RecursiveLeastSquares
 from streaming_regression.records import Fields
 from streaming_regression.state import Identity, StateStore
-from tests.integration.stream import Stream, synthetic
-from tests.reference import lstsq
 
 IDENTITY = Identity(Fields(("a", "b"), "y"), RecursiveLeastSquares(np.zeros(3)), ("train", "test"), ("id-1", "id-2"))
 

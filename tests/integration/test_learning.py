@@ -17,11 +17,12 @@ from pyspark import RDD, SparkConf, SparkContext
 from pyspark.mllib.regression import LabeledPoint, StreamingLinearRegressionWithSGD
 from pyspark.streaming import DStream
 
+from embedded.testing.records import Value, flights, synthetic, table
+from embedded.testing.reference import lstsq
+from embedded.testing.stream import Stream
+from embedded.testing.waiting import wait_until
 from streaming_regression.records import Fields
 from streaming_regression.schema import templates
-from tests.integration.stream import Stream, Value, flights, synthetic, table
-from tests.reference import lstsq
-from tests.waiting import wait_until
 
 SYNTHETIC = ("x0", "x1", "x2")
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from embedded import Elasticsearch, Kafka
-from tests.integration.stream import App, Stream, synthetic
-from tests.integration.test_crashes import check_exactly_once
-from tests.waiting import wait_until
+from embedded.testing.records import synthetic
+from embedded.testing.stream import App, Stream
+from embedded.testing.waiting import wait_until
+from tests.integration.exactly_once import check_exactly_once
 
 OUTAGE_S = 60.0
 

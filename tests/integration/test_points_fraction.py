@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from elasticsearch import Elasticsearch as Client
 
+from embedded.testing.reference import lstsq
+from embedded.testing.stream import Stream
 from streaming_regression.records import Fields
 from streaming_regression.sampling import chosen
 from streaming_regression.schema import mappings
-from tests.integration.stream import Stream
-from tests.reference import lstsq
 
 FLAGS = ("--max-offsets-per-trigger", "4000", "--trigger-interval-s", "0")
 REFUSED = 200.0

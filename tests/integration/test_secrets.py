@@ -16,12 +16,13 @@ import pytest
 import trustme
 
 from embedded import Elasticsearch, Kafka, free_port
-from tests.flags import last_of_each
+from embedded.testing.flags import last_of_each
+from embedded.testing.records import synthetic
+from embedded.testing.stream import Stream
+from embedded.testing.waiting import wait_until
 from tests.integration.repeated import repeated
 from tests.integration.secure_kafka import add_user, allow
 from tests.integration.secure_search import Accounts, SecureSearch, anything
-from tests.integration.stream import Stream, synthetic
-from tests.waiting import wait_until
 
 Material = dict[str, str]
 """Texts by their source: a file, a page, a command line."""

@@ -15,10 +15,11 @@ import psutil
 import pytest
 
 from embedded import Elasticsearch, Kafka, free_port
+from embedded.testing.records import synthetic
+from embedded.testing.stream import App, Stream
+from embedded.testing.waiting import wait_until
 from streaming_regression.spark.session import CLASSES
-from tests.integration.stream import App, Stream, synthetic
-from tests.integration.test_crashes import check_exactly_once
-from tests.waiting import wait_until
+from tests.integration.exactly_once import check_exactly_once
 
 WITHIN_S = 30.0  # Kubernetes' default grace period
 START_WITHIN_S = 120.0

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from embedded.testing.reference import conditions, exact, lstsq
 from streaming_regression.learners import (
     LIMIT,
     DivergedError,
@@ -23,7 +24,6 @@ from streaming_regression.learners import (
 from streaming_regression.learners.bayes import BayesianRegression
 from streaming_regression.learners.rls import RecursiveLeastSquares
 from streaming_regression.learners.sgd import GradientDescent
-from tests.reference import conditions, exact, lstsq
 from tests.strategies import cuts, regressions, unscaled
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streaming_regression.learners import LIMIT
 from streaming_regression.records import Fields, decode
-from tests.integration.test_bad_input import BAD, GOOD
+from tests.sample_records import BAD, GOOD
 from tests.strategies import json_values, numbers
 
 FIELDS = Fields(("a", "b"), "y")
