@@ -57,7 +57,7 @@ lint: $(DEV_READY) ## check style, types, import rules, shell scripts, Dockerfil
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy charts/generate.py charts/streaming-ml/files/check.py tests/charts
+	@$(BIN)/mypy charts/generate.py charts/streaming-ml/files/check.py
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/shellcheck $(SHELL_FILES)
 	@$(BIN)/hadolint --ignore DL3008 */Dockerfile # Debian keeps only the newest version of a package, so none is pinned

@@ -174,7 +174,9 @@ def main() -> None:
     with harness.results("latency", __doc__) as (given, folder, results), harness.servers() as new:
         size = SIZES[given]
         known = folder / "pipeline.json"
-        pipeline = json.loads(known.read_text()) if known.exists() else {"programs": {}, "chosen": CHOSEN}
+        pipeline: dict[str, Any] = {"programs": {}, "chosen": CHOSEN}
+        if known.exists():
+            pipeline = json.loads(known.read_text())
         full = new("full", whole_flights(size.raw))
         push(warm := full.again("warm"), bodies(full), 2, 2)
         clear(warm)

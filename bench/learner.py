@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from pyspark.mllib.common import _py2java, _to_java_object_rdd
@@ -223,7 +224,7 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
         "ours on Spark, sgd": partial(in_one_job, GradientDescent()),
         "ours on Spark, rls": partial(in_one_job, rls),
     }
-    times = timed({name: lambda call=call: call for name, call in calls.items()})
+    times = timed({name: partial(lambda found: found, call) for name, call in calls.items()})
     cached.unpersist(True)
     frame.unpersist(blocking=True)
     return times
@@ -250,7 +251,12 @@ def in_process(count: int, features: int) -> dict[str, tuple[list[float], int]]:
     candidates = makers(features)
     sizes = {name: min(count, limit) for name, (_, limit) in candidates.items()}
     prepared = {name: make().prepare(x[: sizes[name]], y[: sizes[name]]) for name, (make, _) in candidates.items()}
-    makers_of = {name: lambda name=name: partial(candidates[name][0]().learn, prepared[name]) for name in candidates}
+
+    def fresh(name: str) -> Callable[[], object]:
+        make, _ = candidates[name]
+        return partial(make().learn, prepared[name])
+
+    makers_of: dict[str, Callable[[], Callable[[], object]]] = {name: partial(fresh, name) for name in candidates}
     with threadpool_limits(1):  # as Spark's workers
         times = timed(makers_of)
     return {name: (times[name], sizes[name]) for name in candidates}
@@ -283,19 +289,20 @@ def quality(data: str, limit: int) -> dict[str, Any]:
     scaler = StandardScaler().fit(x[:1000])  # the same for all that need it
     rates = (0.001, 0.01, 0.1, 0.5)
     forgetful, bayes = "ours, rls with half-life", "River BayesianLinearRegression"
-    bayesian = linear_model.BayesianLinearRegression
+
+    def with_half_life(rows: int | None) -> Candidate:
+        return ours(RecursiveLeastSquares(np.zeros(d + 1), half_life=rows), d)
+
+    def with_rate(rate: float) -> Candidate:
+        return river(linear_model.LinearRegression(optim.SGD(rate)))
+
+    def with_smoothing(smoothing: float | None) -> Candidate:
+        return river(linear_model.BayesianLinearRegression(smoothing=smoothing), dicts_with_1)
+
     grids: dict[str, dict[str, Maker]] = {
-        forgetful: {
-            f"half-life {h}": lambda h=h: ours(RecursiveLeastSquares(np.zeros(d + 1), half_life=h), d)
-            for h in (500, 1_000, 2_000, 5_000, 20_000, None)
-        },
-        "River LinearRegression": {
-            f"SGD({r})": lambda r=r: river(linear_model.LinearRegression(optim.SGD(r))) for r in rates
-        },
-        bayes: {
-            f"smoothing={s}": lambda s=s: river(bayesian(smoothing=s), dicts_with_1)
-            for s in (None, 0.99, 0.999, 0.9999)
-        },
+        forgetful: {f"half-life {h}": partial(with_half_life, h) for h in (500, 1_000, 2_000, 5_000, 20_000, None)},
+        "River LinearRegression": {f"SGD({r})": partial(with_rate, r) for r in rates},
+        bayes: {f"smoothing={s}": partial(with_smoothing, s) for s in (None, 0.99, 0.999, 0.9999)},
         "scikit-learn SGDRegressor": {
             f"{rule}, eta0={r}, average={a}": partial(sklearn, r, a, rule)
             for rule in ("invscaling", "constant")
@@ -351,7 +358,7 @@ def drifting(limit: int) -> Data:
     """Rows whose weights become others half way; tested with rows of the time."""
     rng = np.random.default_rng(5)
 
-    def drawn(count: int, after: Floats | bool) -> tuple[Floats, Floats]:
+    def drawn(count: int, after: npt.NDArray[np.bool_] | bool) -> tuple[Floats, Floats]:
         x = rng.normal(size=(count, 3))
         w = np.where(np.reshape(after, (-1, 1)), [-1.0, 3.0, 0.5], [2.0, -1.0, 0.5])
         return x, (x * w).sum(axis=1) + 4 + rng.normal(size=count)

@@ -100,6 +100,14 @@ def river_flags(setting: str) -> tuple[str, ...]:
     return ("--threads", threads, "--chunk", chunk)
 
 
+def with_parts(parts: Sequence[bytes], clients: int, at_once: int) -> Callable[[Stream], Run]:
+    return lambda stream: push(stream, parts, clients, at_once)
+
+
+def with_river(flags: Sequence[str]) -> Callable[[Stream], Run]:
+    return lambda stream: run(stream, *flags, program=RIVER)
+
+
 def best(name: str, stream: Stream, choices: dict[str, Callable[[Stream], Run]]) -> tuple[str, dict[str, float]]:
     """Return the quickest of several settings, and the rates of all, without the first tenth of the records."""
     rates = {}
@@ -130,8 +138,8 @@ def main() -> None:
             some = parts[: 2 * size.tuning // BODY]
             few = stream("tuning", size.tuning)
             for name, choices in {
-                "raw": {key: lambda one, at=at: push(one, some, *at) for key, at in raw.items()},
-                "river": {key: lambda one, at=at: run(one, *at, program=RIVER) for key, at in river.items()},
+                "raw": {key: with_parts(some, *at) for key, at in raw.items()},
+                "river": {key: with_river(flags) for key, flags in river.items()},
             }.items():
                 chosen[name], results[f"{name}_by_setting"] = best(name, few, choices)
         results["chosen"] = chosen

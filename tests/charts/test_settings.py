@@ -113,7 +113,7 @@ def test_values_reach_the_programs_as_they_are_meant(monkeypatch: pytest.MonkeyP
             file = tmp_path / name
             file.write_text("secret")
             monkeypatch.setenv(name, str(file))
-    settings = streaming_regression.settings.load([])
+    settings: Any = streaming_regression.settings.load([])  # the learners add attributes at run time
     assert settings.fields.features == ("temperature", "load.mean")
     assert settings.initial == (2.0, 0.5, -1.5)
     assert (settings.learner, settings.rls_half_life, settings.rls_ridge) == ("sgd", 1e6, 0.1)

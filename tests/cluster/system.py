@@ -27,7 +27,7 @@ CHARTS = {
     "sparkapplications.sparkoperator.k8s.io": "spark-operator",
 }
 """A custom resource of each operator, and the operator's chart."""
-PARTS = {
+PARTS: dict[str, Callable[[Any], object]] = {
     "kafkas.kafka.strimzi.io": lambda status: _condition(status, "Ready"),
     "elasticsearches.elasticsearch.k8s.elastic.co": lambda status: status.get("health") in {"green", "yellow"},
     "kibanas.kibana.k8s.elastic.co": lambda status: status.get("health") == "green",

@@ -10,8 +10,9 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.message import Message
+from email.message import MIMEPart
 from email.parser import BytesParser
+from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
@@ -129,11 +130,13 @@ class Handler(BaseHTTPRequestHandler):
         part = self.part(body)
         if not str(part.get_filename()).endswith(".ndjson"):
             return 400, {"statusCode": 400, "message": f"Invalid file extension {part.get_filename()}"}
-        return kibana.imported(str(space), part.get_payload(decode=True).decode())
+        content = part.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        return kibana.imported(str(space), content.decode())
 
-    def part(self, body: bytes) -> Message:
+    def part(self, body: bytes) -> MIMEPart:
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        (part,) = BytesParser().parsebytes(head + body).get_payload()
+        (part,) = BytesParser(policy=HTTP).parsebytes(head + body).iter_parts()
         return part
 
 

@@ -542,8 +542,8 @@ def test_a_foreign_template_is_refused_and_the_prefix_stays_that_of_the_run_that
     (tmp_path / "other").mkdir()
     other = replace(stream, folder=tmp_path / "other")
     with Client(stream.search.url) as client:
-        template = {"index_patterns": [f"{stream.prefix}-points-*"], "template": {"mappings": {"dynamic": True}}}
-        client.indices.put_index_template(name="ops", priority=1000, **template)
+        patterns, template = [f"{stream.prefix}-points-*"], {"mappings": {"dynamic": True}}
+        client.indices.put_index_template(name="ops", priority=1000, index_patterns=patterns, template=template)
         try:
             done = start(app, stream)
         finally:

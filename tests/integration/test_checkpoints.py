@@ -17,7 +17,7 @@ REFUSED_BY_PATH = "is neither a folder nor a URI"
 
 @pytest.fixture(scope="module")
 def jvm() -> Iterator[JavaGateway]:
-    gateway = launch_gateway()
+    gateway = launch_gateway()  # type: ignore[no-untyped-call]
     yield gateway
     gateway.shutdown()
     with gateway.proc as process:

@@ -32,7 +32,7 @@ from streaming_regression.elasticsearch.claim import claim
 from streaming_regression.elasticsearch.connection import Connection
 from streaming_regression.elasticsearch.indices import Indices
 from streaming_regression.errors import Refused, ServerUnavailable
-from streaming_regression.records import Fields
+from streaming_regression.records import Fields, Invalid
 from tests.integration.limited_search import answering, limited
 from tests.integration.served_page import served
 
@@ -69,7 +69,7 @@ class Target:
 
     def written(self) -> set[int]:
         self.client.indices.refresh(index=self.points)
-        hits = self.client.search(index=self.points, size=10_000, _source=["offset"])["hits"]["hits"]
+        hits = self.client.search(index=self.points, size=10_000, source_includes=["offset"])["hits"]["hits"]
         return {hit["_source"]["offset"] for hit in hits}
 
 
@@ -150,7 +150,7 @@ def with_a_pipeline_that_is_gone(target: Target) -> Callable[[], object]:
     return lambda: target.client.indices.put_settings(index=target.points, settings={"index.default_pipeline": None})
 
 
-PASSING = {
+PASSING: dict[Callable[[Target], Callable[[], object]], str] = {
     closed: "index_closed_exception: closed",
     read_only: "cluster_block_exception: .*index write",
     at_the_limit_of_shards: "validation_exception: .*maximum .*shards open",
@@ -284,7 +284,7 @@ def test_an_index_of_an_older_version_gets_the_fields_that_it_lacks(target: Targ
 @on_both
 def test_a_template_that_wins_is_named_unless_it_has_our_mappings(target: Target) -> None:
     name, priority = f"ops-{target.prefix}", 1000
-    wins = {"index_patterns": [f"{target.prefix}-*"], "priority": priority}
+    wins: dict[str, Any] = {"index_patterns": [f"{target.prefix}-*"], "priority": priority}
     target.client.indices.put_index_template(name=name, **wins, template={"settings": {"number_of_replicas": 0}})
     with pytest.raises(
         Refused, match=rf"{name} \(priority 1000\) takes precedence over {target.prefix}-points.* no field run"
@@ -364,7 +364,7 @@ def test_a_proxy_that_takes_nothing_at_all_makes_no_record_invalid(server: Elast
 def test_an_invalid_record_that_is_too_large_is_kept_with_the_beginning_of_its_value(target: Target) -> None:
     records = documents.Records("t", 0, np.array([5]), np.array([0]), [b"[" + b"1," * 40_000])
     origin = documents.Origin.at(1_790_000_000_000_000, "r", 0, target.prefix)
-    (line,) = documents.invalid(origin, records, [documents.Invalid(0, None, "not JSON")], whole=False)
+    (line,) = documents.invalid(origin, records, [Invalid(0, None, "not JSON")], whole=False)
     document = json.loads(line.split("\n")[1])
     assert document["value"] == "[" + "1," * 99 + "1"
     assert document["reason"] == "not JSON; of its value's 80001 bytes the first 200 are kept"

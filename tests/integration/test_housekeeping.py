@@ -30,7 +30,7 @@ IDENTITY = Identity(Fields(("a", "b"), "y"), RecursiveLeastSquares(np.zeros(3)),
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[JavaGateway]:
     """A JVM with Hadoop's classes, without Spark started."""
-    gateway = launch_gateway()
+    gateway = launch_gateway()  # type: ignore[no-untyped-call]
     yield gateway
     gateway.shutdown()
     gateway.proc.stdin.close()
@@ -61,7 +61,7 @@ def test_a_state_comes_back_to_the_last_bit(gateway: JavaGateway, tmp_path: Path
     np.testing.assert_array_equal(loaded.memory.factor, saved.memory.factor)
     np.testing.assert_array_equal(loaded.memory.shift, saved.memory.shift)
     np.testing.assert_array_equal(loaded.centre, saved.centre)
-    assert (loaded.level, loaded.warned) == (saved.level, {1})
+    assert (loaded.level, loaded.warned) == (saved.level, frozenset({1}))
     assert (loaded.rows_seen, loaded.memory.rows) == (7, 9)
     assert store(gateway, tmp_path).load(1) is None
 
@@ -71,7 +71,7 @@ def test_a_state_of_format_1_is_taken_over(gateway: JavaGateway, tmp_path: Path,
     """Format 1 has statistics of the raw columns, that is, with a shift of 0."""
     rng = np.random.default_rng(4)
     x, y = rng.normal(size=(9, 2)) + np.array([1e3, 5]), rng.normal(size=9)
-    factor = np.linalg.qr(np.column_stack([np.ones(9), x, y]), mode="r")
+    factor = np.asarray(np.linalg.qr(np.column_stack([np.ones(9), x, y]), mode="r"))
     states = store(gateway, tmp_path)
     states.save(0, model(0))
     file = tmp_path / "model" / "0.json"

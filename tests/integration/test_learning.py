@@ -74,8 +74,7 @@ def test_rls_equals_least_squares_for_any_split_and_predictions_come_from_the_mo
 
     before = {0: np.array([3.0, 0.5, 0.0, 1.0])}
     for model in stream.documents("models"):
-        weights = [model["intercept"], *(model["weights"][name] for name in SYNTHETIC)]
-        before[model["batch"] + 1] = np.array(weights)
+        before[model["batch"] + 1] = np.array([model["intercept"], *(model["weights"][name] for name in SYNTHETIC)])
     points = stream.documents("points")
     assert len(points) == 12_000
     assert len({point["batch"] for point in points}) == len(before) - 1 >= 12_000 // rows
@@ -263,7 +262,9 @@ def test_sgd_equals_mllib_on_the_same_batches(stream: Stream, context: SparkCont
             for batch in sorted(cut)
         )
     )
-    want = learner.latestModel().weights.toArray()
+    model = learner.latestModel()
+    assert model is not None
+    want = model.weights.toArray()
 
     np.testing.assert_allclose(stream.weights()[1:], want, rtol=1e-9)
     assert stream.weights()[0] == 0

@@ -107,6 +107,6 @@ def test_stored_points_are_those_of_the_hash_and_all_records_count_also_over_a_c
     assert Counter(one["_id"] for one in stream.documents("points")) == Counter(points)
     assert Counter(one["_id"] for one in stream.documents("invalid")) == Counter(invalid)
     assert sum("out of range" in one["reason"] for one in stream.documents("invalid")) > 10
-    want = lstsq(np.concatenate(learned))
-    assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
+    solution = lstsq(np.concatenate(learned))
+    assert np.linalg.norm(stream.weights() - solution) <= 1e-9 * np.linalg.norm(solution)
     assert stream.last_model()["rows_seen"] == sum(map(len, learned))

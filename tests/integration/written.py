@@ -37,7 +37,8 @@ class Batch:
 
     @property
     def squared_errors(self) -> NDArray[np.float64]:
-        return (self.y - self.pred)[~np.isnan(self.y)] ** 2
+        errors: NDArray[np.float64] = (self.y - self.pred)[~np.isnan(self.y)]
+        return errors**2
 
 
 @dataclass

@@ -63,17 +63,17 @@ def layer_of(one: dict[str, Any]) -> dict[str, Any]:
     return dict(layer)
 
 
-def test_committed_file_is_todays():
+def test_committed_file_is_todays() -> None:
     assert COMMITTED.read_text(encoding="utf-8") == ndjson(Names()), "stale: run `make generate`"
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_templates_are_the_streaming_regressions(names):
+def test_templates_are_the_streaming_regressions(names: Names) -> None:
     assert templates(names) == schema.templates(names.prefix, Fields(names.features, names.label))
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_every_reference_resolves_and_ids_are_unique(names):
+def test_every_reference_resolves_and_ids_are_unique(names: Names) -> None:
     objects = [json.loads(line) for line in ndjson(names).splitlines()]
     known = [(one["type"], one["id"]) for one in objects]
     assert len({*known}) == len(known)
@@ -83,14 +83,14 @@ def test_every_reference_resolves_and_ids_are_unique(names):
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_attributes_and_versions_are_those_that_kibana_8_12_knows(names):
+def test_attributes_and_versions_are_those_that_kibana_8_12_knows(names: Names) -> None:
     for one in saved_objects(names):
         assert one["attributes"].keys() == ATTRIBUTES[one["type"]], one["id"]
         assert (one["coreMigrationVersion"], one["typeMigrationVersion"]) == (CORE_VERSION, TYPE_VERSIONS[one["type"]])
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_inner_json_parses_and_names_its_references(names):
+def test_inner_json_parses_and_names_its_references(names: Names) -> None:
     for one in saved_objects(names):
         attributes, named = one["attributes"], {ref["name"] for ref in one["references"]}
         if meta := attributes.get("kibanaSavedObjectMeta"):
@@ -104,13 +104,13 @@ def test_inner_json_parses_and_names_its_references(names):
             assert {f"{panel['panelIndex']}:{panel['panelRefName']}" for panel in panels} == named
 
 
-def test_dashboard_restores_time_and_refreshes_every_5_seconds():
+def test_dashboard_restores_time_and_refreshes_every_5_seconds() -> None:
     attributes = saved_objects(Names())[-1]["attributes"]
     assert (attributes["timeRestore"], attributes["timeFrom"], attributes["timeTo"]) == (True, "now-15m", "now")
     assert attributes["refreshInterval"] == {"pause": False, "value": 5000}
 
 
-def test_no_two_panels_overlap_and_none_leaves_the_grid():
+def test_no_two_panels_overlap_and_none_leaves_the_grid() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in json.loads(saved_objects(Names())[-1]["attributes"]["panelsJSON"]):
         grid = panel["gridData"]
@@ -121,7 +121,7 @@ def test_no_two_panels_overlap_and_none_leaves_the_grid():
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_lens_columns_exist_in_the_templates_and_refer_to_each_other(names):
+def test_lens_columns_exist_in_the_templates_and_refer_to_each_other(names: Names) -> None:
     for one in lens(names):
         layer, (view,) = layer_of(one), one["references"]
         columns = layer["columns"]
@@ -143,7 +143,7 @@ def test_lens_columns_exist_in_the_templates_and_refer_to_each_other(names):
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_saved_searches_are_of_one_set_and_show_fields_that_exist(names):
+def test_saved_searches_are_of_one_set_and_show_fields_that_exist(names: Names) -> None:
     searches = [one for one in saved_objects(names) if one["type"] == "search"]
     assert [one["attributes"]["title"] for one in searches] == ["Train set", "Test set"]
     for one in searches:
@@ -153,7 +153,7 @@ def test_saved_searches_are_of_one_set_and_show_fields_that_exist(names):
         assert [query["query"] for query in queries] == ["topic:train", "topic:test"]
 
 
-def test_formula_becomes_the_columns_that_lens_makes_of_it():
+def test_formula_becomes_the_columns_that_lens_makes_of_it() -> None:
     (one,) = [one for one in lens(Names()) if one["id"] == "spark-train-r2"]
     columns = layer_of(one)["columns"]
     assert list(columns) == ["value", *(f"valueX{i}" for i in range(6))]
@@ -179,7 +179,7 @@ def compiled(spec: dict[str, Any], version: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", ["5.8", "5.20", "6.4"])
 @pytest.mark.parametrize("names", NAMES)
-def test_kibanas_vega_panels_compile_draw_and_ask_for_fields_that_exist(names, version):
+def test_kibanas_vega_panels_compile_draw_and_ask_for_fields_that_exist(names: Names, version: str) -> None:
     rows = [
         {
             "_source": {"pred": i, **({"y": i * 1.5} if i % 3 else {})},
@@ -200,7 +200,7 @@ def test_kibanas_vega_panels_compile_draw_and_ask_for_fields_that_exist(names, v
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_the_pages_drawings_compile_in_the_version_that_is_served(names):
+def test_the_pages_drawings_compile_in_the_version_that_is_served(names: Names) -> None:
     for panel in (panel for section in sections(names) for panel in section.panels):
         if isinstance(panel, Line):
             spec = charts.line(panel)

@@ -485,11 +485,14 @@ def test_bayes_gives_the_same_weights_however_the_rows_are_cut_into_partitions(
 
 def mllib(x: Floats, y: Floats, start: Floats, step: float, iterations: int, tolerance: float) -> Floats:
     """GradientDescent.runMiniBatchSGD row by row, translated from Scala; tests/integration compares with MLlib."""
-    weights, previous = start, None
+    weights = start
+    previous: Floats | None = None
     for i in range(1, iterations + 1):
         gradient = sum(((row @ weights - label) * row for row, label in zip(x, y, strict=True)), np.zeros(x.shape[1]))
         weights = weights - step / np.sqrt(i) * gradient / len(y)
-        if previous is not None and np.linalg.norm(weights - previous) < tolerance * max(np.linalg.norm(weights), 1.0):
+        if previous is not None and np.linalg.norm(weights - previous) < tolerance * max(
+            float(np.linalg.norm(weights)), 1.0
+        ):
             break
         previous = weights
     return weights

@@ -32,9 +32,14 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 def is_point(value: bytes | None, label_needed: bool) -> bool:
     """The contract, implemented independently with the standard library."""
+    constants: list[str] = []
+
+    def constant(name: str) -> float:
+        constants.append(name)
+        return math.nan
+
     try:
-        constants: list[str] = []
-        record = json.loads((value or b"").decode(), parse_constant=lambda name: constants.append(name) or math.nan)
+        record = json.loads((value or b"").decode(), parse_constant=constant)
     except (ValueError, RecursionError):
         return False
     if not isinstance(record, dict) or constants:

@@ -62,7 +62,7 @@ def read(program: str, *argv: str) -> Any:
 def fault(program: str, *argv: str) -> str:
     with pytest.raises(CONFIG_ERRORS) as error:
         read(program, *argv)
-    assert error.value.exit_code == 2
+    assert error.value.exit_code == 2  # type: ignore[attr-defined]  # each of CONFIG_ERRORS has it
     return str(error.value)
 
 
