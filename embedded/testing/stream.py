@@ -22,6 +22,7 @@ from embedded import Elasticsearch, Kafka
 from embedded.testing.flags import last_of_each
 from embedded.testing.records import FLIGHT_FIELDS, Value, table
 from embedded.testing.reference import lstsq
+from embedded.testing.repeated import Repeated
 from embedded.testing.waiting import wait_until
 
 
@@ -38,6 +39,8 @@ class Stream:
     partitions: int = 3
     produced: dict[str, list[Value]] = field(default_factory=dict)
     prefix: str = ""
+    repeated: Repeated | None = None
+    """A process in which `run` starts the app; it saves the start of Java."""
 
     def __post_init__(self) -> None:
         self.prefix = self.prefix or self.name
@@ -88,6 +91,10 @@ class Stream:
 
     def run(self, *flags: str, timeout_s: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the app over the records that are there now; return the ended process with its log."""
+        if self.repeated and not environment:
+            command = last_of_each([*self.flags, "--available-now", *flags])
+            ending = self.repeated.start(command, timeout_s)
+            return subprocess.CompletedProcess(command, ending.code, "", ending.log)
         with self.app("--available-now", *flags, **environment) as app:
             code = app.wait(timeout_s)
         return subprocess.CompletedProcess(app.command, code, "", app.log)

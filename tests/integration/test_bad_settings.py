@@ -27,21 +27,16 @@ from elasticsearch import Elasticsearch as Client
 from embedded import Elasticsearch, Kafka, free_port
 from embedded.testing.flags import last_of_each
 from embedded.testing.records import synthetic
+from embedded.testing.repeated import Ending, Repeated
 from embedded.testing.stream import Stream
 from embedded.testing.waiting import wait_until
 from tests.integration.limited_search import limited
-from tests.integration.repeated import Ending, Repeated, repeated
 from tests.integration.secure_kafka import add_user, allow
 from tests.integration.secure_search import Accounts, SecureSearch, anything
+from tests.slow import slow_except
 
 CONFIG, UNAVAILABLE, REFUSED = 2, 3, 4
 PASSWORD = "correct horse"
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repeated]:
-    with repeated(tmp_path_factory.mktemp("app") / "app.log") as process:
-        yield process
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +133,7 @@ def test_without_java_the_app_says_so(settled: Stream, tmp_path: Path) -> None:
 # Kafka
 
 
+@pytest.mark.slow
 def test_brokers_that_are_away_are_waited_for_and_named(app: Repeated, settled: Stream) -> None:
     for address in (f"127.0.0.1:{free_port()}", "no-such-host.invalid:9092"):
         done = start(app, settled, "--kafka-bootstrap", address)
@@ -212,7 +208,7 @@ def kafkas_security(users: Kafka, checkpoint: Path, files: dict[str, str], **cha
     return flags(settings | changed, files)
 
 
-@pytest.mark.parametrize("case", KAFKA_SECURITY)
+@pytest.mark.parametrize("case", slow_except(["a wrong password", "no rights on the topics"], KAFKA_SECURITY))
 def test_kafkas_security(
     app: Repeated, settled: Stream, tmp_path: Path, users: Kafka, files: dict[str, str], case: str
 ) -> None:
@@ -313,7 +309,7 @@ ELASTICSEARCH_SECURITY: dict[str, tuple[dict[str, str], int, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", ELASTICSEARCH_SECURITY)
+@pytest.mark.parametrize("case", slow_except(["a wrong password", "rights to read only"], ELASTICSEARCH_SECURITY))
 def test_elasticsearchs_security(
     app: Repeated, settled: Stream, secure_search: SecureSearch, files: dict[str, str], case: str
 ) -> None:
@@ -335,6 +331,7 @@ def test_elasticsearchs_security(
     assert text.format_map(places | files) in done.sentence
 
 
+@pytest.mark.slow
 def test_without_the_right_to_refresh_all_is_written_and_one_line_tells_of_it(
     app: Repeated, stream: Stream, secure_search: SecureSearch, files: dict[str, str]
 ) -> None:
@@ -438,7 +435,7 @@ SPOILT: dict[Callable[[Path], None], str] = {
 }
 
 
-@pytest.mark.parametrize("spoil", SPOILT)
+@pytest.mark.parametrize("spoil", slow_except([truncated, without_offsets], SPOILT))
 def test_a_spoilt_checkpoint_is_refused(app: Repeated, resumed: Stream, spoil: Callable[[Path], None]) -> None:
     """It is not treated as a new run, which would overwrite documents, or skip records that seem to be processed."""
     resumed.produce(train=synthetic(3, seed=3))
@@ -462,6 +459,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named(
     assert done.sentence.endswith("; use a folder or URI that is writable")
 
 
+@pytest.mark.slow
 def test_of_two_drivers_with_one_checkpoint_one_ends_and_no_record_is_lost_or_doubled(
     app: Repeated, stream: Stream
 ) -> None:
@@ -558,6 +556,7 @@ def test_a_foreign_template_is_refused_and_the_prefix_stays_that_of_the_run_that
     assert stream.count("points") == 30
 
 
+@pytest.mark.slow
 def test_an_index_of_the_day_with_another_mapping_is_named(app: Repeated, stream: Stream) -> None:
     stream.features, stream.label = ("x0", "x1", "x2"), "y"
     stream.create_topics()
@@ -575,6 +574,7 @@ def test_an_index_of_the_day_with_another_mapping_is_named(app: Repeated, stream
     assert not stream.documents("invalid")
 
 
+@pytest.mark.slow
 def test_through_a_proxy_with_a_limit_and_without_automatic_creation_all_records_are_written(
     app: Repeated, stream: Stream
 ) -> None:
@@ -639,7 +639,7 @@ def test_records_that_were_deleted_before_they_were_read_end_the_stream_or_leave
     assert sum(one["rows"] for one in stream.documents("metrics")) == 55
 
 
-@pytest.mark.parametrize("records", [0, 10, 600])
+@pytest.mark.parametrize("records", slow_except([600], [0, 10, 600]))
 def test_a_topic_that_was_recreated_ends_the_stream(app: Repeated, stream: Stream, records: int) -> None:
     """For any number of new records: if there are more than were read before, no offset is out of range."""
     stream.features, stream.label = ("x0", "x1", "x2"), "y"

@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from embedded import Elasticsearch
 from embedded.testing.waiting import wait_until
 from tests.integration.served_page import served
 from tests.integration.written import Written, hours_ago, mse, r2
+from tests.slow import slow_except
 from tests.strategies import AWKWARD_NAMES
 
 NEW_DATA_MS = 60_000  # a limit for a busy machine; normally new data appear after 5 s
@@ -196,7 +198,13 @@ def test_hostile_strings_in_documents_stay_text(open_page: OpenPage, written: Wr
     assert seen.page.title() == "Streaming machine learning"
 
 
-@pytest.mark.parametrize("features", [AWKWARD_NAMES[::2], AWKWARD_NAMES[1::2]], ids=["awkward", "more awkward"])
+@pytest.mark.parametrize(
+    "features",
+    [
+        pytest.param(AWKWARD_NAMES[::2], id="awkward"),
+        pytest.param(AWKWARD_NAMES[1::2], id="more awkward", marks=pytest.mark.slow),
+    ],
+)
 def test_whatever_a_feature_is_called_the_page_draws_and_lists_it(open_page: OpenPage, written: Written) -> None:
     """Each name appears in a URL, a title, a tooltip, a heading and the name of a line."""
     written.write(60, hours_ago(0.1))
@@ -258,6 +266,7 @@ def test_stream_that_has_stopped_says_since_when_and_what_waits(open_page: OpenP
     )
 
 
+@pytest.mark.slow
 def test_elasticsearch_away_is_said_and_the_page_recovers(
     open_page: OpenPage, written: Written, search: Elasticsearch
 ) -> None:
@@ -281,8 +290,9 @@ def test_elasticsearch_away_is_said_and_the_page_recovers(
     seen.faults.clear()
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [320, 390, 1000, 1440])
+@pytest.mark.parametrize(
+    ("width", "dark"), slow_except([(320, True), (1440, False)], product([320, 390, 1000, 1440], [False, True]))
+)
 def test_fits_the_width_and_axe_finds_nothing_serious(
     open_page: OpenPage, written: Written, width: int, dark: bool
 ) -> None:

@@ -75,6 +75,7 @@ def silent() -> Iterator[Silent]:
             process.communicate()
 
 
+@pytest.mark.slow
 def test_own_files_come_while_more_browsers_wait_than_there_is_room_for(silent: Silent) -> None:
     """Refused requests get a sentence, and so do the others when their search fails."""
     waiting = silent.ask_for_data(WAITING + 20)
@@ -109,6 +110,7 @@ def test_it_stops_although_searches_hang_and_clients_do_not_read(silent: Silent)
     half.close()
 
 
+@pytest.mark.slow
 def test_who_sends_no_whole_request_is_disconnected(silent: Silent) -> None:
     """Clients that send nothing, or only part of a request, or a body that does not end after its response."""
     whole = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -52,6 +52,7 @@ def test_it_ends_by_itself_with_a_true_summary(tmp_path: Path) -> None:
     assert set(summary["mse"]) == {"train", "test"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_everything_and_the_addresses_are_true(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as file:
@@ -76,6 +77,7 @@ def test_ctrl_c_ends_everything_and_the_addresses_are_true(tmp_path: Path) -> No
         demo.wait()
 
 
+@pytest.mark.slow
 def test_it_goes_on_without_the_live_page_and_says_so(tmp_path: Path) -> None:
     """The page's web server cannot be imported, as in a damaged environment."""
     (tmp_path / "uvicorn.py").write_text("raise ImportError('no web server')")

@@ -162,6 +162,7 @@ time.sleep(100)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "command", "code"),
     [
@@ -190,6 +191,7 @@ def test_sigterm_while_the_servers_start_ends_them_and_never_runs_the_command() 
     assert_end(servers)
 
 
+@pytest.mark.slow
 def test_sigkill_of_run_leaves_no_server_and_both_end_in_order(tmp_path: Path) -> None:
     """The kernel closes the pipes from `run` that both JVMs read; their shutdown hooks then stop the servers."""
     with background([*EMBEDDED, "run", "--data", str(tmp_path), "--", "sh", "-c", "echo $$; exec sleep 100"]) as run:
@@ -202,6 +204,7 @@ def test_sigkill_of_run_leaves_no_server_and_both_end_in_order(tmp_path: Path) -
     assert "closed" in (tmp_path / "elasticsearch" / "elasticsearch.log").read_text().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_reaches_the_command_once_and_the_servers_not_at_all() -> None:
     """Two signals in quick succession may arrive as one. So ten are sent, each after the previous one was caught."""
     command = """
@@ -235,6 +238,7 @@ sys.exit(9)
     assert_end(servers)
 
 
+@pytest.mark.slow
 def test_run_says_when_a_server_ends_under_the_command() -> None:
     with background([*EMBEDDED, "run", "--", "sh", "-c", "echo ready; read line; exit 3"]) as run:
         assert run.stderr
@@ -251,6 +255,7 @@ def test_run_says_when_a_server_ends_under_the_command() -> None:
 # ---- python -m embedded up
 
 
+@pytest.mark.slow
 def test_up_keeps_topics_and_indices_of_its_data_folder(tmp_path: Path) -> None:
     ports = (free_port(), free_port())
     command = [*EMBEDDED, "up", "--data", str(tmp_path), "--kafka-port", f"{ports[0]}"]
@@ -304,6 +309,7 @@ def test_a_wrong_argument_is_named(arguments: list[str], words: str) -> None:
     assert words in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--kafka-port", "--elasticsearch-port"])
 def test_a_taken_port_is_named(option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -422,6 +428,7 @@ def failing_proxy(after_bytes: int, *, cut: bool) -> Iterator[int]:
                 each.close()
 
 
+@pytest.mark.slow
 def test_sigkill_in_the_middle_of_a_jar_leaves_no_process_and_the_next_attempt_succeeds(tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     with failing_proxy(500_000, cut=False) as port:
@@ -438,6 +445,7 @@ def test_sigkill_in_the_middle_of_a_jar_leaves_no_process_and_the_next_attempt_s
     assert cached(tmp_path) == WHOLE
 
 
+@pytest.mark.slow
 def test_a_connection_cut_in_the_middle_of_a_jar_is_named_and_the_next_attempt_succeeds(tmp_path: Path) -> None:
     with failing_proxy(500_000, cut=True) as port:
         proxy = f"-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort={port}"
@@ -465,6 +473,7 @@ def test_a_slow_download_shows_how_much_of_how_much_has_come_and_how_fast(tmp_pa
     assert any(re.fullmatch(r"snappy-1\.1\.10\.7: 0\.[1-5] of 2\.3 MB, \d+\.\d MB/s\n", line) for line in lines), lines
 
 
+@pytest.mark.slow
 def test_two_processes_that_download_at_once_share_one_download(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(fetch_snappy, [tmp_path, tmp_path]))
@@ -497,6 +506,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 # ---- from Python
 
 
+@pytest.mark.slow
 def test_kafka_keeps_its_records_when_killed_or_stopped_and_started_again(tmp_path: Path) -> None:
     topic = new_name()
     with Kafka(data=tmp_path) as kafka:
@@ -513,6 +523,7 @@ def test_kafka_keeps_its_records_when_killed_or_stopped_and_started_again(tmp_pa
     assert (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_elasticsearch_keeps_its_documents_when_killed_or_stopped_and_started_again(tmp_path: Path) -> None:
     settings = {"cluster.name": "ours"}
     with Elasticsearch(data=tmp_path, settings=settings) as elasticsearch, Client(elasticsearch.url) as client:
@@ -544,6 +555,7 @@ def test_search_indexes_searches_and_aggregates(search: Elasticsearch) -> None:
     assert found["aggregations"]["sum"]["value"] == 2
 
 
+@pytest.mark.slow
 def test_tls_listener_lets_only_the_right_password_in() -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")

@@ -96,6 +96,7 @@ def test_a_state_of_format_1_is_taken_over(gateway: JavaGateway, tmp_path: Path,
         assert json.loads((tmp_path / "model" / "1.json").read_text())["format"] == 2
 
 
+@pytest.mark.slow
 def test_after_50_000_batches_the_model_folder_is_small(gateway: JavaGateway, tmp_path: Path) -> None:
     """The states are those of a program that never deleted any: a start deletes the old ones, and so does each save."""
     states = store(gateway, tmp_path)

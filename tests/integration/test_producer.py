@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives import serialization
 from embedded import Kafka, Tls
 from producer.sources import Flights
 from tests.integration.producing import Ended, Topics, synthetic
+from tests.slow import slow_except
 
 ROWS = 200_000
 
@@ -54,7 +55,7 @@ def fragile(tmp_path: Path) -> Iterator[Topics]:
         made.close()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", slow_except([1], [1, 2]))
 def test_sigkill_at_random_moments_loses_and_repeats_nothing(topics: Topics, seed: int) -> None:
     """When the producer is killed at full speed, requests are in flight; the next process starts at once."""
     rng = random.Random(seed)
@@ -87,6 +88,7 @@ def test_sigkill_before_and_just_after_the_first_record_loses_and_repeats_nothin
     assert topics.wrong("r", synthetic(ROWS)) == []
 
 
+@pytest.mark.slow
 def test_runs_that_take_turns_do_not_disturb_each_other(topics: Topics) -> None:
     """Each run finds its last records before those of the other run."""
     for count in (50, 3000, 3100, 20_000):
@@ -99,6 +101,7 @@ def test_runs_that_take_turns_do_not_disturb_each_other(topics: Topics) -> None:
     assert topics.wrong("b", synthetic(60_000, 2)) == []
 
 
+@pytest.mark.slow
 def test_second_process_of_a_run_waits_for_the_first(topics: Topics) -> None:
     """It reads the topics again after a second, so it would also find late requests of a killed process."""
     first = topics.start("--run", "r", "--count", "30", "--rate", "5")
@@ -129,7 +132,7 @@ def test_share_of_the_test_topic(topics: Topics, share: str) -> None:
     assert topics.wrong("r", synthetic(999), Fraction(share)) == []
 
 
-@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("end", slow_except(["kill"], ["stop", "kill"]))
 def test_broker_that_goes_away_is_waited_for(fragile: Topics, end: str) -> None:
     """The broker is away until the producer logs that it waits, 5 s after the last response."""
     running = fragile.start("--run", "r", "--count", str(ROWS), "--rate", "25000")
@@ -143,6 +146,7 @@ def test_broker_that_goes_away_is_waited_for(fragile: Topics, end: str) -> None:
     assert fragile.wrong("r", synthetic(ROWS)) == []
 
 
+@pytest.mark.slow
 def test_broker_that_stays_away_ends_the_program_and_a_restart_goes_on(fragile: Topics) -> None:
     running = fragile.start("--run", "r", "--count", str(ROWS), "--rate", "25000", "--server-timeout-s", "3")
     fragile.wait_for_more_than(50_000, running)
@@ -156,6 +160,7 @@ def test_broker_that_stays_away_ends_the_program_and_a_restart_goes_on(fragile: 
     assert fragile.wrong("r", synthetic(ROWS)) == []
 
 
+@pytest.mark.slow
 def test_producer_that_starts_before_its_broker_waits_for_it(fragile: Topics) -> None:
     fragile.broker.stop()
     running = fragile.start("--run", "r", "--count", "10")
@@ -227,6 +232,7 @@ def test_ndjson_arrives_byte_for_byte(topics: Topics, tmp_path: Path) -> None:
     assert topics.wrong("ndjson-lines.ndjson", [*lines, b"more"]) == []
 
 
+@pytest.mark.slow
 def test_another_file_of_the_same_name_and_end_is_refused_and_nothing_is_sent(topics: Topics, tmp_path: Path) -> None:
     """Lines before the last sent one are changed, left out or moved; also with standard input under the same name."""
     path = tmp_path / "s.ndjson"
@@ -287,6 +293,7 @@ def test_record_that_the_broker_refuses_stops_the_run_and_is_named(topics: Topic
     assert topics.wrong("r", [b"1", b"2", b"3", b"4", b"5", b"6"], Fraction(0)) == []
 
 
+@pytest.mark.slow
 def test_flights_are_all_sent(topics: Topics) -> None:
     ended = topics.run("--source", "flights")
     assert (ended.code, ended.summary["acknowledged"], ended.summary["run"]) == (0, 336_776, "flights")

@@ -18,9 +18,9 @@ import trustme
 from embedded import Elasticsearch, Kafka, free_port
 from embedded.testing.flags import last_of_each
 from embedded.testing.records import synthetic
+from embedded.testing.repeated import repeated
 from embedded.testing.stream import Stream
 from embedded.testing.waiting import wait_until
-from tests.integration.repeated import repeated
 from tests.integration.secure_kafka import add_user, allow
 from tests.integration.secure_search import Accounts, SecureSearch, anything
 
@@ -99,7 +99,9 @@ def with_api_key(stream: Stream, search: SecureSearch) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("given", "level"), [(with_passwords, "DEBUG"), (with_api_key, "INFO")])
+@pytest.mark.parametrize(
+    ("given", "level"), [(with_passwords, "DEBUG"), pytest.param(with_api_key, "INFO", marks=pytest.mark.slow)]
+)
 def test_points_arrive_and_no_secret_shows_anywhere(
     secured: Stream, secure_search: SecureSearch, given: Callable[[Stream, SecureSearch], list[str]], level: str
 ) -> None:

@@ -91,6 +91,7 @@ def test_java_takes_classes_from_the_archive_that_the_set_up_made(loaded: Stream
         assert str(CLASSES) in {mapped.path for mapped in java.memory_maps()}
 
 
+@pytest.mark.slow
 def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_on(loaded: Stream) -> None:
     """A half-life is set, so a micro-batch that is learned twice or left out would change the weights."""
     lives: list[tuple[Send, dict[str, str]]] = [
@@ -144,6 +145,7 @@ def test_told_to_stop_while_it_waits_for_kafka_at_the_start(stream: Stream) -> N
         check_clean(app)
 
 
+@pytest.mark.slow
 def test_told_to_stop_while_java_starts(stream: Stream) -> None:
     """A JVM whose start is interrupted would stay, so the app completes the start and then ends the JVM."""
     stream.create_topics()
@@ -155,6 +157,7 @@ def test_told_to_stop_while_java_starts(stream: Stream) -> None:
         check_clean(app)
 
 
+@pytest.mark.slow
 def test_told_to_stop_together_with_its_java(loaded: Stream) -> None:
     """systemd sends the signal to all processes of a service: the micro-batch cannot be finished, but is replayed."""
     with loaded.app(*LOAD) as app:
@@ -165,6 +168,7 @@ def test_told_to_stop_together_with_its_java(loaded: Stream) -> None:
         assert "stopped by a signal" in app.log
 
 
+@pytest.mark.slow
 def test_without_its_java_it_ends_with_a_sentence(loaded: Stream) -> None:
     with loaded.app(*LOAD) as app:
         app.wait_for("batch ")
@@ -193,6 +197,7 @@ def own_stream(tmp_path: Path) -> Iterator[Stream]:
         yield stream
 
 
+@pytest.mark.slow
 def test_told_to_stop_while_a_server_is_away(own_stream: Stream) -> None:
     """A micro-batch that waits for Elasticsearch is aborted, and the next start replays all of it."""
     own_stream.produce(train=synthetic(9_000, seed=1))
