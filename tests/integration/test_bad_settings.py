@@ -118,7 +118,7 @@ def test_a_wrong_setting_ends_the_program_at_once_with_a_line_for_each() -> None
     assert done.stdout == ""
     first, second = done.stderr.splitlines()
     assert " ERROR --features / FEATURES: 'a:int' looks like a name with a type" in first
-    assert second.startswith("--learner / LEARNER: should be 'rls' or 'sgd' (found 'ols')")
+    assert second.startswith("--learner / LEARNER: should be 'bayes', 'rls' or 'sgd' (found 'ols')")
 
 
 def test_without_java_the_app_says_so(settled: Stream, tmp_path: Path) -> None:
