@@ -150,7 +150,7 @@ def over(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return what was found in several rounds, a `spread` for each number."""
     found = {}
     for key, value in rounds[0].items():
-        values = [one.get(key, 0.0) for one in rounds]
+        values = [result.get(key, 0.0) for result in rounds]
         found[key] = over(values) if isinstance(value, dict) else spread(values)
     return found
 

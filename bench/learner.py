@@ -207,7 +207,8 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
     def in_one_job(learner: Learner) -> Model:
         found = frame.mapInArrow(factors, "rows long, factor array<double>, shift array<double>").collect()
         parts = [
-            Statistics(one.rows, np.array(one.factor).reshape(features + 2, -1), np.array(one.shift)) for one in found
+            Statistics(part.rows, np.array(part.factor).reshape(features + 2, -1), np.array(part.shift))
+            for part in found
         ]
         return learner.update(Model(np.zeros(features + 1)), Statistics.total(parts, features))
 
@@ -266,12 +267,12 @@ def tuned(grid: dict[str, Maker], x: Floats, y: Floats) -> str:
     """Return the setting with the smallest error before learning, over micro-batches of the rows given."""
 
     def error(make: Maker) -> float:
-        one, total = make(), 0.0
+        entry, total = make(), 0.0
         for start in range(0, len(y), 1000):
             part = slice(start, start + 1000)
             if start:
-                total += float(np.square(one.predict(x[part]) - y[part]).sum())
-            one.learn(one.prepare(x[part], y[part]))
+                total += float(np.square(entry.predict(x[part]) - y[part]).sum())
+            entry.learn(entry.prepare(x[part], y[part]))
         return total if np.isfinite(total) else np.inf
 
     return min(grid, key=lambda setting: error(grid[setting]))
@@ -329,14 +330,14 @@ def quality(data: str, limit: int) -> dict[str, Any]:
     marks = [n for n in (1_000, 10_000, half, half + 1_000, half + 10_000, len(y)) if n <= len(y)]
     found: dict[str, dict[int, float | str]] = {}
     for name, make in learners.items():
-        one, errors = make(), dict[int, float | str]()
+        entry, errors = make(), dict[int, float | str]()
         scale = np.asarray if unscaled(name) else scaler.transform
         for start in range(0, len(y), 1000):
             end = min(start + 1000, len(y))
-            one.learn(one.prepare(scale(x[start:end]), y[start:end]))
+            entry.learn(entry.prepare(scale(x[start:end]), y[start:end]))
             if end in marks:
                 test_x, test_y = test(end)
-                error = float(np.square(one.predict(scale(test_x)) - test_y).mean())
+                error = float(np.square(entry.predict(scale(test_x)) - test_y).mean())
                 errors[end] = error if np.isfinite(error) else "not finite"
         found[name] = errors
     return {"mse": found, "chosen": dict(sorted(chosen.items()))}

@@ -38,8 +38,8 @@ def test_every_value_is_described_and_every_group_is_closed(chart: str) -> None:
             assert part.get("description"), path
             return
         assert dependency or part.get("additionalProperties") is False, path
-        for name, one in part["properties"].items():
-            check(f"{path}.{name}", one, dependency or name.endswith("-operator"))
+        for name, schema in part["properties"].items():
+            check(f"{path}.{name}", schema, dependency or name.endswith("-operator"))
 
     check(chart, schema, dependency=False)
 
@@ -209,7 +209,9 @@ def test_large_numbers_stay_whole_numbers(tmp_path: Path) -> None:
     objects = render(values)
     assert find(objects, "Job")["spec"]["activeDeadlineSeconds"] == 2_000_300
     assert find(objects, "KafkaTopic", "streaming-ml-train")["spec"]["partitions"] == 1_000_000
-    assert "e+" not in yaml.safe_dump([one for one in objects if one["kind"] in {"Job", "Pod", "KafkaTopic"}])
+    assert "e+" not in yaml.safe_dump(
+        [manifest for manifest in objects if manifest["kind"] in {"Job", "Pod", "KafkaTopic"}]
+    )
 
 
 @pytest.mark.helm

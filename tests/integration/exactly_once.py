@@ -21,7 +21,10 @@ def check_exactly_once(stream: Stream) -> None:
     sums: dict[tuple[int, str, int], Any] = defaultdict(lambda: np.zeros(2))
     for point in points:
         sums[point["batch"], point["topic"], point["partition"]] += [1, point["squared_error"]]
-    metrics = {(one["batch"], one["topic"], one["partition"]): one for one in stream.documents("metrics")}
+    metrics = {
+        (document["batch"], document["topic"], document["partition"]): document
+        for document in stream.documents("metrics")
+    }
     assert set(metrics) == set(sums)
-    for key, one in metrics.items():
-        np.testing.assert_allclose([one["rows"], one["sum_squared_error"]], sums[key], rtol=1e-9)
+    for key, document in metrics.items():
+        np.testing.assert_allclose([document["rows"], document["sum_squared_error"]], sums[key], rtol=1e-9)

@@ -37,7 +37,7 @@ def test_bad_records_are_kept_with_field_and_reason_and_the_good_ones_are_learne
     bad = [value for value, _, _ in BAD]
     good = [value for value, _ in GOOD]
     stream.create_topics()
-    mixed = [one for pair in zip(fill, (bad + good) * 4, strict=False) for one in pair][: 2 * len(bad + good)]
+    mixed = [value for pair in zip(fill, (bad + good) * 4, strict=False) for value in pair][: 2 * len(bad + good)]
     unlabelled = {record(y=...): "missing", record(y=None): "null"}  # invalid in the train topic only
     stream.produce(train=[*mixed, *unlabelled, *fill], test=[*mixed, *unlabelled])
     done = stream.run("--max-offsets-per-trigger", "150")
@@ -57,10 +57,19 @@ def test_bad_records_are_kept_with_field_and_reason_and_the_good_ones_are_learne
             elif topic == stream.train:
                 numbers = json.loads(value or b"")
                 learned.append(unusual.get(value or b"", tuple(numbers[name] for name in ("a", "b", "y"))))
-    kept = {(one["topic"], one["partition"], one["offset"]): one for one in stream.documents("invalid")}
+    kept = {
+        (document["topic"], document["partition"], document["offset"]): document
+        for document in stream.documents("invalid")
+    }
     shared = ("run", "@timestamp", "topic", "partition", "offset", "_id", "_index")
-    assert {place: {key: one[key] for key in one if key not in shared} for place, one in kept.items()} == expected
-    points = {(one["topic"], one["partition"], one["offset"]): one for one in stream.documents("points")}
+    assert {
+        place: {key: kept_document[key] for key in kept_document if key not in shared}
+        for place, kept_document in kept.items()
+    } == expected
+    points = {
+        (document["topic"], document["partition"], document["offset"]): document
+        for document in stream.documents("points")
+    }
     assert points.keys() | kept.keys() == stream.places()
     assert not points.keys() & kept.keys()
     predicted = [point for point in points.values() if "y" not in point]
@@ -104,9 +113,11 @@ def test_points_that_elasticsearch_refuses_are_kept_as_invalid_and_not_learned(s
     assert done.returncode == 0, done.stderr
     refused = stream.documents("invalid")
     assert len(refused) == 3
-    assert all("out of range" in one["reason"] and one["value"] == record(a=1e30).decode() for one in refused)
+    assert all(
+        "out of range" in document["reason"] and document["value"] == record(a=1e30).decode() for document in refused
+    )
     assert stream.count("points") == 100
-    assert sum(one["invalid"] for one in stream.documents("metrics")) == 3
+    assert sum(document["invalid"] for document in stream.documents("metrics")) == 3
     assert stream.last_model()["rows_seen"] == 100
     np.testing.assert_allclose(stream.weights(), [0, 3, 1], atol=1e-9)
 
@@ -137,11 +148,11 @@ def test_large_records_that_come_together_and_times_of_any_year_stop_nothing(str
     assert done.returncode == 0, done.stderr
     invalid = stream.documents("invalid")
     assert len(invalid) == 23
-    assert {len(one.get("value", "")) for one in invalid} == {0, 1_000_000, 1}
+    assert {len(document.get("value", "")) for document in invalid} == {0, 1_000_000, 1}
     points = stream.documents("points")
     assert len(points) == 33
-    batch_times = {one["batch"]: one["@timestamp"] for one in stream.documents("models")}
-    wrong = [one for one in points if one["offset"] in {50, 52}]
-    assert [one["@timestamp"] for one in wrong] == [batch_times[one["batch"]] for one in wrong]
-    assert sum(one["@timestamp"] == "1970-01-01T00:00:00.001Z" for one in [*points, *invalid]) == 2
+    batch_times = {document["batch"]: document["@timestamp"] for document in stream.documents("models")}
+    wrong = [document for document in points if document["offset"] in {50, 52}]
+    assert [document["@timestamp"] for document in wrong] == [batch_times[document["batch"]] for document in wrong]
+    assert sum(document["@timestamp"] == "1970-01-01T00:00:00.001Z" for document in [*points, *invalid]) == 2
     assert stream.last_model()["rows_seen"] == 33

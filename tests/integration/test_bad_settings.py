@@ -591,7 +591,7 @@ def test_through_a_proxy_with_a_limit_and_without_automatic_creation_all_records
     assert done.code == 0, done.log
     assert refused
     assert stream.count("points") == 1000
-    large, small = sorted(stream.documents("invalid"), key=lambda one: int(one["offset"]))
+    large, small = sorted(stream.documents("invalid"), key=lambda document: int(document["offset"]))
     assert large["value"] == "x" * 200
     assert large["reason"].endswith("; of its value's 150000 bytes the first 200 are kept")
     assert small["value"] == "[]"
@@ -636,7 +636,7 @@ def test_records_that_were_deleted_before_they_were_read_end_the_stream_or_leave
     place = {"topic": stream.train, "partition": 1, "offset": 10, "last_offset": 14, "lost": 5}
     assert {key: gap[key] for key in place} == place
     assert gap["run"] == stream.last_model()["run"]
-    assert sum(one["rows"] for one in stream.documents("metrics")) == 55
+    assert sum(document["rows"] for document in stream.documents("metrics")) == 55
 
 
 @pytest.mark.parametrize("records", slow_except([600], [0, 10, 600]))

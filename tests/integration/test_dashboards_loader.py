@@ -71,7 +71,7 @@ def test_installs_templates_and_dashboards_and_again_changes_nothing(
     assert len(before) == OBJECTS
     with Client(search.url) as client:
         found = client.indices.get_index_template(name=f"{prefix}-*")["index_templates"]
-    assert {one["name"] for one in found} == templates(Names(("a", "b"), "c", prefix)).keys()
+    assert {saved["name"] for saved in found} == templates(Names(("a", "b"), "c", prefix)).keys()
 
 
 def test_template_of_other_features_is_left_and_named(load: Load, prefix: str) -> None:
@@ -127,7 +127,7 @@ def test_kibana_that_is_too_old_is_named(load: Load) -> None:
 
 def test_every_import_error_is_listed_though_kibana_answers_200(load: Load, tmp_path: Path) -> None:
     file = tmp_path / "broken.ndjson"
-    lines = [{**one, "references": []} for one in saved_objects(Names())]
+    lines = [{**saved, "references": []} for saved in saved_objects(Names())]
     lines[-1]["references"] = [{"type": "lens", "id": "gone", "name": "a"}, {"type": "lens", "id": "lost", "name": "b"}]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     errors = [
@@ -176,9 +176,9 @@ def test_file_that_is_no_ndjson_is_refused_before_kibana_is_asked(
 def test_file_that_kibana_exported_is_imported(load: Load, tmp_path: Path) -> None:
     """Kibana appends a summary, and does not escape the line separator U+2028."""
     file = tmp_path / "export.ndjson"
-    one = {**saved_objects(Names())[0], "references": []}
-    one["attributes"]["name"] = "a\u2028b"
-    file.write_text(json.dumps(one, ensure_ascii=False) + "\n\n" + json.dumps({"exportedCount": 1}) + "\n")
+    saved = {**saved_objects(Names())[0], "references": []}
+    saved["attributes"]["name"] = "a\u2028b"
+    file.write_text(json.dumps(saved, ensure_ascii=False) + "\n\n" + json.dumps({"exportedCount": 1}) + "\n")
     with kibana_double() as kibana:
         said(load(kibana, "--dashboards-file", str(file), "--dry-run"), 0, "would import index-pattern spark-points")
         said(load(kibana, "--dashboards-file", str(file)), 0, "imported 1 objects")

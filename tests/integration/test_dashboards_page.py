@@ -181,7 +181,7 @@ def test_choice_is_in_the_url_and_comes_back_with_it(open_page: OpenPage, writte
     expect(seen.page.locator("#test-mse-value")).not_to_have_text("–")
     recent = [batch for batch in written.of("test") if batch.first_offset]
     assert seen.number("test-mse") == pytest.approx(mse(recent), rel=1e-4)
-    assert {row[0] for row in seen.table("test-points")} <= {f"{x:.5g}" for one in recent for x in one.x[:, 1]}
+    assert {row[0] for row in seen.table("test-points")} <= {f"{x:.5g}" for batch in recent for x in batch.x[:, 1]}
     again = open_page(chosen=seen.page.url.rpartition("/")[2])
     expect(again.page.locator("#choose-feature")).to_have_value("b.c")
     expect(again.page.locator("#train-mse")).to_have_count(0)
@@ -232,7 +232,7 @@ def test_whatever_a_feature_is_called_the_page_draws_and_lists_it(open_page: Ope
     expect(seen.page.locator("#train-points th").first).to_have_text(names[-1], timeout=NEW_DATA_MS)
     number = written.names.features.index(names[-1])
     drawn = {row[0] for row in seen.table("train-points")}
-    assert drawn <= {f"{x:.5g}" for one in written.of("train") for x in one.x[:, number]}
+    assert drawn <= {f"{x:.5g}" for batch in written.of("train") for x in batch.x[:, number]}
 
 
 def test_lost_records_are_told_apart(open_page: OpenPage, written: Written) -> None:
@@ -307,7 +307,7 @@ def test_fits_the_width_and_axe_finds_nothing_serious(
     for panel in ("train-points", "model-weights", "train-mse"):
         seen.page.locator(f"#{panel} summary").click()
     found = Axe().run(seen.page).response["violations"]
-    serious = [one for one in found if one["impact"] in {"serious", "critical"}]
+    serious = [violation for violation in found if violation["impact"] in {"serious", "critical"}]
     assert not serious, json.dumps(serious, indent=1)[:4000]
 
 

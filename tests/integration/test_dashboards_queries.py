@@ -80,7 +80,9 @@ def test_whatever_a_feature_is_called_its_points_and_weights_are_shown(written: 
     for i, name in enumerate(AWKWARD_NAMES):
         rows = panels(named, feature=name, topic="train")["train-points"]
         assert [row["x"] for row in rows] == sorted(x for batch in named.of("learn") for x in batch.x[:, i]), name
-    (panel, *_) = (one for section in sections(named.names) for one in section.panels if isinstance(one, Sample))
+    (panel, *_) = (
+        candidate for section in sections(named.names) for candidate in section.panels if isinstance(candidate, Sample)
+    )
     body = vega(named.names, panel)["data"]["url"]["body"] | {"query": {"term": {"topic": "learn"}}}
     with Client(named.search.url, request_timeout=30) as client:
         hits = client.search(index=named.names.pattern("points"), **body)["hits"]["hits"]
@@ -208,7 +210,7 @@ def test_where_points_are_a_sample_the_drawings_are_full_and_the_numbers_exact(
     }
     drawn = [offsets[row["x"], row["pred"]] for row in shown["train-points"]]
     assert at_least < len(drawn) <= SAMPLE
-    assert sum(one["count"] for one in shown["train-residuals"]) == len(drawn)
+    assert sum(interval["count"] for interval in shown["train-residuals"]) == len(drawn)
     tenths = np.bincount(np.array(drawn) * 10 // rows, minlength=10)
     assert tenths.min() > len(drawn) / 10 / 3, "spread over all offsets"
 
@@ -216,10 +218,10 @@ def test_where_points_are_a_sample_the_drawings_are_full_and_the_numbers_exact(
 def test_residual_histogram_equals_numpys(written: Written) -> None:
     written.write(700, noise=20)
     bins = panels(written)["train-residuals"]
-    edges = [bins[0]["start"], *(one["end"] for one in bins)]
+    edges = [bins[0]["start"], *(interval["end"] for interval in bins)]
     residuals = np.concatenate([batch.y - batch.pred for batch in written.of("learn")])
     assert 10 <= len(bins) <= 30
-    assert [one["count"] for one in bins] == np.histogram(residuals, edges)[0].tolist()
+    assert [interval["count"] for interval in bins] == np.histogram(residuals, edges)[0].tolist()
 
 
 def test_prediction_over_label_is_the_sample(written: Written) -> None:

@@ -71,7 +71,7 @@ def test_ctrl_c_ends_everything_and_the_addresses_are_true(tmp_path: Path) -> No
         os.killpg(demo.pid, signal.SIGINT)
         assert demo.wait(60) == 0, log.read_text()
         assert "Traceback" not in log.read_text()
-        wait_until(lambda: " ".join(str(one) for one in processes if one.is_running()), 20)
+        wait_until(lambda: " ".join(str(process) for process in processes if process.is_running()), 20)
     finally:
         demo.kill()
         demo.wait()

@@ -117,7 +117,7 @@ def test_a_document_at_fault_is_given_back_and_its_neighbours_are_written(target
     lines[7] = point(7, pred="text")
     lines[9] = point(9, more=1)
     refusals = target.write(lines)
-    assert [one.position for one in refusals] == [7, 9]
+    assert [refusal.position for refusal in refusals] == [7, 9]
     assert "document_parsing_exception" in refusals[0].reason
     assert "strict_dynamic_mapping_exception" in refusals[1].reason
     assert target.written() == {*GOOD} - {7, 9}
@@ -272,7 +272,7 @@ def test_an_index_that_is_deleted_meanwhile_is_made_again_where_none_is_made_by_
 def test_an_index_of_an_older_version_gets_the_fields_that_it_lacks(target: Target) -> None:
     target.client.indices.delete(index=target.points)
     mapping = {**target.indices.mapping(target.points)}
-    mapping["properties"] = {name: one for name, one in mapping["properties"].items() if name != "squared_error"}
+    mapping["properties"] = {name: field for name, field in mapping["properties"].items() if name != "squared_error"}
     target.client.indices.create(index=target.points, mappings=mapping)
     target.indices.prepare(target.connection, target.client, DAY)
     assert target.write(points()) == []

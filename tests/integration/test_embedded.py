@@ -424,8 +424,8 @@ def failing_proxy(after_bytes: int, *, cut: bool) -> Iterator[int]:
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-            for each in sockets:
-                each.close()
+            for connection in sockets:
+                connection.close()
 
 
 @pytest.mark.slow
@@ -477,8 +477,8 @@ def test_a_slow_download_shows_how_much_of_how_much_has_come_and_how_fast(tmp_pa
 def test_two_processes_that_download_at_once_share_one_download(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(fetch_snappy, [tmp_path, tmp_path]))
-    assert [each.returncode for each in done] == [0, 0], done
-    assert sum("waiting for another program's download" in each.stderr for each in done) == 1
+    assert [process.returncode for process in done] == [0, 0], done
+    assert sum("waiting for another program's download" in process.stderr for process in done) == 1
     assert cached(tmp_path) == WHOLE
 
 

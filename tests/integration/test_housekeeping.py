@@ -157,5 +157,5 @@ def test_the_days_four_indices_are_there_before_the_first_record(stream: Stream)
         found = client.indices.get(index=f"{stream.prefix}-*")
     kinds = {name.removeprefix(f"{stream.prefix}-").partition("-")[0] for name in found}
     assert kinds == {"points", "metrics", "models", "invalid"}
-    points = next(one for name, one in found.items() if "-points-" in name)
+    points = next(index for name, index in found.items() if "-points-" in name)
     assert points["mappings"]["properties"]["topic"] == {"type": "keyword"}

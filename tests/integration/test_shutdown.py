@@ -114,7 +114,7 @@ def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_o
             assert ("continuing run" in app.log) == (life > 0)
         # No micro-batch is left half done.
         points = loaded.count("points")
-        assert points == sum(one["rows"] for one in loaded.documents("metrics"))
+        assert points == sum(document["rows"] for document in loaded.documents("metrics"))
         assert 0 < points < 24_000, "it was told too late to stop anything"
     done = loaded.run(*LOAD)
     assert done.returncode == 0, done.stderr

@@ -101,7 +101,11 @@ class Written:
         documents = [*self._documents(number, time, made, model, faults), *self._gaps(number, time, gaps)]
         with self._client() as client:
             for last in (False, True):  # metrics last and together: a reader that sees them finds all else
-                bulk(client, [one for one in documents if ("-metrics-" in one["_index"]) == last], refresh=True)
+                bulk(
+                    client,
+                    [document for document in documents if ("-metrics-" in document["_index"]) == last],
+                    refresh=True,
+                )
 
     def _documents(
         self,

@@ -36,7 +36,7 @@ RANGES = st.dictionaries(
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1))
 def test_every_value_is_in_one_bin(values: list[float]) -> None:
     bins = histogram(values)
-    assert sum(one["count"] for one in bins) == len(values)
+    assert sum(interval["count"] for interval in bins) == len(values)
     assert len(bins) <= BINS
     assert all(before["end"] == after["start"] for before, after in pairwise(bins))
 
@@ -81,7 +81,7 @@ def test_sample_of_sampled_points_is_looked_up_in_few_ranges_as_long_as_it_takes
         return
     clauses = filters["bool"]["filter"][0]["bool"]["should"]
     assert len(clauses) <= CLUSTERS
-    (length,) = {one["range"]["offset"]["lt"] - one["range"]["offset"]["gte"] for one in clauses}
+    (length,) = {clause["range"]["offset"]["lt"] - clause["range"]["offset"]["gte"] for clause in clauses}
     level = sample_level(ranges, CLUSTERS)
     blocks = sum((last >> level) - (first >> level) + 1 for first, last in ranges.values())
     assert blocks * length * stored <= SAMPLE + blocks
@@ -93,7 +93,7 @@ def test_sample_of_sampled_points_stays_while_the_stream_goes_on() -> None:
 
     def begins(last: int) -> set[int]:
         query = sample("train", Extent({"train": {0: (0, last)}}), "a", 0.01)["query"]["function_score"]["query"]
-        return {one["range"]["offset"]["gte"] for one in query["bool"]["filter"][0]["bool"]["should"]}
+        return {clause["range"]["offset"]["gte"] for clause in query["bool"]["filter"][0]["bool"]["should"]}
 
     assert begins(1_100_000) < begins(1_200_000)
 
@@ -115,7 +115,7 @@ def computed(text: str, *numbers: float | None) -> float | None:
     """The value of a formula whose aggregations have, from left to right, these results."""
     expression = formula.parse(text)
     names = formula.aggregations([expression])
-    (found,) = formula.values([expression], dict(zip(names, ({"value": one} for one in numbers), strict=True)))
+    (found,) = formula.values([expression], dict(zip(names, ({"value": number} for number in numbers), strict=True)))
     return found
 
 

@@ -266,22 +266,22 @@ def test_another_source_under_the_same_name_is_refused() -> None:
 def changed(draw: st.DrawFn, rows: list[bytes]) -> list[bytes]:
     """Rows with one row changed, left out, repeated, split, joined with the next, or moved; the last row is kept."""
     at = draw(st.integers(0, len(rows) - 2))
-    one, after = rows[at], rows[at + 1 :]
+    row, after = rows[at], rows[at + 1 :]
     parts = draw(
         st.sampled_from(
             [
-                [one + b"x"],
-                [one[:-1]],
+                [row + b"x"],
+                [row[:-1]],
                 [],
-                [one, one],
-                [b"", one],
-                [one[:1], one[1:]],
-                [one + after[0]] if len(after) > 1 else [b"?"],
-                [after[0], one] if len(after) > 1 else [b"?"],
+                [row, row],
+                [b"", row],
+                [row[:1], row[1:]],
+                [row + after[0]] if len(after) > 1 else [b"?"],
+                [after[0], row] if len(after) > 1 else [b"?"],
             ]
         )
     )
-    swallowed = len(after) > 1 and parts in ([one + after[0]], [after[0], one])
+    swallowed = len(after) > 1 and parts in ([row + after[0]], [after[0], row])
     return [*rows[:at], *parts, *after[swallowed:]]
 
 
@@ -333,7 +333,7 @@ def test_a_run_of_a_version_without_digests_goes_on_with_a_warning_and_gets_them
         for offset, record in partition.records.items():
             assert record is not None
             headers, value = record
-            partition.records[offset] = ([one for one in headers if one[0] != "digest"], value)
+            partition.records[offset] = ([header for header in headers if header[0] != "digest"], value)
     assert topics.program([b"-1", *rows[1:]], count=100).sent == 0
     assert "run 'own' was started by an older version of this program" in caplog.text
     with pytest.raises(Refused, match="its record 94 differs from the source"):

@@ -104,8 +104,8 @@ def test_neighbours_and_partitions_choose_independently() -> None:
     found = [chosen("train", partition, np.arange(size), fraction) for partition in range(8)]
     both = size * fraction**2
     limit = SIX_SIGMA * math.sqrt(both)
-    for one, other in pairwise(found):
-        assert abs((one & other).sum() - both) <= limit
+    for sample, other in pairwise(found):
+        assert abs((sample & other).sum() - both) <= limit
     for distance in (1, 2, 3, 64, 10_000):
         assert abs((found[0][:-distance] & found[0][distance:]).sum() - both) <= limit, distance
 
