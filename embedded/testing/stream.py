@@ -19,7 +19,7 @@ from elasticsearch.helpers import scan
 from numpy.typing import NDArray
 
 from embedded import Elasticsearch, Kafka
-from embedded.testing.flags import last_of_each
+from embedded.testing.flags import last_flags
 from embedded.testing.records import FLIGHT_FIELDS, Value, table
 from embedded.testing.reference import lstsq
 from embedded.testing.repeated import Repeated
@@ -92,7 +92,7 @@ class Stream:
     def run(self, *flags: str, timeout_s: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the app over the records that are there now; return the ended process with its log."""
         if self.repeated and not environment:
-            command = last_of_each([*self.flags, "--available-now", *flags])
+            command = last_flags([*self.flags, "--available-now", *flags])
             ending = self.repeated.start(command, timeout_s)
             return subprocess.CompletedProcess(command, ending.code, "", ending.log)
         with self.app("--available-now", *flags, **environment) as app:
@@ -106,7 +106,7 @@ class Stream:
         """The app as a process; it is killed at the end if it still runs."""
         log = self.folder / "app.log"
         start = log.stat().st_size if log.exists() else 0
-        command = [sys.executable, *program, *last_of_each([*self.flags, *flags])]
+        command = [sys.executable, *program, *last_flags([*self.flags, *flags])]
         with log.open("ab") as file:
             process = subprocess.Popen(
                 command,

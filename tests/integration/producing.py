@@ -19,7 +19,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from embedded import Kafka
-from embedded.testing.flags import last_of_each
+from embedded.testing.flags import last_flags
 from embedded.testing.waiting import wait_until
 from producer.layout import Layout
 from producer.sources import Synthetic
@@ -116,7 +116,7 @@ class Topics:
         folder.mkdir()
         given = ["--log-format", "json", "--kafka-bootstrap", self.broker.bootstrap]
         given += ["--kafka-train-topic", self.train, "--kafka-test-topic", self.test, *self.options, *flags]
-        command = [sys.executable, "-m", "producer", *last_of_each(given)]
+        command = [sys.executable, "-m", "producer", *last_flags(given)]
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
             process = subprocess.Popen(command, stdin=stdin, stdout=out, stderr=err, env=os.environ, cwd=folder)
         self.started.append(process)

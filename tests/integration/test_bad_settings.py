@@ -25,7 +25,7 @@ from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr
 from elasticsearch import Elasticsearch as Client
 
 from embedded import Elasticsearch, Kafka, free_port
-from embedded.testing.flags import last_of_each
+from embedded.testing.flags import last_flags
 from embedded.testing.records import synthetic
 from embedded.testing.repeated import Ending, Repeated
 from embedded.testing.stream import Stream
@@ -107,7 +107,7 @@ def users(secure_broker: Kafka, search: Elasticsearch, tmp_path_factory: pytest.
 
 
 def start(app: Repeated, stream: Stream, *flags: str) -> Ending:
-    return app.start(last_of_each([*stream.flags, "--available-now", "--server-timeout-s", "1", *flags]))
+    return app.start(last_flags([*stream.flags, "--available-now", "--server-timeout-s", "1", *flags]))
 
 
 def test_a_wrong_setting_ends_the_program_at_once_with_a_line_for_each() -> None:
@@ -453,7 +453,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named(
     (tmp_path / "file").touch()
     checkpoint = place.format(file=tmp_path / "file")
     flags = [*settled.flags, "--available-now", "--index-prefix", "unwritten", "--checkpoint", checkpoint]
-    done = app.start(last_of_each(flags))
+    done = app.start(last_flags(flags))
     assert done.code == CONFIG
     assert done.sentence.startswith(f"--checkpoint / CHECKPOINT: {checkpoint} cannot be used: ")
     assert done.sentence.endswith("; use a folder or URI that is writable")

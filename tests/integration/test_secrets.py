@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from embedded import Elasticsearch, Kafka, free_port
-from embedded.testing.flags import last_of_each
+from embedded.testing.flags import last_flags
 from embedded.testing.records import synthetic
 from embedded.testing.repeated import repeated
 from embedded.testing.stream import Stream
@@ -148,7 +148,7 @@ def test_no_secret_shows_when_servers_refuse_it_though_debugging_shows_the_stack
     settings = [*secured.flags, *with_passwords(secured, secure_search), "--log-level", "DEBUG", "--available-now"]
     with repeated(tmp_path / "repeated.log") as app:
         for flag, culprit in (("--kafka-password-file", "Kafka"), ("--elasticsearch-password-file", "Elasticsearch")):
-            ending = app.start(last_of_each([*settings, flag, wrong]))
+            ending = app.start(last_flags([*settings, flag, wrong]))
             assert ending.code == 2
             assert f"{culprit} at " in ending.log
             assert "refused the login" in ending.log

@@ -88,10 +88,9 @@ def test_java_takes_classes_from_the_archive_that_the_set_up_made(loaded: Stream
     with loaded.app() as app:
         app.wait_for("batch ")
         (java,) = javas(app)
-        assert str(CLASSES) in {mapped.path for mapped in java.memory_maps()}
+        assert str(CLASSES.resolve()) in {mapped.path for mapped in java.memory_maps()}
 
 
-@pytest.mark.slow
 def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_on(loaded: Stream) -> None:
     """A half-life is set, so a micro-batch that is learned twice or left out would change the weights."""
     lives: list[tuple[Send, dict[str, str]]] = [
