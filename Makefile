@@ -45,19 +45,27 @@ test-cluster: $(DEV_READY) images ## run the tests on a Kubernetes that kind cre
 ##@ Develop
 JOBS ?= 2
 SHELL_FILES := .ci/run $(wildcard .github/*.sh */*.sh)
-.PHONY: test lint format generate lock clean bench
-test: lint ## run all checks and tests that need no Kubernetes, JOBS files in parallel (JOBS=2 ARGS="-k name")
-	@but=; not_run() { but="$${but:+$$but and }not $$1"; echo "NOT RUN: $$2"; }; \
-	  command -v chromium >/dev/null || not_run browser "the live page's tests in a browser, for want of Chromium (apt install chromium)"; \
-	  command -v helm >/dev/null || [ -n "$${CI:-}" ] || \
-	    not_run helm "the charts' tests, for want of Helm (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"; \
-	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "$$but" $(if $(ARGS),,--cov) $(ARGS)
+.PHONY: test test-slow lint format generate lock clean bench
+test: lint ## run all checks and the tests that matter for every change, JOBS files in parallel (JOBS=2 ARGS="-k name")
+	@$(call pytest,not slow)
+
+test-slow: $(DEV_READY) ## run the other tests: 20 random kills, long outages, growth, every wrong setting
+	@$(call pytest,slow)
+
+# A worker runs a whole file, as its tests share servers. Files of integration tests, which take longest, begin first.
+define pytest
+select="$(1)"; not_run() { select="$$select and not $$1"; echo "NOT RUN: $$2"; }; \
+  command -v chromium >/dev/null || not_run browser "the live page's tests in a browser, for want of Chromium (apt install chromium)"; \
+  command -v helm >/dev/null || [ -n "$${CI:-}" ] || \
+    not_run helm "the charts' tests, for want of Helm (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"; \
+  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=10 -m "$$select" $(if $(ARGS),,--cov) $(ARGS)
+endef
 
 lint: $(DEV_READY) ## check style, types, import rules, shell scripts, Dockerfiles and the page's JavaScript
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy charts/generate.py charts/streaming-ml/files/check.py tests/charts
+	@$(BIN)/mypy charts/generate.py charts/streaming-ml/files/check.py
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/shellcheck $(SHELL_FILES)
 	@$(BIN)/hadolint --ignore DL3008 */Dockerfile # Debian keeps only the newest version of a package, so none is pinned

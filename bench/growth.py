@@ -27,8 +27,9 @@ from bench import harness
 from bench.harness import Load, New, Run, clear, run, shown, spread, streaming, whole_flights
 from dashboards.page import Choice, Page
 from dashboards.panels import Names
-from tests.integration.stream import Stream, synthetic
-from tests.waiting import wait_until
+from embedded.testing.records import synthetic
+from embedded.testing.stream import Stream
+from embedded.testing.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def varied(new: New, size: Sizes) -> list[dict[str, Any]]:
     found += [point(new(f"rows-{n}", whole_flights(min(20 * n, 1_000_000))), "rows", n, n) for n in size.rows]
     streams = {n: new(f"partitions-{n}", flights, partitions=n) for n in size.partitions}
     for number in range(size.rounds):
-        found += [point(one.again(str(number)), "partitions", n, size.per_batch) for n, one in streams.items()]
+        found += [point(split.again(str(number)), "partitions", n, size.per_batch) for n, split in streams.items()]
     for executors in size.executors:
         stream, master = base.again(f"executors-{executors}"), f"local-cluster[{executors},1,1024]"
         found.append(point(stream, "executors", executors, size.per_batch, master))
@@ -99,8 +100,8 @@ def varied(new: New, size: Sizes) -> list[dict[str, Any]]:
 def refresh(stream: Stream) -> dict[str, Any]:
     """Return the live page's time for a full refresh, after checking its MSE against all metrics documents."""
     names = Names(tuple(stream.features), stream.label, stream.prefix, stream.train, stream.test)
-    train = [one for one in stream.documents("metrics") if one["topic"] == stream.train]
-    errors, rows = np.sum([(one["sum_squared_error"], one["labelled"]) for one in train], axis=0)
+    train = [document for document in stream.documents("metrics") if document["topic"] == stream.train]
+    errors, rows = np.sum([(document["sum_squared_error"], document["labelled"]) for document in train], axis=0)
     times = []
     with Client(stream.search.url, request_timeout=60) as client:
         client.indices.refresh(index=f"{stream.prefix}-*")
@@ -137,7 +138,7 @@ def stored(new: New, size: Sizes) -> dict[str, Any]:
     if size.sampled:
         sampled = stream.again("sampled")
         found = run(sampled, *flags, "--points-fraction", "0.01", timeout_s=1200)
-        counted = sum(one["rows"] for one in sampled.documents("metrics"))
+        counted = sum(document["rows"] for document in sampled.documents("metrics"))
         assert counted == points, f"{counted} records counted of {points}"
         assert abs(sampled.count("points") - points / 100) < points**0.5, "more or fewer points than one of a hundred"
         clear(sampled)

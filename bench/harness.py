@@ -34,9 +34,10 @@ from typing_extensions import Self
 
 from embedded import Elasticsearch, Kafka
 from embedded.jars import ELASTICSEARCH_VERSION, KAFKA_VERSION
+from embedded.testing.records import flights
+from embedded.testing.stream import App, Stream
 from streaming_regression.records import Fields
 from streaming_regression.schema import templates
-from tests.integration.stream import App, Stream, flights
 
 ROOT = Path(__file__).parents[1]
 RIVER, MLLIB = ("bench/river_app.py",), ("bench/mllib_app.py",)  # for `Stream.app`; ours is its default
@@ -149,7 +150,7 @@ def over(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return what was found in several rounds, a `spread` for each number."""
     found = {}
     for key, value in rounds[0].items():
-        values = [one.get(key, 0.0) for one in rounds]
+        values = [result.get(key, 0.0) for result in rounds]
         found[key] = over(values) if isinstance(value, dict) else spread(values)
     return found
 

@@ -27,7 +27,7 @@ from elasticsearch import Elasticsearch as Client
 from bench import harness
 from bench.harness import KEPT_UP, MLLIB, OURS, RIVER, Load, clear, run, spread, streaming, whole_flights
 from bench.pipeline import CHOSEN, bodies, push, river_flags
-from tests.integration.stream import App
+from embedded.testing.stream import App
 
 PROGRAMS = {"ours": OURS, "river": RIVER, "mllib": MLLIB}
 WINDOWS = 3
@@ -145,19 +145,21 @@ def measure(program: str, watch: Watch, app: App, plan: Plan, reached: float) ->
 
     def highest() -> dict[str, Any]:
         return max(
-            (one for one in results if one["verdict"] == KEPT_UP), key=lambda one: float(one["rate"]), default={}
+            (entry for entry in results if entry["verdict"] == KEPT_UP),
+            key=lambda entry: float(entry["rate"]),
+            default={},
         )
 
     def keeps_up(rate: float) -> bool:
         usual = highest().get("p50", {"median": 0.0})["median"]
         watch.until_found(time.time(), 60)
-        one = watch.at_rate(rate, min(max(plan.window_s, SEVERAL * usual), LONGEST_S))
+        warm_run = watch.at_rate(rate, min(max(plan.window_s, SEVERAL * usual), LONGEST_S))
         assert app.process.poll() is None, app.log[-4000:]
         watch.load.rate = 0.0  # so that it catches up
-        times = ", ".join(f"{q} {one[q]['median']:.2f} s" for q in ("p50", "p99", "max") if q in one)
-        print(f"{program}: {rate:7,.0f} records/s: {times}, {one['verdict']}", flush=True)
-        results.append(one)
-        return bool(one["verdict"] == KEPT_UP)
+        times = ", ".join(f"{q} {warm_run[q]['median']:.2f} s" for q in ("p50", "p99", "max") if q in warm_run)
+        print(f"{program}: {rate:7,.0f} records/s: {times}, {warm_run['verdict']}", flush=True)
+        results.append(warm_run)
+        return bool(warm_run["verdict"] == KEPT_UP)
 
     watch.load.rate = min(1_000.0, plan.rates[-1])
     deadline = time.time() + 120
@@ -174,7 +176,9 @@ def main() -> None:
     with harness.results("latency", __doc__) as (given, folder, results), harness.servers() as new:
         size = SIZES[given]
         known = folder / "pipeline.json"
-        pipeline = json.loads(known.read_text()) if known.exists() else {"programs": {}, "chosen": CHOSEN}
+        pipeline: dict[str, Any] = {"programs": {}, "chosen": CHOSEN}
+        if known.exists():
+            pipeline = json.loads(known.read_text())
         full = new("full", whole_flights(size.raw))
         push(warm := full.again("warm"), bodies(full), 2, 2)
         clear(warm)
@@ -186,8 +190,8 @@ def main() -> None:
                 reached = pipeline["programs"][program]["records_per_second"]["median"]
             elif plan.tries:
                 per_batch = ("--max-offsets-per-trigger", str(size.raw // 8))
-                one = run(full.again(program), *flags, *per_batch, program=which)
-                reached = one.steady(size.raw // 3)["records_per_second"]
+                warm_run = run(full.again(program), *flags, *per_batch, program=which)
+                reached = warm_run.steady(size.raw // 3)["records_per_second"]
             stream = new(f"latency-{program}")
             with (
                 streaming(stream, *flags, program=which) as app,

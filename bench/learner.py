@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from pyspark.mllib.common import _py2java, _to_java_object_rdd
@@ -36,11 +37,11 @@ from threadpoolctl import threadpool_limits
 
 from bench import harness
 from bench.harness import shown, spread, whole_flights
+from embedded.testing.records import FLIGHT_FIELDS, table
+from embedded.testing.reference import lstsq
 from streaming_regression.learners import Floats, Learner, Model, Statistics
 from streaming_regression.learners.rls import RecursiveLeastSquares
 from streaming_regression.learners.sgd import GradientDescent
-from tests.integration.stream import FLIGHT_FIELDS, table
-from tests.reference import lstsq
 
 with suppress(ImportError):  # there are not wheels for all machines
     import vowpalwabbit
@@ -206,7 +207,8 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
     def in_one_job(learner: Learner) -> Model:
         found = frame.mapInArrow(factors, "rows long, factor array<double>, shift array<double>").collect()
         parts = [
-            Statistics(one.rows, np.array(one.factor).reshape(features + 2, -1), np.array(one.shift)) for one in found
+            Statistics(part.rows, np.array(part.factor).reshape(features + 2, -1), np.array(part.shift))
+            for part in found
         ]
         return learner.update(Model(np.zeros(features + 1)), Statistics.total(parts, features))
 
@@ -223,7 +225,7 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
         "ours on Spark, sgd": partial(in_one_job, GradientDescent()),
         "ours on Spark, rls": partial(in_one_job, rls),
     }
-    times = timed({name: lambda call=call: call for name, call in calls.items()})
+    times = timed({name: partial(lambda found: found, call) for name, call in calls.items()})
     cached.unpersist(True)
     frame.unpersist(blocking=True)
     return times
@@ -250,7 +252,12 @@ def in_process(count: int, features: int) -> dict[str, tuple[list[float], int]]:
     candidates = makers(features)
     sizes = {name: min(count, limit) for name, (_, limit) in candidates.items()}
     prepared = {name: make().prepare(x[: sizes[name]], y[: sizes[name]]) for name, (make, _) in candidates.items()}
-    makers_of = {name: lambda name=name: partial(candidates[name][0]().learn, prepared[name]) for name in candidates}
+
+    def fresh(name: str) -> Callable[[], object]:
+        make, _ = candidates[name]
+        return partial(make().learn, prepared[name])
+
+    makers_of: dict[str, Callable[[], Callable[[], object]]] = {name: partial(fresh, name) for name in candidates}
     with threadpool_limits(1):  # as Spark's workers
         times = timed(makers_of)
     return {name: (times[name], sizes[name]) for name in candidates}
@@ -260,12 +267,12 @@ def tuned(grid: dict[str, Maker], x: Floats, y: Floats) -> str:
     """Return the setting with the smallest error before learning, over micro-batches of the rows given."""
 
     def error(make: Maker) -> float:
-        one, total = make(), 0.0
+        entry, total = make(), 0.0
         for start in range(0, len(y), 1000):
             part = slice(start, start + 1000)
             if start:
-                total += float(np.square(one.predict(x[part]) - y[part]).sum())
-            one.learn(one.prepare(x[part], y[part]))
+                total += float(np.square(entry.predict(x[part]) - y[part]).sum())
+            entry.learn(entry.prepare(x[part], y[part]))
         return total if np.isfinite(total) else np.inf
 
     return min(grid, key=lambda setting: error(grid[setting]))
@@ -283,19 +290,20 @@ def quality(data: str, limit: int) -> dict[str, Any]:
     scaler = StandardScaler().fit(x[:1000])  # the same for all that need it
     rates = (0.001, 0.01, 0.1, 0.5)
     forgetful, bayes = "ours, rls with half-life", "River BayesianLinearRegression"
-    bayesian = linear_model.BayesianLinearRegression
+
+    def with_half_life(rows: int | None) -> Candidate:
+        return ours(RecursiveLeastSquares(np.zeros(d + 1), half_life=rows), d)
+
+    def with_rate(rate: float) -> Candidate:
+        return river(linear_model.LinearRegression(optim.SGD(rate)))
+
+    def with_smoothing(smoothing: float | None) -> Candidate:
+        return river(linear_model.BayesianLinearRegression(smoothing=smoothing), dicts_with_1)
+
     grids: dict[str, dict[str, Maker]] = {
-        forgetful: {
-            f"half-life {h}": lambda h=h: ours(RecursiveLeastSquares(np.zeros(d + 1), half_life=h), d)
-            for h in (500, 1_000, 2_000, 5_000, 20_000, None)
-        },
-        "River LinearRegression": {
-            f"SGD({r})": lambda r=r: river(linear_model.LinearRegression(optim.SGD(r))) for r in rates
-        },
-        bayes: {
-            f"smoothing={s}": lambda s=s: river(bayesian(smoothing=s), dicts_with_1)
-            for s in (None, 0.99, 0.999, 0.9999)
-        },
+        forgetful: {f"half-life {h}": partial(with_half_life, h) for h in (500, 1_000, 2_000, 5_000, 20_000, None)},
+        "River LinearRegression": {f"SGD({r})": partial(with_rate, r) for r in rates},
+        bayes: {f"smoothing={s}": partial(with_smoothing, s) for s in (None, 0.99, 0.999, 0.9999)},
         "scikit-learn SGDRegressor": {
             f"{rule}, eta0={r}, average={a}": partial(sklearn, r, a, rule)
             for rule in ("invscaling", "constant")
@@ -322,14 +330,14 @@ def quality(data: str, limit: int) -> dict[str, Any]:
     marks = [n for n in (1_000, 10_000, half, half + 1_000, half + 10_000, len(y)) if n <= len(y)]
     found: dict[str, dict[int, float | str]] = {}
     for name, make in learners.items():
-        one, errors = make(), dict[int, float | str]()
+        entry, errors = make(), dict[int, float | str]()
         scale = np.asarray if unscaled(name) else scaler.transform
         for start in range(0, len(y), 1000):
             end = min(start + 1000, len(y))
-            one.learn(one.prepare(scale(x[start:end]), y[start:end]))
+            entry.learn(entry.prepare(scale(x[start:end]), y[start:end]))
             if end in marks:
                 test_x, test_y = test(end)
-                error = float(np.square(one.predict(scale(test_x)) - test_y).mean())
+                error = float(np.square(entry.predict(scale(test_x)) - test_y).mean())
                 errors[end] = error if np.isfinite(error) else "not finite"
         found[name] = errors
     return {"mse": found, "chosen": dict(sorted(chosen.items()))}
@@ -351,7 +359,7 @@ def drifting(limit: int) -> Data:
     """Rows whose weights become others half way; tested with rows of the time."""
     rng = np.random.default_rng(5)
 
-    def drawn(count: int, after: Floats | bool) -> tuple[Floats, Floats]:
+    def drawn(count: int, after: npt.NDArray[np.bool_] | bool) -> tuple[Floats, Floats]:
         x = rng.normal(size=(count, 3))
         w = np.where(np.reshape(after, (-1, 1)), [-1.0, 3.0, 0.5], [2.0, -1.0, 0.5])
         return x, (x * w).sum(axis=1) + 4 + rng.normal(size=count)

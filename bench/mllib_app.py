@@ -53,7 +53,7 @@ def write(rows: Iterable[Row], url: str, index: str, features: list[str], batch:
 def main() -> None:
     options = app_options(__doc__)
     features, label = options.features, options.label
-    settings = {
+    settings: dict[str, bool | float | int | str | None] = {
         "spark.ui.showConsoleProgress": "false",
         "spark.jars.packages": f"org.apache.spark:spark-sql-kafka-0-10_2.13:{pyspark.__version__}",
         "spark.jars.excludes": "org.slf4j:slf4j-api,org.apache.hadoop:hadoop-client-api,"

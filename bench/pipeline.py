@@ -25,9 +25,9 @@ from elasticsearch import Elasticsearch as Client
 
 from bench import harness
 from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, run, shown, spread, whole_flights
+from embedded.testing.stream import Stream
 from streaming_regression.documents import Origin, Points, Records, points
 from streaming_regression.records import Fields, decode
-from tests.integration.stream import Stream
 
 BODY = 5_000  # documents of a part of a bulk request; the app sends 10,000 at once
 PARTITIONS = 4  # an even number, for two processes
@@ -100,13 +100,21 @@ def river_flags(setting: str) -> tuple[str, ...]:
     return ("--threads", threads, "--chunk", chunk)
 
 
+def with_parts(parts: Sequence[bytes], clients: int, at_once: int) -> Callable[[Stream], Run]:
+    return lambda stream: push(stream, parts, clients, at_once)
+
+
+def with_river(flags: Sequence[str]) -> Callable[[Stream], Run]:
+    return lambda stream: run(stream, *flags, program=RIVER)
+
+
 def best(name: str, stream: Stream, choices: dict[str, Callable[[Stream], Run]]) -> tuple[str, dict[str, float]]:
     """Return the quickest of several settings, and the rates of all, without the first tenth of the records."""
     rates = {}
     for number, (setting, measure) in enumerate(choices.items()):
-        one = stream.again(f"{name}-{number}")
-        rates[setting] = measure(one).steady(sum(map(len, stream.produced.values())) // 10)["records_per_second"]
-        clear(one)
+        repeated = stream.again(f"{name}-{number}")
+        rates[setting] = measure(repeated).steady(sum(map(len, stream.produced.values())) // 10)["records_per_second"]
+        clear(repeated)
     print(f"{name}, records/s by setting:", {setting: f"{rate:,.0f}" for setting, rate in rates.items()}, flush=True)
     return max(rates, key=lambda setting: rates[setting]), rates
 
@@ -130,8 +138,8 @@ def main() -> None:
             some = parts[: 2 * size.tuning // BODY]
             few = stream("tuning", size.tuning)
             for name, choices in {
-                "raw": {key: lambda one, at=at: push(one, some, *at) for key, at in raw.items()},
-                "river": {key: lambda one, at=at: run(one, *at, program=RIVER) for key, at in river.items()},
+                "raw": {key: with_parts(some, *at) for key, at in raw.items()},
+                "river": {key: with_river(flags) for key, flags in river.items()},
             }.items():
                 chosen[name], results[f"{name}_by_setting"] = best(name, few, choices)
         results["chosen"] = chosen
@@ -139,24 +147,24 @@ def main() -> None:
         third = ("--max-offsets-per-trigger", str(size.mllib // 3))
         rounds = size.rounds
         programs: dict[str, tuple[int, int, int, Callable[[Stream], Run]]] = {
-            "raw": (rounds, size.ours, size.ours // 10, lambda one: push(one, parts, *raw[chosen["raw"]])),
-            "ours": (rounds, size.ours, size.warm_up, lambda one: run(one, *per_batch)),
-            "river": (rounds, size.river, 10_000, lambda one: run(one, *flags, program=RIVER)),
-            "river x2": (rounds, size.river, 10_000, lambda one: run(one, *flags, program=RIVER, processes=2)),
-            "mllib": (1, size.mllib, size.mllib // 4, lambda one: run(one, *third, program=MLLIB)),
+            "raw": (rounds, size.ours, size.ours // 10, lambda stream: push(stream, parts, *raw[chosen["raw"]])),
+            "ours": (rounds, size.ours, size.warm_up, lambda stream: run(stream, *per_batch)),
+            "river": (rounds, size.river, 10_000, lambda stream: run(stream, *flags, program=RIVER)),
+            "river x2": (rounds, size.river, 10_000, lambda stream: run(stream, *flags, program=RIVER, processes=2)),
+            "mllib": (1, size.mllib, size.mllib // 4, lambda stream: run(stream, *third, program=MLLIB)),
         }
         found: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for number in range(rounds):
             for program, (times, records, warm_up, measure) in programs.items():
                 if not records or number >= times:
                     continue
-                one = streams[records].again(f"{program.replace(' ', '-')}-{number}")
-                result = measure(one).steady(warm_up)
+                repeated = streams[records].again(f"{program.replace(' ', '-')}-{number}")
+                result = measure(repeated).steady(warm_up)
                 if program != "raw":
-                    assert_right(one, seed=number)
+                    assert_right(repeated, seed=number)
                 if program == "ours":
-                    np.testing.assert_allclose(one.weights(), one.lstsq(), rtol=1e-9)
-                clear(one)
+                    np.testing.assert_allclose(repeated.weights(), repeated.lstsq(), rtol=1e-9)
+                clear(repeated)
                 found[program].append(result)
                 rate, cpu = result["records_per_second"], result["cpu_s_per_million"]["all"]
                 print(f"{number + 1}: {program:<9} {rate:8,.0f} records/s, {cpu:6.1f} CPU s a million", flush=True)
@@ -164,7 +172,7 @@ def main() -> None:
             small = run(stream("small", 6 * size.small), "--max-offsets-per-trigger", "6")
             results["small"] = spread(np.diff([event["at"] for event in small.events[2:]]).tolist())
             print(f"a micro-batch of 6 records: {shown(results['small'])} s", flush=True)
-        results["programs"] = {program: harness.over(each) for program, each in found.items()}
+        results["programs"] = {program: harness.over(results_of_rounds) for program, results_of_rounds in found.items()}
 
 
 if __name__ == "__main__":

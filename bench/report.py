@@ -40,7 +40,11 @@ def at_most(what: str, found: Spread, limit: float) -> Row:
 
 
 def learner_goals(results: Results) -> list[Row]:
-    of = {(one["learner"], one["features"]): one["seconds"] for one in results["times"] if one["rows"] == 100_000}
+    of = {
+        (entry["learner"], entry["features"]): entry["seconds"]
+        for entry in results["times"]
+        if entry["rows"] == 100_000
+    }
     goals = []
     for d in sorted({features for _, features in of}):
         spark = ratio(of["MLlib", d], of["ours on Spark, sgd", d])
@@ -52,7 +56,7 @@ def learner_goals(results: Results) -> list[Row]:
 
 
 def pipeline_goals(results: Results) -> list[Row]:
-    rates = {name: one["records_per_second"] for name, one in results["programs"].items()}
+    rates = {name: measured["records_per_second"] for name, measured in results["programs"].items()}
     wanted = [(name, limit) for name, limit in (("raw", 0.75), ("river", 2.2), ("mllib", 3.0)) if name in rates]
     goals = [at_least(f"records/s: ours / {name}", ratio(rates["ours"], rates[name]), limit) for name, limit in wanted]
     goals += [at_most("CPU µs a record, all processes but Elasticsearch and bench", beside(results), 5.5)]
@@ -63,18 +67,18 @@ def pipeline_goals(results: Results) -> list[Row]:
 
 def beside(results: Results) -> Spread:
     """Return the CPU µs a record, which are CPU s a million records, that ours takes beside Elasticsearch."""
-    spent = {role: one["values"] for role, one in results["programs"]["ours"]["cpu_s_per_million"].items()}
+    spent = {role: measured["values"] for role, measured in results["programs"]["ours"]["cpu_s_per_million"].items()}
     every = zip(spent["all"], spent["Elasticsearch"], spent["bench"], strict=True)
     return spread(total - sum(others) for total, *others in every)
 
 
 def latency_goals(results: Results) -> list[Row]:
     goals = []
-    for one in results["programs"]["ours"]:
-        for q, limit in LATENCIES if one["rate"] == 5_000 else ():
+    for entry in results["programs"]["ours"]:
+        for q, limit in LATENCIES if entry["rate"] == 5_000 else ():
             what = f"latency at 5,000 records/s, {q}, s"
             goals.append(
-                at_most(what, one[q], limit) if kept_up(one) else goal(what, one["verdict"], f"≤ {limit}", False)
+                at_most(what, entry[q], limit) if kept_up(entry) else goal(what, entry["verdict"], f"≤ {limit}", False)
             )
     return goals
 
@@ -85,10 +89,10 @@ def growth_goals(results: Results) -> list[Row]:
     kept = ratio(spread(rates[-3:]), spread(rates[:3]))
     memory = [sum(step["memory_mb"].get(part, 0.0) for part in PARTS) for step in steps]
     grown = spread([memory[-1] / memory[len(memory) // 5 - 1]])
-    low, high = [one for one in results["varied"] if one["varied"] == "features"][-2:]
+    low, high = [entry for entry in results["varied"] if entry["varied"] == "features"][-2:]
     exponents = {}
     for stage in ("read", "decode", "encode", "write", "statistics"):
-        spent = [one["shares"][stage] / one["records_per_second"] for one in (low, high)]
+        spent = [entry["shares"][stage] / entry["records_per_second"] for entry in (low, high)]
         exponents[stage] = np.log(spent[1] / spent[0]) / np.log(high["value"] / low["value"])
     learning = exponents.pop("statistics")
     worst = max(exponents, key=lambda stage: exponents[stage])
@@ -102,9 +106,9 @@ def growth_goals(results: Results) -> list[Row]:
         sampled = spread(step["records_per_second"] for step in results["sampled"]["steps"])
         goals += [at_least("records/s with --points-fraction 0.01", sampled, 250_000)]
     by_partitions = defaultdict(list)
-    for one in results["varied"]:
-        if one["varied"] == "partitions":
-            by_partitions[one["value"]].append(one["records_per_second"])
+    for entry in results["varied"]:
+        if entry["varied"] == "partitions":
+            by_partitions[entry["value"]].append(entry["records_per_second"])
     if by_partitions:
         (few, some), (many, others) = sorted(by_partitions.items())
         equal = ratio(spread(some), spread(others))
@@ -121,8 +125,8 @@ def growth_goals(results: Results) -> list[Row]:
     ]
 
 
-def kept_up(one: Row) -> bool:
-    return bool(one["verdict"] == KEPT_UP)
+def kept_up(entry: Row) -> bool:
+    return bool(entry["verdict"] == KEPT_UP)
 
 
 def cell(value: Any) -> str:  # noqa: ANN401
@@ -187,22 +191,22 @@ def summary(results: dict[str, Results]) -> list[str]:
     """Return the first part of the whole report: the machine, the goals, and the programs side by side."""
     if not results:
         return ["Not measured yet: `make bench`."]
-    machines = [{**one["machine"], "load_before": None} for one in results.values()]
+    machines = [{**measured["machine"], "load_before": None} for measured in results.values()]
     about, load = machines[0], next(iter(results.values()))["machine"]["load_before"]
-    minutes = sum(one.get("minutes", 0) for one in results.values())
+    minutes = sum(measured.get("minutes", 0) for measured in results.values())
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     found = [
         f"{about['date']}, commit {about['commit']}; {about['cores']} cores ({about['cpu']}), {about['memory_gb']} GB; "
         f"{versions}; load before {load}; {minutes:.0f} minutes. Medians (ranges); ratios are those of each round."
     ]
-    if any(one != about for one in machines):
+    if any(entry != about for entry in machines):
         found += [f"**Not all of one day, commit and machine: these are those of `{next(iter(results))}`.**"]
     makers = (learner_goals, pipeline_goals, latency_goals, growth_goals)
     goals = [find(results[name]) for name, find in zip(QUESTIONS, makers, strict=True) if name in results]
     found += [table([row for rows in goals for row in rows])]
     programs, rows = results.get("pipeline", {}).get("programs", {}), []
-    for name, one in programs.items():
-        rate, at_5000 = one["records_per_second"], "–"
+    for name, measured in programs.items():
+        rate, at_5000 = measured["records_per_second"], "–"
         latencies = results.get("latency", {}).get("programs", {}).get(name, [])
         for at in latencies:
             if at["rate"] == 5_000:
@@ -212,7 +216,7 @@ def summary(results: dict[str, Results]) -> list[str]:
                 "program": name,
                 "records/s": rate,
                 "ours / this": ratio(programs["ours"]["records_per_second"], rate),
-                "CPU s a million records": one["cpu_s_per_million"]["all"],
+                "CPU s a million records": measured["cpu_s_per_million"]["all"],
                 "latency at 5,000/s, p50 / p99, s": at_5000,
                 "highest rate sustained, records/s": max((at["rate"] for at in latencies if kept_up(at)), default="–"),
             }
@@ -223,7 +227,7 @@ def summary(results: dict[str, Results]) -> list[str]:
 def pipeline(results: Results) -> list[str]:
     programs, found = results["programs"], []
     for what in ("cpu_s_per_million", "memory_mb"):
-        found += [f"{what}:", table([{"program": name, **one[what]} for name, one in programs.items()])]
+        found += [f"{what}:", table([{"program": name, **measured[what]} for name, measured in programs.items()])]
     found += ["Ours, share of the task slots' wall time (write: mostly waiting for Elasticsearch on the same cores):"]
     found += [table([programs["ours"]["shares"]])]
     if "small" in results:
@@ -235,29 +239,29 @@ def pipeline(results: Results) -> list[str]:
 
 
 def latency(results: Results) -> list[str]:
-    rows = [{"program": name, **one} for name, many in results["programs"].items() for one in many]
+    rows = [{"program": name, **entry} for name, many in results["programs"].items() for entry in many]
     return ["Seconds from due to found by a search, over all that were followed (range of windows):", table(rows)]
 
 
 def growth(results: Results) -> list[str]:
-    def flat(one: Row) -> Row:
-        memory = {f"{part}, MB": one["memory_mb"].get(part, 0.0) for part in PARTS}
-        return {key: value for key, value in one.items() if not isinstance(value, dict)} | memory
+    def flat(entry: Row) -> Row:
+        memory = {f"{part}, MB": entry["memory_mb"].get(part, 0.0) for part in PARTS}
+        return {key: value for key, value in entry.items() if not isinstance(value, dict)} | memory
 
-    few, many = (shown(one["refresh_ms"]) for one in (results["varied"][0], results["stored"]))
-    found = ["One thing varied, a run each:", table([flat(one) for one in results["varied"]])]
+    few, many = (shown(entry["refresh_ms"]) for entry in (results["varied"][0], results["stored"]))
+    found = ["One thing varied, a run each:", table([flat(entry) for entry in results["varied"]])]
     for name, what in (("stored", "Points stored, in one run"), ("sampled", "Records, one of a hundred points stored")):
         if name in results:
-            found += [f"{what}:", table([flat(one) for one in results[name]["steps"]])]
+            found += [f"{what}:", table([flat(entry) for entry in results[name]["steps"]])]
     return [*found, f"A refresh of the live page takes {few} ms after the base's run, {many} ms with all points."]
 
 
 def learner(results: Results) -> list[str]:
     found = ["Seconds per model update:", table(results["times"])]
-    for data, one in results["quality"].items():
-        chosen = "; ".join(f"{name}: {setting}" for name, setting in one["chosen"].items())
+    for data, measured in results["quality"].items():
+        chosen = "; ".join(f"{name}: {setting}" for name, setting in measured["chosen"].items())
         found += [f"Test MSE by rows learned, {data} (chosen for {chosen}):"]
-        found += [table([{"learner": name, **errors} for name, errors in one["mse"].items()])]
+        found += [table([{"learner": name, **errors} for name, errors in measured["mse"].items()])]
     return found
 
 
@@ -279,17 +283,17 @@ def plots(results: dict[str, Results]) -> dict[str, Row]:
     """Return Vega-Lite drawings by name."""
     found: dict[str, Row] = {}
     if "learner" in results:
-        rows = [{**one, "seconds": one["seconds"]["median"]} for one in results["learner"]["times"]]
+        rows = [{**entry, "seconds": entry["seconds"]["median"]} for entry in results["learner"]["times"]]
         bold = {"test": "slice(datum.learner, 0, 4) == 'ours'", "value": 4}
         spec = line("rows", "seconds", "learner", "log", strokeWidth={"condition": bold, "value": 1})
         facet = {"column": {"field": "features"}}
         found["learner"] = {"title": "Seconds a model update", "data": {"values": rows}, "facet": facet, "spec": spec}
     if "latency" in results:
         programs = results["latency"]["programs"]
-        every = [(name, one) for name, many in programs.items() for one in many if kept_up(one)]
+        every = [(name, entry) for name, many in programs.items() for entry in many if kept_up(entry)]
         rows = [
-            {"program": name, "records/s": one["rate"], "seconds": one[q]["median"], "of": q}
-            for name, one in every
+            {"program": name, "records/s": entry["rate"], "seconds": entry[q]["median"], "of": q}
+            for name, entry in every
             for q in ("p50", "p99")
         ]
         rule = {
@@ -316,14 +320,14 @@ def plots(results: dict[str, Results]) -> dict[str, Row]:
     if "growth" in results:
         base, *others = results["growth"]["varied"]
         at = {"rows": base["rows"], "partitions": 3, "executors": 0}
-        points = [(one["varied"], one["value"], one) for one in others]
+        points = [(entry["varied"], entry["value"], entry) for entry in others]
         points += [(name, value, base) for name, value in at.items()]
         points += [("points stored", step["points"], step) for step in results["growth"]["stored"]["steps"]]
         rows = []
-        for name, value, one in points:
+        for name, value, entry in points:
             shared = {"varied": name, "to": value}
-            rows += [{**shared, "what": "records/s", "of": "records/s", "y": one["records_per_second"]}]
-            rows += [{**shared, "what": "MB", "of": part, "y": one["memory_mb"].get(part, 0)} for part in PARTS]
+            rows += [{**shared, "what": "records/s", "of": "records/s", "y": entry["records_per_second"]}]
+            rows += [{**shared, "what": "MB", "of": part, "y": entry["memory_mb"].get(part, 0)} for part in PARTS]
         spec, bare = line("to", "y", "of", "linear"), {"title": None}
         spec["encoding"]["y"] |= {**bare, "aggregate": "median"}  # of rounds
         found["growth"] = {

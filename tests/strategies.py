@@ -49,11 +49,11 @@ def unscaled(draw: st.DrawFn, max_features: int = 5) -> tuple[Floats, Floats]:
     columns: list[Floats] = []
     y = rng.normal(size=rows)
     for kind in draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=max_features)):
-        z = rng.normal(size=rows)
+        z: Floats = rng.normal(size=rows)
         if kind == "counter":
-            z = np.arange(rows) / rows
+            z = np.arange(rows, dtype=np.float64) / rows
         elif kind == "id":
-            z = rng.integers(0, 3, size=rows) + 8.9e15
+            z = rng.integers(0, 3, size=rows).astype(np.float64) + 8.9e15
         elif kind == "constant":
             z = np.full(rows, rng.normal())
         elif kind == "two values":

@@ -158,7 +158,7 @@ def _closed(schema: Schema) -> Schema:
     if free:
         return {}
     if "properties" in schema:
-        schema["properties"] = {key: _closed(one) for key, one in schema["properties"].items()}
+        schema["properties"] = {key: _closed(part) for key, part in schema["properties"].items()}
         schema.setdefault("additionalProperties", False)
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):

@@ -45,7 +45,9 @@ def refusal(overrides: Object, chart: Path = CHART, release: str = RELEASE, name
 
 def find(objects: list[Object], kind: str, name: str | None = None) -> Object:
     """Return the only object of a kind (and name)."""
-    (found,) = (one for one in objects if one["kind"] == kind and name in {None, one["metadata"]["name"]})
+    (found,) = (
+        manifest for manifest in objects if manifest["kind"] == kind and name in {None, manifest["metadata"]["name"]}
+    )
     return found
 
 
@@ -54,27 +56,27 @@ def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
 
     Additions of the operators are missing, for example the securityContext of Elasticsearch.
     """
-    for one in objects:
-        spec, name = one.get("spec", {}), f"{one['kind']} {one['metadata']['name']}"
-        if one["kind"] == "Pod":
-            yield name, {"metadata": one["metadata"], "spec": spec}
-        elif one["kind"] == "Job":
+    for manifest in objects:
+        spec, name = manifest.get("spec", {}), f"{manifest['kind']} {manifest['metadata']['name']}"
+        if manifest["kind"] == "Pod":
+            yield name, {"metadata": manifest["metadata"], "spec": spec}
+        elif manifest["kind"] == "Job":
             yield name, spec["template"]
-        elif one["kind"] == "Elasticsearch":
+        elif manifest["kind"] == "Elasticsearch":
             yield from ((f"{name} {nodes['name']}", nodes["podTemplate"]) for nodes in spec["nodeSets"])
-        elif one["kind"] == "Kibana":
+        elif manifest["kind"] == "Kibana":
             yield name, spec["podTemplate"]
-        elif one["kind"] == "KafkaNodePool":
+        elif manifest["kind"] == "KafkaNodePool":
             container = {**spec["template"]["kafkaContainer"], "resources": spec["resources"], "name": "kafka"}
             yield name, {"spec": {**spec["template"]["pod"], "containers": [container]}}
-        elif one["kind"] == "Kafka":
+        elif manifest["kind"] == "Kafka":
             operators = spec["entityOperator"]
             containers = [
                 {**operators["template"][f"{part}Container"], "resources": operators[part]["resources"], "name": part}
                 for part in ("topicOperator", "userOperator")
             ]
             yield f"{name} entityOperator", {"spec": {**operators["template"]["pod"], "containers": containers}}
-        elif one["kind"] == "SparkApplication":
+        elif manifest["kind"] == "SparkApplication":
             yield from ((f"{name} {role}", spark_pod(spec, role)) for role in ("driver", "executor"))
 
 

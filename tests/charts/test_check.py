@@ -34,7 +34,11 @@ class Table:
     def list(self, api: str, kind: str, **query: str) -> list[Object]:  # noqa: ARG002
         found: list[Object] = self.found.get(kind, [])
         wanted = query.get("fieldSelector", "").rpartition("=")[2]
-        return [one for one in found if not wanted or wanted in str(one.get("metadata", {}).get("name") or one)]
+        return [
+            manifest
+            for manifest in found
+            if not wanted or wanted in str(manifest.get("metadata", {}).get("name") or manifest)
+        ]
 
     def _find(self, path: str) -> Any:
         if path not in self.found:
@@ -170,7 +174,7 @@ def test_points_flow_when_there_are_some_and_they_grow_or_none_wait(
     def fetch(request: Any, context: object) -> str:
         asked.append((request.full_url, request.headers["Authorization"], context))
         hits = {
-            "hits": [{"_source": {**one, "@timestamp": time.replace("+00:00", "Z")}} for one in models],
+            "hits": [{"_source": {**model, "@timestamp": time.replace("+00:00", "Z")}} for model in models],
             "total": {"value": points},
         }
         return json.dumps({"hits": hits})

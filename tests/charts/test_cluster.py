@@ -99,10 +99,10 @@ class Api:
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
     """An API server with all operators and no Secret."""
-    one = Api(tmp_path)
-    yield one
-    one.server.shutdown()
-    one.server.server_close()
+    started = Api(tmp_path)
+    yield started
+    started.server.shutdown()
+    started.server.server_close()
 
 
 EXISTING = {

@@ -26,17 +26,17 @@ def schemas() -> dict[crds.Kind, Any]:
     return {kind: jsonschema.Draft202012Validator(schema) for kind, schema in found.items()}
 
 
-def wrong(one: Object, schemas: dict[crds.Kind, Any]) -> list[str]:
+def wrong(manifest: Object, schemas: dict[crds.Kind, Any]) -> list[str]:
     """Return the faults of an object."""
-    kind = one["apiVersion"], one["kind"]
-    if kind not in schemas and one["apiVersion"].endswith("k8s.elastic.co/v1"):
+    kind = manifest["apiVersion"], manifest["kind"]
+    if kind not in schemas and manifest["apiVersion"].endswith("k8s.elastic.co/v1"):
         pytest.skip("NOT RUN: no schema of ECK's objects, for want of Go")
-    return [f"{error.json_path}: {error.message}" for error in schemas[kind].iter_errors(one)]
+    return [f"{error.json_path}: {error.message}" for error in schemas[kind].iter_errors(manifest)]
 
 
 def test_every_object_is_valid(objects: list[Object], schemas: dict[crds.Kind, Any]) -> None:
-    for one in objects:
-        assert wrong(one, schemas) == [], f"{one['kind']} {one['metadata']['name']}"
+    for manifest in objects:
+        assert wrong(manifest, schemas) == [], f"{manifest['kind']} {manifest['metadata']['name']}"
 
 
 def test_every_pod_in_an_operators_object_is_valid(objects: list[Object]) -> None:
@@ -47,7 +47,7 @@ def test_every_pod_in_an_operators_object_is_valid(objects: list[Object]) -> Non
 
 
 def test_objects_have_names_of_their_own(objects: list[Object]) -> None:
-    names = [(one["kind"], one["metadata"]["name"]) for one in objects]
+    names = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in objects]
     assert len({*names}) == len(names)
 
 
@@ -73,10 +73,10 @@ def test_objects_have_names_of_their_own(objects: list[Object]) -> None:
     ],
 )
 def test_a_wrong_field_would_be_found(kind: str, path: list[Any], value: object, schemas: dict[crds.Kind, Any]) -> None:
-    one = deepcopy(next(found for found in render() if found["kind"] == kind))
+    spoilt = deepcopy(next(found for found in render() if found["kind"] == kind))
     *parents, last = path
-    part = one
+    part = spoilt
     for name in parents:
         part = part[name]
     part[last] = value
-    assert wrong(one, schemas)
+    assert wrong(spoilt, schemas)

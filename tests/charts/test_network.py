@@ -92,9 +92,9 @@ ASKING_THE_API_SERVER = ("driver", "entity-operator", "kafka", "test")
 
 
 def selects(selector: Object, labels: dict[str, str]) -> bool:
-    for one in selector.get("matchExpressions", []):
-        assert one["operator"] == "In"
-        if labels.get(one["key"]) not in one["values"]:
+    for expression in selector.get("matchExpressions", []):
+        assert expression["operator"] == "In"
+        if labels.get(expression["key"]) not in expression["values"]:
             return False
     wanted: dict[str, str] = selector.get("matchLabels", {})
     return wanted.items() <= labels.items()
@@ -115,7 +115,7 @@ def is_peer(peer: Object, end: End) -> bool:
 
 def lets(policies: list[Object], end: End, other: End, port: int, protocol: str, direction: str) -> bool:
     """Return whether the policies of `end` allow a connection with `other` in a direction (Ingress or Egress)."""
-    own = [one["spec"] for one in policies if selects(one["spec"]["podSelector"], end.labels)]
+    own = [policy["spec"] for policy in policies if selects(policy["spec"]["podSelector"], end.labels)]
     if end.address is not None or end.namespace != NAMESPACE or not own:
         return True
     rules = [rule for spec in own if direction in spec["policyTypes"] for rule in spec[direction.lower()]]
@@ -124,7 +124,7 @@ def lets(policies: list[Object], end: End, other: End, port: int, protocol: str,
         (peers not in rule or any(is_peer(peer, other) for peer in rule[peers]))
         and (
             "ports" not in rule
-            or any((one["port"], one.get("protocol", "TCP")) == (port, protocol) for one in rule["ports"])
+            or any((allowed["port"], allowed.get("protocol", "TCP")) == (port, protocol) for allowed in rule["ports"])
         )
         for rule in rules
     )
@@ -132,7 +132,7 @@ def lets(policies: list[Object], end: End, other: End, port: int, protocol: str,
 
 def arrows(objects: list[Object], ports: tuple[int, ...] = PORTS, protocol: str = "TCP") -> set[Arrow]:
     """Return the connections that the policies allow, from or to the release's pods."""
-    policies = [one for one in objects if one["kind"] == "NetworkPolicy"]
+    policies = [manifest for manifest in objects if manifest["kind"] == "NetworkPolicy"]
     ends = PARTS | OTHERS
     return {
         (source, target, port)
@@ -161,7 +161,7 @@ def test_names_can_be_looked_up_and_port_53_is_closed_for_others() -> None:
 
 def test_looking_up_names_can_be_narrowed_to_where_the_dns_is() -> None:
     objects = render(CHART / "ci" / "own-model-values.yaml")
-    policies = [one for one in objects if one["kind"] == "NetworkPolicy"]
+    policies = [manifest for manifest in objects if manifest["kind"] == "NetworkPolicy"]
     ends = {namespace: End({"k8s-app": "kube-dns"}, namespace=namespace) for namespace in ("kube-system", "elsewhere")}
     found = {
         (part, namespace)
@@ -186,7 +186,7 @@ def test_strimzis_own_policy_lets_in_the_same() -> None:
 
 def test_no_policy_has_a_name_that_strimzi_gives_one_of_its_own(objects: list[Object]) -> None:
     """Strimzi overwrites a policy of such a name, and the next `helm upgrade` fails with a conflict."""
-    names = {one["metadata"]["name"] for one in objects if one["kind"] == "NetworkPolicy"}
+    names = {manifest["metadata"]["name"] for manifest in objects if manifest["kind"] == "NetworkPolicy"}
     parts = ("network-policy-kafka", "entity-operator", "kafka-exporter", "cruise-control")
     assert not names & {f"{RELEASE}-{part}" for part in parts}
 
@@ -219,8 +219,8 @@ def test_doors_can_be_opened_one_by_one() -> None:
 
 def test_existing_servers_are_reached_where_they_are_and_nowhere_else() -> None:
     objects = render(CHART / "ci" / "existing-servers-values.yaml")
-    policies = [one for one in objects if one["kind"] == "NetworkPolicy"]
-    assert {one["metadata"]["name"].removeprefix(f"{RELEASE}-") for one in policies} == {
+    policies = [manifest for manifest in objects if manifest["kind"] == "NetworkPolicy"]
+    assert {policy["metadata"]["name"].removeprefix(f"{RELEASE}-") for policy in policies} == {
         *("driver", "executor", "producer", "dashboards", "test")
     }
     servers = {"kafka": "10.1.2.3", "elasticsearch": "10.2.2.3", "kibana": "10.3.2.3", "other": "10.4.2.3"}
@@ -241,12 +241,12 @@ def test_existing_servers_are_reached_where_they_are_and_nowhere_else() -> None:
 
 def test_without_policies_there_are_none() -> None:
     objects = render(CHART / "ci" / "no-dashboards-values.yaml")
-    assert not [one for one in objects if one["kind"] == "NetworkPolicy"]
+    assert not [manifest for manifest in objects if manifest["kind"] == "NetworkPolicy"]
     assert "networkPolicyPeers" not in str(find(objects, "Kafka"))
 
 
 def test_a_policy_that_is_missing_or_too_wide_would_be_found() -> None:
-    less = [one for one in render() if one["metadata"]["name"] != f"{RELEASE}-elasticsearch"]
+    less = [manifest for manifest in render() if manifest["metadata"]["name"] != f"{RELEASE}-elasticsearch"]
     assert ("another pod", "elasticsearch", 9200) in arrows(less)
     wide = {"kind": "NetworkPolicy", "metadata": {"name": "wide"}}
     wide |= {"spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}]}}

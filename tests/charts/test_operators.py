@@ -14,7 +14,7 @@ import yaml
 from tests.charts.rendering import OPERATORS, Object, find, helm, refusal
 
 DEPENDENCIES = yaml.safe_load((OPERATORS / "Chart.yaml").read_text())["dependencies"]
-NAMES = [one["name"] for one in DEPENDENCIES]
+NAMES = [dependency["name"] for dependency in DEPENDENCIES]
 SHOW = """
 apiVersion: v1
 kind: ConfigMap
@@ -28,11 +28,11 @@ def operators(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The chart with its stubs."""
     folder = tmp_path_factory.mktemp("charts") / "operators"
     shutil.copytree(OPERATORS, folder, ignore=shutil.ignore_patterns("charts"))
-    for one in DEPENDENCIES:
-        stub = folder / "charts" / one["name"]
+    for dependency in DEPENDENCIES:
+        stub = folder / "charts" / dependency["name"]
         (stub / "templates").mkdir(parents=True)
         (stub / "Chart.yaml").write_text(
-            yaml.safe_dump({"apiVersion": "v2", "name": one["name"], "version": one["version"]})
+            yaml.safe_dump({"apiVersion": "v2", "name": dependency["name"], "version": dependency["version"]})
         )
         (stub / "templates" / "show.yaml").write_text(SHOW)
     return folder
@@ -41,11 +41,11 @@ def operators(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rendered(chart: Path, *words: str) -> list[Object]:
     done = helm("template", "operators", chart, "-n", "operators", *words)
     assert done.returncode == 0, done.stderr
-    return [one for one in yaml.safe_load_all(done.stdout) if one]
+    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
 
 
 def test_the_operators_are_those_that_the_project_was_made_for() -> None:
-    assert {one["name"]: (one["version"], one["condition"]) for one in DEPENDENCIES} == {
+    assert {dependency["name"]: (dependency["version"], dependency["condition"]) for dependency in DEPENDENCIES} == {
         "strimzi-kafka-operator": ("1.2.0", "strimzi-kafka-operator.enabled"),
         "eck-operator": ("3.5.0", "eck-operator.enabled"),
         "spark-operator": ("2.5.2", "spark-operator.enabled"),
@@ -78,7 +78,7 @@ def test_strimzi_makes_no_network_policies(operators: Path) -> None:
 @pytest.mark.helm
 @pytest.mark.parametrize("name", NAMES)
 def test_an_operator_that_the_cluster_has_can_be_left_out(operators: Path, name: str) -> None:
-    maps = {one["metadata"]["name"] for one in rendered(operators, "--set", f"{name}.enabled=false")}
+    maps = {manifest["metadata"]["name"] for manifest in rendered(operators, "--set", f"{name}.enabled=false")}
     assert maps == {"ml", *NAMES} - {name}
 
 

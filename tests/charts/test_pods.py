@@ -22,15 +22,17 @@ def of_ours(objects: list[Object]) -> list[tuple[str, Object]]:
 
 
 def test_all_have_the_labels_and_no_other_namespace(objects: list[Object]) -> None:
-    for one in objects:
-        name = f"{one['kind']} {one['metadata']['name']}"
-        labels = {key.removeprefix("app.kubernetes.io/"): value for key, value in one["metadata"]["labels"].items()}
+    for manifest in objects:
+        name = f"{manifest['kind']} {manifest['metadata']['name']}"
+        labels = {
+            key.removeprefix("app.kubernetes.io/"): value for key, value in manifest["metadata"]["labels"].items()
+        }
         assert labels["name"] == labels["part-of"] == labels["instance"] == "streaming-ml", name
         assert labels["managed-by"] == "Helm", name
         assert {"component", "version"} <= labels.keys(), name
-        assert ("helm.sh/chart" in labels) == (one["kind"] not in LABELS_GO_TO_PODS), name
-        assert one["metadata"]["name"].startswith("streaming-ml"), name
-        assert one["metadata"].get("namespace", NAMESPACE) == NAMESPACE, name
+        assert ("helm.sh/chart" in labels) == (manifest["kind"] not in LABELS_GO_TO_PODS), name
+        assert manifest["metadata"]["name"].startswith("streaming-ml"), name
+        assert manifest["metadata"].get("namespace", NAMESPACE) == NAMESPACE, name
 
 
 def test_pods_have_only_labels_that_no_new_version_of_the_chart_changes(objects: list[Object]) -> None:
@@ -40,9 +42,9 @@ def test_pods_have_only_labels_that_no_new_version_of_the_chart_changes(objects:
             continue
         labels = pod["metadata"]["labels"].keys() - {"spark-role"}
         assert labels == {f"app.kubernetes.io/{key}" for key in ("name", "instance", "component")}, name
-    for one in (one for one in objects if one["kind"] in LABELS_GO_TO_PODS):
-        copied = {key for key in one["metadata"]["labels"] if not key.startswith("app.kubernetes.io/")}
-        assert copied <= {"strimzi.io/cluster"}, one["kind"]
+    for manifest in (manifest for manifest in objects if manifest["kind"] in LABELS_GO_TO_PODS):
+        copied = {key for key in manifest["metadata"]["labels"] if not key.startswith("app.kubernetes.io/")}
+        assert copied <= {"strimzi.io/cluster"}, manifest["kind"]
 
 
 def test_pods_meet_the_restricted_level(objects: list[Object]) -> None:
@@ -78,7 +80,7 @@ def test_images_have_a_tag_which_is_not_latest(objects: list[Object]) -> None:
 
 
 def test_only_the_driver_and_the_test_have_a_token(objects: list[Object]) -> None:
-    accounts = {one["metadata"]["name"]: one for one in objects if one["kind"] == "ServiceAccount"}
+    accounts = {manifest["metadata"]["name"]: manifest for manifest in objects if manifest["kind"] == "ServiceAccount"}
     having = set()
     for name, pod in of_ours(objects):
         account = accounts.get(pod["spec"].get("serviceAccountName"), {})
@@ -91,7 +93,7 @@ def test_only_the_driver_and_the_test_have_a_token(objects: list[Object]) -> Non
 
 
 def test_roles_give_no_right_to_read_secrets_and_name_all_they_give(objects: list[Object]) -> None:
-    for role in (one for one in objects if one["kind"] == "Role"):
+    for role in (manifest for manifest in objects if manifest["kind"] == "Role"):
         for rule in role["rules"]:
             assert "secrets" not in rule["resources"]
             assert "*" not in rule["resources"] + rule["verbs"] + rule["apiGroups"]
@@ -99,7 +101,7 @@ def test_roles_give_no_right_to_read_secrets_and_name_all_they_give(objects: lis
 
 def test_every_mounted_volume_is_there_and_every_volume_is_mounted(objects: list[Object]) -> None:
     for name, pod in of_ours(objects):
-        mounted = {mount["name"] for one in pod["spec"]["containers"] for mount in one["volumeMounts"]}
+        mounted = {mount["name"] for container in pod["spec"]["containers"] for mount in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["spec"]["volumes"]}, name
 
 
@@ -115,15 +117,17 @@ def test_no_password_stands_anywhere_but_in_a_secret(objects: list[Object]) -> N
 
 def test_hooks_are_for_helm_test_only(objects: list[Object]) -> None:
     """An install waits for its hooks for at most 5 minutes; downloading Kibana's image may take longer."""
-    hooks = {one["metadata"]["annotations"]["helm.sh/hook"] for one in objects if "helm.sh/hook" in str(one)}
+    hooks = {
+        manifest["metadata"]["annotations"]["helm.sh/hook"] for manifest in objects if "helm.sh/hook" in str(manifest)
+    }
     assert hooks == {"test"}
 
 
 def test_what_holds_data_stays_when_the_release_is_removed() -> None:
     kept = {
-        (one["kind"], one["metadata"]["name"])
-        for one in render()
-        if one["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+        (manifest["kind"], manifest["metadata"]["name"])
+        for manifest in render()
+        if manifest["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
     }
     assert kept == {
         ("Kafka", "streaming-ml"),  # its status holds the cluster id that is stored on the volumes
@@ -192,7 +196,11 @@ def test_production_has_three_of_each_and_budgets_for_disruptions() -> None:
         (spread,) = pod["topologySpreadConstraints"]  # ECK spreads Elasticsearch
         assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
         assert label in spread["labelSelector"]["matchLabels"]
-    budgets = {one["metadata"]["name"]: one["spec"] for one in objects if one["kind"] == "PodDisruptionBudget"}
+    budgets = {
+        manifest["metadata"]["name"]: manifest["spec"]
+        for manifest in objects
+        if manifest["kind"] == "PodDisruptionBudget"
+    }
     assert budgets.keys() == {"streaming-ml-kibana", "streaming-ml-executor"}  # Strimzi and ECK make their own
 
 
@@ -200,7 +208,13 @@ def test_rendering_twice_gives_the_same_with_existing_secrets_only() -> None:
     """So a GitOps tool sees no change. Upgrades on a cluster keep the passwords that Helm generates."""
     gitops = CHART / "ci" / "gitops-values.yaml"
     assert render.__wrapped__(gitops) == render.__wrapped__(gitops)
-    assert not [one for one in render(gitops) if one["kind"] == "Secret" and "password" in one.get("data", {})]
-    passwords = [one["data"]["password"] for one in render() if one["kind"] == "Secret" and "data" in one]
+    assert not [
+        manifest
+        for manifest in render(gitops)
+        if manifest["kind"] == "Secret" and "password" in manifest.get("data", {})
+    ]
+    passwords = [
+        manifest["data"]["password"] for manifest in render() if manifest["kind"] == "Secret" and "data" in manifest
+    ]
     assert len({*passwords}) == 3
     assert all(len(password) == 44 for password in passwords)  # 32 characters in base64

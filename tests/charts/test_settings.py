@@ -61,9 +61,9 @@ def environment(objects: list[Object], program: str) -> dict[str, Any]:
         (container,) = spark_pod(find(objects, "SparkApplication")["spec"], "driver")["spec"]["containers"]
     else:
         (container,) = find(objects, "Job")["spec"]["template"]["spec"]["containers"]
-    names = [one["name"] for one in container["env"]]
+    names = [variable["name"] for variable in container["env"]]
     assert len({*names}) == len(names), "a variable stands there twice"
-    return {one["name"]: one.get("value", one.get("valueFrom")) for one in container["env"]}
+    return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in container["env"]}
 
 
 SETTINGS: dict[str, type[BaseSettings]] = {
@@ -81,7 +81,7 @@ def test_every_setting_of_a_program_is_a_value_of_the_same_words(program: str) -
 
 @pytest.mark.parametrize("program", SETTINGS)
 def test_the_programs_know_every_variable_that_they_are_given(program: str, objects: list[Object]) -> None:
-    if program == "load" and not [one for one in objects if one["kind"] == "Job"]:
+    if program == "load" and not [manifest for manifest in objects if manifest["kind"] == "Job"]:
         return
     assert environment(objects, program).keys() <= {name.upper() for name in SETTINGS[program].model_fields}
 
@@ -113,7 +113,7 @@ def test_values_reach_the_programs_as_they_are_meant(monkeypatch: pytest.MonkeyP
             file = tmp_path / name
             file.write_text("secret")
             monkeypatch.setenv(name, str(file))
-    settings = streaming_regression.settings.load([])
+    settings: Any = streaming_regression.settings.load([])  # the learners add attributes at run time
     assert settings.fields.features == ("temperature", "load.mean")
     assert settings.initial == (2.0, 0.5, -1.5)
     assert (settings.learner, settings.rls_half_life, settings.rls_ridge) == ("sgd", 1e6, 0.1)
@@ -169,7 +169,7 @@ SAME: list[tuple[str, list[Any], list[Any], Object]] = [
     (
         "features",
         [NAMES[3:], [" a "], ["a", "a.b"]],
-        [*([one] for one in BAD_NAMES if one != "a,b"), ["a", "a "]],  # in a flag, a,b are two names
+        [*([name] for name in BAD_NAMES if name != "a,b"), ["a", "a "]],  # in a flag, a,b are two names
         {},
     ),
     ("label", NAMES, [*BAD_NAMES[1:], "distance", " air_time"], {}),
@@ -255,7 +255,7 @@ def test_files_that_variables_name_are_mounted(objects: list[Object]) -> None:
     for name, value in environment(objects, "app").items():
         if name.endswith("_FILE"):
             assert value.rpartition("/")[0] in folders, name
-    for job in (one for one in objects if one["kind"] == "Job"):
+    for job in (manifest for manifest in objects if manifest["kind"] == "Job"):
         (container,) = job["spec"]["template"]["spec"]["containers"]
         folders = {mount["mountPath"] for mount in container["volumeMounts"]}
         for name, value in environment(objects, "load").items():

@@ -38,8 +38,8 @@ def test_every_value_is_described_and_every_group_is_closed(chart: str) -> None:
             assert part.get("description"), path
             return
         assert dependency or part.get("additionalProperties") is False, path
-        for name, one in part["properties"].items():
-            check(f"{path}.{name}", one, dependency or name.endswith("-operator"))
+        for name, schema in part["properties"].items():
+            check(f"{path}.{name}", schema, dependency or name.endswith("-operator"))
 
     check(chart, schema, dependency=False)
 
@@ -53,10 +53,24 @@ def test_chart_images_and_producer_are_of_the_projects_version() -> None:
     assert yaml.safe_load((OPERATORS / "Chart.yaml").read_text())["version"] == found[1]
 
 
+def unknown(values: dict[str, Any], defaults: dict[str, Any], above: str = "") -> list[str]:
+    """The values that the chart does not have; an empty default is a map with free keys."""
+    found = []
+    for name, value in values.items():
+        if name not in defaults:
+            found.append(above + name)
+        elif isinstance(value, dict) and defaults[name]:
+            found += unknown(value, defaults[name], f"{above}{name}.")
+    return found
+
+
 def test_each_shape_sets_only_values_that_there_are() -> None:
     """The schema checks this too, except in maps with free keys."""
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert unknown({"kafka": {"trainTopics": "x"}, "features": []}, defaults) == ["kafka.trainTopics"]
+    assert len(SHAPES) > 1
     for shape in SHAPES:
-        assert isinstance(yaml.safe_load(shape.read_text()), dict), shape
+        assert unknown(yaml.safe_load(shape.read_text()), defaults) == [], shape
 
 
 @pytest.mark.helm
@@ -195,7 +209,9 @@ def test_large_numbers_stay_whole_numbers(tmp_path: Path) -> None:
     objects = render(values)
     assert find(objects, "Job")["spec"]["activeDeadlineSeconds"] == 2_000_300
     assert find(objects, "KafkaTopic", "streaming-ml-train")["spec"]["partitions"] == 1_000_000
-    assert "e+" not in yaml.safe_dump([one for one in objects if one["kind"] in {"Job", "Pod", "KafkaTopic"}])
+    assert "e+" not in yaml.safe_dump(
+        [manifest for manifest in objects if manifest["kind"] in {"Job", "Pod", "KafkaTopic"}]
+    )
 
 
 @pytest.mark.helm

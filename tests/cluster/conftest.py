@@ -42,18 +42,18 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     kind = request.getfixturevalue("kind_cluster")
     for image in IMAGES:
         kind.load_docker_image(f"{image}:{version()}")
-    one = Cluster(kind, helm)
-    yield one
-    one.close()
+    started = Cluster(kind, helm)
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="session")
 def system(request: pytest.FixtureRequest, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> System:
     """The release, installed into a namespace that enforces `restricted`."""
-    one = System(cluster, tmp_path_factory.mktemp("system"))
-    request.config.stash[FIGURES] = one.figures
+    installed = System(cluster, tmp_path_factory.mktemp("system"))
+    request.config.stash[FIGURES] = installed.figures
     begun = time.monotonic()
-    one.install()
-    one.wait_ready()
-    one.figures["helm install to all Ready"] = f"{time.monotonic() - begun:.0f} s"
-    return one
+    installed.install()
+    installed.wait_ready()
+    installed.figures["helm install to all Ready"] = f"{time.monotonic() - begun:.0f} s"
+    return installed

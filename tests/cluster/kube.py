@@ -15,7 +15,7 @@ from kubernetes import client, config
 from kubernetes.client import ApiException
 from pytest_kind import KindCluster
 
-from tests.waiting import wait_until
+from embedded.testing.waiting import wait_until
 
 
 @dataclass
@@ -84,9 +84,8 @@ class Cluster:
             if not found:
                 return ""
             conditions = json.loads(found)["status"].get("conditions", [])
-            return (
-                f"namespace {name} is still there: {[one['message'] for one in conditions if one['status'] == 'True']}"
-            )
+            reasons = [condition["message"] for condition in conditions if condition["status"] == "True"]
+            return f"namespace {name} is still there: {reasons}"
 
         wait_until(missing, timeout_s, poll_s=1)
 

@@ -12,9 +12,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from embedded.testing.reference import lstsq
 from producer.layout import Layout
 from producer.sources import Flights, Synthetic
-from tests.reference import lstsq
 
 FEATURES = ("dep_delay", "distance", "air_time")
 LABEL = "arr_delay"

@@ -15,9 +15,9 @@ from elasticsearch import ApiError, Elasticsearch
 from elasticsearch.helpers import scan
 from kubernetes.client import ApiException
 
+from embedded.testing.waiting import wait_until
 from tests.cluster.kube import Cluster, Forward, container_states, patiently
 from tests.cluster.sent import FEATURES, NAMES, Sent
-from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "producer" / "job.yaml"
@@ -27,7 +27,7 @@ CHARTS = {
     "sparkapplications.sparkoperator.k8s.io": "spark-operator",
 }
 """A custom resource of each operator, and the operator's chart."""
-PARTS = {
+PARTS: dict[str, Callable[[Any], object]] = {
     "kafkas.kafka.strimzi.io": lambda status: _condition(status, "Ready"),
     "elasticsearches.elasticsearch.k8s.elastic.co": lambda status: status.get("health") in {"green", "yellow"},
     "kibanas.kibana.k8s.elastic.co": lambda status: status.get("health") == "green",
@@ -40,12 +40,14 @@ EXACT = 1e-7
 
 def version() -> str:
     """The images' tag."""
-    (line,) = (one for one in (ROOT / "pyproject.toml").read_text().splitlines() if one.startswith("version = "))
+    (line,) = (row for row in (ROOT / "pyproject.toml").read_text().splitlines() if row.startswith("version = "))
     return line.split('"')[1]
 
 
 def _condition(status: dict[str, Any], kind: str) -> bool:
-    return any(one["type"] == kind and one["status"] == "True" for one in status.get("conditions", []))
+    return any(
+        condition["type"] == kind and condition["status"] == "True" for condition in status.get("conditions", [])
+    )
 
 
 def _state(status: dict[str, Any]) -> str:
@@ -112,7 +114,7 @@ class System:
         job = yaml.safe_load(JOB.read_text())
         job["metadata"]["name"] = name
         (container,) = job["spec"]["template"]["spec"]["containers"]
-        kept = [one for one in container["env"] if one["name"] not in environment]
+        kept = [variable for variable in container["env"] if variable["name"] not in environment]
         container["env"] = kept + [{"name": key, "value": value} for key, value in environment.items()]
         return Job(self, name, job)
 
@@ -135,29 +137,29 @@ class System:
                 ssl_assert_hostname=f"{self.release}-es-http.{self.namespace}.svc",
                 request_timeout=60,
                 max_retries=0,
-            ) as one:
-                yield one
+            ) as client:
+                yield client
         except (TransportError, ConnectionError):
             self._search.close()  # the pod behind it may be gone
             raise
 
     def count(self, *kinds: str) -> int:
-        with self.search() as one:
+        with self.search() as client:
             indices = ",".join(f"spark-{kind}-*" for kind in kinds)
-            return int(one.count(index=indices, ignore_unavailable=True)["count"])
+            return int(client.count(index=indices, ignore_unavailable=True)["count"])
 
     def newest_batch(self) -> int:
         """The number of the newest micro-batch, -1 before the first."""
-        with self.search() as one:
-            found = one.search(index="spark-models-*", size=0, aggs={"batch": {"max": {"field": "batch"}}})
+        with self.search() as client:
+            found = client.search(index="spark-models-*", size=0, aggs={"batch": {"max": {"field": "batch"}}})
             newest = found["aggregations"]["batch"]["value"] if found["hits"]["total"]["value"] else None
             return -1 if newest is None else int(newest)
 
     def documents(self, kind: str, *fields: str) -> list[dict[str, Any]]:
         """All documents of a kind, their ids among the fields."""
-        with self.search() as one:
-            one.indices.refresh(index=f"spark-{kind}-*")
-            hits = scan(one, index=f"spark-{kind}-*", size=5000, source_includes=list(fields) or None)
+        with self.search() as client:
+            client.indices.refresh(index=f"spark-{kind}-*")
+            hits = scan(client, index=f"spark-{kind}-*", size=5000, source_includes=list(fields) or None)
             return [{**hit["_source"], "_id": hit["_id"]} for hit in hits]
 
     def check(self, *, ridge: float = 0.0, tolerance: float = EXACT, timeout_s: float = 400) -> None:
@@ -171,18 +173,21 @@ class System:
 
         self.wait(missing, timeout_s)
         self.wait(
-            lambda: "" if sum(one["rows"] for one in self.documents("metrics", "rows")) == total else "metrics", 60
+            lambda: (
+                "" if sum(document["rows"] for document in self.documents("metrics", "rows")) == total else "metrics"
+            ),
+            60,
         )
         points = self.documents("points", "x", "y")
-        found = {one["_id"]: (*(one["x"][name] for name in FEATURES), one["y"]) for one in points}
+        found = {document["_id"]: (*(document["x"][name] for name in FEATURES), document["y"]) for document in points}
         expected = self.sent.points
         assert len(points) == len(found), "a point is there twice, in two indices"
         assert not expected.keys() - found.keys(), f"lost: {sorted(expected.keys() - found.keys())[:10]}"
         assert not found.keys() - expected.keys(), f"too many: {sorted(found.keys() - expected.keys())[:10]}"
         assert not [key for key, row in expected.items() if found[key] != row], "points are not what was sent"
-        invalid = [one["_id"] for one in self.documents("invalid", "reason")]
+        invalid = [document["_id"] for document in self.documents("invalid", "reason")]
         assert sorted(invalid) == sorted(self.sent.rows.keys() - expected.keys())
-        model = max(self.documents("models"), key=lambda one: int(one["batch"]))
+        model = max(self.documents("models"), key=lambda document: int(document["batch"]))
         weights = [model["intercept"], *(model["weights"][name] for name in NAMES[:-1])]
         assert model["rows_seen"] == len(self.sent.learned)
         np.testing.assert_allclose(weights, self.sent.lstsq(ridge), rtol=tolerance, atol=0)
@@ -230,7 +235,7 @@ class Job:
 
         def missing() -> str:
             status = system.cluster.batch.read_namespaced_job(self.name, system.namespace).status
-            conditions = {one.type for one in status.conditions or [] if one.status == "True"}
+            conditions = {condition.type for condition in status.conditions or [] if condition.status == "True"}
             assert "Failed" not in conditions, f"the Job failed: {self.log()}"
             return (
                 "" if "Complete" in conditions else f"the Job {self.name} is not complete; its log ends: {self.log()}"

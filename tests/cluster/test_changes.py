@@ -26,7 +26,7 @@ def driver(system: System) -> tuple[str, dict[str, str]]:
     """The driver's image and environment; empty while there is no driver."""
     for pod in system.cluster.pods(system.namespace, "spark-role=driver"):
         (container,) = pod.spec.containers
-        return container.image, {one.name: one.value for one in container.env}
+        return container.image, {variable.name: variable.value for variable in container.env}
     return "", {}
 
 
@@ -62,7 +62,9 @@ def test_upgrade_with_more_partitions_and_a_new_image(system: System) -> None:
         topics = system.cluster.custom.list_namespaced_custom_object(
             "kafka.strimzi.io", "v1", system.namespace, "kafkatopics"
         )["items"]
-        behind = [one for one in topics if one["status"].get("observedGeneration") != one["metadata"]["generation"]]
+        behind = [
+            topic for topic in topics if topic["status"].get("observedGeneration") != topic["metadata"]["generation"]
+        ]
         return "" if image.endswith(tag) and not behind else f"image {image}, {len(behind)} topics to change"
 
     system.wait(missing, 180)

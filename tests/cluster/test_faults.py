@@ -59,7 +59,7 @@ def test_driver_killed_ten_times_in_a_row(system: System) -> None:
     """The operator creates a new pod each time; the checkpoint is on a separate volume."""
     driver = "spark-role=driver"
     seconds = [killed_and_back(system, driver) for _ in range(KILLS)]
-    system.figures["driver killed to back at work"] = f"{', '.join(f'{one:.0f}' for one in seconds)} s"
+    system.figures["driver killed to back at work"] = f"{', '.join(f'{duration:.0f}' for duration in seconds)} s"
     assert max(seconds) <= BACK_AT_WORK_S
 
 
@@ -123,7 +123,7 @@ def test_containers_killed_in_their_pods(system: System) -> None:
 
 
 def restarts(pod: Any) -> int:
-    return sum(one.restart_count for one in pod.status.container_statuses or [])
+    return sum(status.restart_count for status in pod.status.container_statuses or [])
 
 
 def test_after_all_that_nothing_is_lost_or_there_twice(system: System, load: Job) -> None:

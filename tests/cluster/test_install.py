@@ -11,9 +11,9 @@ import pytest
 import urllib3
 from kubernetes.utils.quantity import parse_quantity
 
+from embedded.testing.waiting import wait_until
 from tests.cluster.sent import flights
 from tests.cluster.system import JOB, System
-from tests.waiting import wait_until
 
 
 def test_the_flights_arrive_and_the_weights_are_right(system: System) -> None:
@@ -58,8 +58,8 @@ def test_the_dashboard_and_its_panels_are_in_kibana(system: System) -> None:
         wait_until(missing, 300, poll_s=2)
         (dashboard,) = found
         assert len(dashboard["references"]) > 10
-        for one in dashboard["references"]:
-            saved(one["type"], one["id"])
+        for reference in dashboard["references"]:
+            saved(reference["type"], reference["id"])
 
 
 def test_every_pod_satisfies_restricted_and_has_no_token_that_it_does_not_need(system: System) -> None:
@@ -80,15 +80,15 @@ def test_every_pod_satisfies_restricted_and_has_no_token_that_it_does_not_need(s
         if (pod.metadata.labels or {}).get("strimzi.io/name") in strimzis:
             continue
         containers = [*(pod.spec.init_containers or []), *pod.spec.containers]
-        mounts = [mount.mount_path for one in containers for mount in one.volume_mounts or []]
+        mounts = [mount.mount_path for container in containers for mount in container.volume_mounts or []]
         if "/var/run/secrets/kubernetes.io/serviceaccount" in mounts:
             having.add(pod.metadata.name)
     assert having == needing
     for pod in own:
         component = pod.metadata.labels["app.kubernetes.io/component"]
         if component in {"app", "dashboards", "producer", "test"}:
-            for one in pod.spec.containers:
-                assert one.security_context.read_only_root_filesystem, pod.metadata.name
+            for container in pod.spec.containers:
+                assert container.security_context.read_only_root_filesystem, pod.metadata.name
 
 
 @pytest.mark.parametrize("role", ["driver", "executor"])
@@ -116,9 +116,9 @@ def test_the_driver_serves_metrics_to_prometheus(system: System) -> None:
 def test_all_fits_two_cores_and_8_gib(system: System) -> None:
     """By requests and limits, and by the kubelet's measurements."""
     running = [pod for pod in system.cluster.pods(system.namespace) if pod.status.phase == "Running"]
-    containers = [one for pod in running for one in pod.spec.containers]
-    cpu = sum(parse_quantity((one.resources.requests or {}).get("cpu", "0")) for one in containers)
-    memory = sum(parse_quantity((one.resources.limits or {}).get("memory", "0")) for one in containers)
+    containers = [container for pod in running for container in pod.spec.containers]
+    cpu = sum(parse_quantity((container.resources.requests or {}).get("cpu", "0")) for container in containers)
+    memory = sum(parse_quantity((container.resources.limits or {}).get("memory", "0")) for container in containers)
     used = {}
     for node in system.cluster.core.list_node().items:
         path = f"/api/v1/nodes/{node.metadata.name}/proxy/stats/summary"

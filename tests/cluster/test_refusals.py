@@ -68,7 +68,7 @@ def test_a_missing_storage_class_is_named_by_helm_test(system: System, namespace
     """No pod can start without volumes; `helm test` reports this when its time is over."""
     less = ["--set=kibana.enabled=false,dashboards.enabled=false,test.timeoutSeconds=20"]
     classes = ["kafka.storage", "elasticsearch.storage", "app.checkpoint"]
-    done = install(system.cluster, namespace, *less, *[f"--set={one}.storageClass=nowhere" for one in classes])
+    done = install(system.cluster, namespace, *less, *[f"--set={part}.storageClass=nowhere" for part in classes])
     assert done.returncode == 0, done.stderr
     tested = system.cluster.run(system.cluster.helm_path, "test", namespace, f"--namespace={namespace}", "--logs")
     assert tested.returncode

@@ -35,8 +35,8 @@ def kafka(system: System) -> Iterator[Ask]:
     }
     system.cluster.apply(system.namespace, pod, topic)
     kubectl = system.cluster.kubectl
-    for one, what in (("pod/kafka-user", "Ready"), ("kafkatopic/other", "Ready")):
-        kubectl("wait", "--namespace", system.namespace, one, f"--for=condition={what}", "--timeout=120s")
+    for client, what in (("pod/kafka-user", "Ready"), ("kafkatopic/other", "Ready")):
+        kubectl("wait", "--namespace", system.namespace, client, f"--for=condition={what}", "--timeout=120s")
 
     def ask(user: str, action: str, name: str) -> str:
         inside = ("exec", "--namespace", system.namespace, "--stdin", "kafka-user", "--", "python", "-", user)
@@ -66,19 +66,23 @@ def test_kafka_user(kafka: Ask, user: str, action: str, topic: str, answer: str)
 
 Call = Callable[[Elasticsearch], Any]
 CALLS: dict[str, Call] = {
-    "read a point": lambda one: one.search(index="spark-points-*", size=1),
-    "write a point": lambda one: one.index(index="spark-points-1970.01.01", document={}),
-    "read another index": lambda one: one.search(index="other", size=1),
-    "write another index": lambda one: one.index(index="other", document={"a": 1}),
-    "make another index": lambda one: one.indices.create(index="another"),
-    "delete another index": lambda one: one.indices.delete(index="other"),
-    "refresh points": lambda one: one.indices.refresh(index="spark-points-*"),
-    "make a day's index": lambda one: one.indices.create(index="spark-points-1970.01.01"),
-    "claim a prefix": lambda one: one.create(index="spark-run", id="run", document={"run": "x"}),
-    "see what an index would get": lambda one: one.indices.simulate_index_template(name="spark-points-1970.01.01"),
-    "delete points": lambda one: one.indices.delete(index="spark-points-1970.01.01"),
-    "change the cluster": lambda one: one.cluster.put_settings(persistent={"cluster.max_shards_per_node": 999}),
-    "install a template": lambda one: one.indices.put_index_template(name="spark-x", index_patterns=["spark-x-*"]),
+    "read a point": lambda client: client.search(index="spark-points-*", size=1),
+    "write a point": lambda client: client.index(index="spark-points-1970.01.01", document={}),
+    "read another index": lambda client: client.search(index="other", size=1),
+    "write another index": lambda client: client.index(index="other", document={"a": 1}),
+    "make another index": lambda client: client.indices.create(index="another"),
+    "delete another index": lambda client: client.indices.delete(index="other"),
+    "refresh points": lambda client: client.indices.refresh(index="spark-points-*"),
+    "make a day's index": lambda client: client.indices.create(index="spark-points-1970.01.01"),
+    "claim a prefix": lambda client: client.create(index="spark-run", id="run", document={"run": "x"}),
+    "see what an index would get": lambda client: client.indices.simulate_index_template(
+        name="spark-points-1970.01.01"
+    ),
+    "delete points": lambda client: client.indices.delete(index="spark-points-1970.01.01"),
+    "change the cluster": lambda client: client.cluster.put_settings(persistent={"cluster.max_shards_per_node": 999}),
+    "install a template": lambda client: client.indices.put_index_template(
+        name="spark-x", index_patterns=["spark-x-*"]
+    ),
 }
 ALLOWED = {
     "app-elasticsearch": {
@@ -96,27 +100,27 @@ def test_elasticsearch_user(system: System, user: str) -> None:
 
     The prefix is already claimed, so a user who has the right to claim it gets 409.
     """
-    with system.search() as one:
-        one.index(index="other", document={"a": 1}, refresh=True)
+    with system.search() as client:
+        client.index(index="other", document={"a": 1}, refresh=True)
     login = system.cluster.secret(system.namespace, f"{system.release}-{user}")
     answers = {}
-    with system.search(login["username"].decode(), login["password"].decode()) as one:
+    with system.search(login["username"].decode(), login["password"].decode()) as client:
         for name, call in CALLS.items():
             if user.startswith("app") and name == "write a point":
                 continue
             try:
-                call(one)
+                call(client)
             except ApiError as error:
                 answers[name] = error.status_code
             else:
                 answers[name] = 200
     allowed = {name for name, status in answers.items() if status != 403}
-    with system.search() as one:
-        one.indices.delete(index="other")
-        one.options(ignore_status=404).indices.delete_index_template(name="spark-x")
+    with system.search() as client:
+        client.indices.delete(index="other")
+        client.options(ignore_status=404).indices.delete_index_template(name="spark-x")
     assert allowed == ALLOWED[user], answers
 
 
 def test_a_wrong_password_is_refused(system: System) -> None:
-    with pytest.raises(ApiError, match="401"), system.search("elastic", "wrong") as one:
-        one.info()
+    with pytest.raises(ApiError, match="401"), system.search("elastic", "wrong") as client:
+        client.info()

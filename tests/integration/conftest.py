@@ -10,8 +10,9 @@ import pytest
 import trustme
 
 from embedded import Elasticsearch, Kafka
+from embedded.testing.repeated import Repeated, repeated
+from embedded.testing.stream import Stream
 from tests.integration.secure_kafka import secure_kafka
-from tests.integration.stream import Stream
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +40,17 @@ def secure_broker(authority: trustme.CA) -> Iterator[Kafka]:
         yield kafka
 
 
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repeated]:
+    """A process in which tests start the app again and again: one start of Java for all."""
+    with repeated(tmp_path_factory.mktemp("app") / "app.log") as process:
+        yield process
+
+
 @pytest.fixture
-def stream(request: pytest.FixtureRequest, broker: Kafka, search: Elasticsearch, tmp_path: Path) -> Stream:
-    """A stream named after the test."""
+def stream(
+    request: pytest.FixtureRequest, broker: Kafka, search: Elasticsearch, app: Repeated, tmp_path: Path
+) -> Stream:
+    """A stream named after the test; its `run` uses the process that the session's tests share."""
     name = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-    return Stream(name, broker, search, tmp_path)
+    return Stream(name, broker, search, tmp_path, repeated=app)

@@ -10,8 +10,9 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.message import Message
+from email.message import MIMEPart
 from email.parser import BytesParser
+from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
@@ -43,30 +44,30 @@ class Kibana:
 
     def imported(self, space: str, content: str) -> Answer:
         found = [json.loads(line) for line in content.rstrip("\n").split("\n")]
-        for one in found:
-            version = tuple(map(int, one["typeMigrationVersion"].split(".")))
+        for saved in found:
+            version = tuple(map(int, saved["typeMigrationVersion"].split(".")))
             if version > self.newest:
-                text = f'Document "{one["id"]}" belongs to a more recent version of Kibana'
+                text = f'Document "{saved["id"]}" belongs to a more recent version of Kibana'
                 return 422, {"statusCode": 422, "error": "Unprocessable Entity", "message": text}
-        known = {(one["type"], one["id"]) for one in found} | {
-            (kind, one_id) for where, kind, one_id in self.objects if where == space
+        known = {(saved["type"], saved["id"]) for saved in found} | {
+            (kind, known_id) for where, kind, known_id in self.objects if where == space
         }
         errors = list(self.errors)
-        for one in found:
-            missing = [ref for ref in one["references"] if (ref["type"], ref["id"]) not in known]
+        for saved in found:
+            missing = [ref for ref in saved["references"] if (ref["type"], ref["id"]) not in known]
             if missing:
                 error = {"type": "missing_references", "references": missing}
-                errors.append({"id": one["id"], "type": one["type"], "error": error})
+                errors.append({"id": saved["id"], "type": saved["type"], "error": error})
         if errors:
             return 200, {"success": False, "successCount": 0, "errors": errors}
         results = []
-        for one in found:
-            result = {"type": one["type"], "id": one["id"], "meta": {}, "overwrite": True}
-            elsewhere = any(key[1:] == (one["type"], one["id"]) and key[0] != space for key in self.objects)
-            target = f"{space}-{one['id']}" if elsewhere else one["id"]  # Kibana uses a UUID
+        for saved in found:
+            result = {"type": saved["type"], "id": saved["id"], "meta": {}, "overwrite": True}
+            elsewhere = any(key[1:] == (saved["type"], saved["id"]) and key[0] != space for key in self.objects)
+            target = f"{space}-{saved['id']}" if elsewhere else saved["id"]  # Kibana uses a UUID
             if elsewhere:
                 result["destinationId"] = target
-            self.objects[space, one["type"], target] = one
+            self.objects[space, saved["type"], target] = saved
             results.append(result)
         return 200, {"success": True, "successCount": len(results), "successResults": results}
 
@@ -129,11 +130,13 @@ class Handler(BaseHTTPRequestHandler):
         part = self.part(body)
         if not str(part.get_filename()).endswith(".ndjson"):
             return 400, {"statusCode": 400, "message": f"Invalid file extension {part.get_filename()}"}
-        return kibana.imported(str(space), part.get_payload(decode=True).decode())
+        content = part.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        return kibana.imported(str(space), content.decode())
 
-    def part(self, body: bytes) -> Message:
+    def part(self, body: bytes) -> MIMEPart:
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        (part,) = BytesParser().parsebytes(head + body).get_payload()
+        (part,) = BytesParser(policy=HTTP).parsebytes(head + body).iter_parts()
         return part
 
 

@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from embedded import Kafka
+from embedded.testing.flags import last_flags
+from embedded.testing.waiting import wait_until
 from producer.layout import Layout
 from producer.sources import Synthetic
-from tests.flags import last_of_each
-from tests.waiting import wait_until
 
 Records = dict[str, dict[int, list[tuple[str, int, bytes]]]]
 
@@ -43,8 +44,9 @@ class Ended:
     command: str
 
     @property
-    def summary(self) -> dict[str, int]:
-        return json.loads(self.out)
+    def summary(self) -> dict[str, Any]:
+        summary: dict[str, Any] = json.loads(self.out)
+        return summary
 
     @property
     def errors(self) -> list[str]:
@@ -57,6 +59,7 @@ class Ended:
 class Running:
     """A running producer."""
 
+    command: list[str]
     process: subprocess.Popen[bytes]
     folder: Path
 
@@ -73,7 +76,7 @@ class Running:
     def end(self, timeout_s: float = 120) -> Ended:
         self.process.wait(timeout_s)
         out, err = ((self.folder / name).read_text() for name in ("out", "err"))
-        return Ended(self.process.returncode, out, err, " ".join(map(str, self.process.args)))
+        return Ended(self.process.returncode, out, err, " ".join(self.command))
 
 
 @dataclass
@@ -113,11 +116,11 @@ class Topics:
         folder.mkdir()
         given = ["--log-format", "json", "--kafka-bootstrap", self.broker.bootstrap]
         given += ["--kafka-train-topic", self.train, "--kafka-test-topic", self.test, *self.options, *flags]
-        command = [sys.executable, "-m", "producer", *last_of_each(given)]
+        command = [sys.executable, "-m", "producer", *last_flags(given)]
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
             process = subprocess.Popen(command, stdin=stdin, stdout=out, stderr=err, env=os.environ, cwd=folder)
         self.started.append(process)
-        return Running(process, folder)
+        return Running(command, process, folder)
 
     def run(self, *flags: str, timeout_s: float = 120) -> Ended:
         """Run a producer to its end."""
@@ -148,12 +151,17 @@ class Topics:
             while left:
                 for message in client.consume(10_000, timeout=1):
                     assert message.error() is None, message.error()
-                    place = message.topic(), message.partition()
+                    topic, partition, value = message.topic(), message.partition(), message.value()
+                    assert topic is not None
+                    assert partition is not None
+                    assert value is not None
                     headers = dict(message.headers() or [("run", b""), ("seq", b"-1")])
-                    record = headers["run"].decode(), int(headers["seq"]), message.value()
-                    records[place[0]][place[1]].append(record)
-                    if message.offset() == left[place] - 1:
-                        del left[place]
+                    run, seq = headers["run"], headers["seq"]
+                    assert isinstance(run, bytes)
+                    assert isinstance(seq, bytes)
+                    records[topic][partition].append((run.decode(), int(seq), value))
+                    if message.offset() == left[topic, partition] - 1:
+                        del left[topic, partition]
         return records
 
     def wrong(self, run: str, rows: list[bytes], share: Fraction = Fraction(1, 5)) -> list[str]:

@@ -17,7 +17,7 @@ REFUSED_BY_PATH = "is neither a folder nor a URI"
 
 @pytest.fixture(scope="module")
 def jvm() -> Iterator[JavaGateway]:
-    gateway = launch_gateway()
+    gateway = launch_gateway()  # type: ignore[no-untyped-call]
     yield gateway
     gateway.shutdown()
     with gateway.proc as process:
@@ -54,4 +54,4 @@ def test_what_the_setting_refuses_as_no_folder_hadoop_refuses(jvm: JavaGateway) 
     """Path accepts the other refused values, but they would fail later, or mean a folder named ~ or a host data."""
     asked = [value for value, text in WRONG_CHECKPOINTS if REFUSED_BY_PATH in text] + ["C:\\data", "a:b"]
     assert len(asked) >= 8
-    assert [one for one in asked if is_taken(jvm, one)] == []
+    assert [checkpoint for checkpoint in asked if is_taken(jvm, checkpoint)] == []

@@ -5,53 +5,50 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pytest
 
+from embedded.testing.records import synthetic
+from embedded.testing.stream import Stream
 from tests.integration.crashing import POINTS
-from tests.integration.stream import Stream, synthetic
+from tests.integration.exactly_once import check_exactly_once
 
 SEED = 20261124
 RANDOM_KILLS = 20
-ROWS = 200_000
 FLAGS = ("--max-offsets-per-trigger", "2500", "--trigger-interval-s", "0", "--rls-half-life", "50000")
 
 
-def check_exactly_once(stream: Stream) -> None:
-    """Every record is a point exactly once, and the metrics documents add up to the points."""
-    points = stream.documents("points")
-    places = [(point["topic"], point["partition"], point["offset"]) for point in points]
-    assert len(places) == len(set(places))
-    assert set(places) == stream.places()
-    assert all(point["_id"] == "{}-{}-{}".format(*place) for point, place in zip(points, places, strict=True))
-    assert len({point["run"] for point in points}) == 1
-    sums: dict[tuple[int, str, int], Any] = defaultdict(lambda: np.zeros(2))
-    for point in points:
-        sums[point["batch"], point["topic"], point["partition"]] += [1, point["squared_error"]]
-    metrics = {(one["batch"], one["topic"], one["partition"]): one for one in stream.documents("metrics")}
-    assert set(metrics) == set(sums)
-    for key, one in metrics.items():
-        np.testing.assert_allclose([one["rows"], one["sum_squared_error"]], sums[key], rtol=1e-9)
+def test_sigkill_between_each_two_steps_loses_and_repeats_nothing_and_changes_no_weight(
+    stream: Stream,
+) -> None:
+    """The driver is killed by a fault hook between each two steps of the protocol, each in its own life."""
+    check_lives(stream, 40_000, [f"{point}:1" for point in POINTS])
 
 
+@pytest.mark.slow
 def test_sigkill_at_any_moment_loses_and_repeats_nothing_and_ends_with_the_same_weights(stream: Stream) -> None:
-    """The driver is killed at random moments, and by a fault hook between each two steps of the protocol, twice each.
-
-    All records are sent before, so that all runs have the same micro-batches. A half-life is set, so a micro-batch that
-    is learned twice or left out would change the weights.
-    """
-    stream.features, stream.label = ("x0", "x1", "x2"), "y"
-    stream.create_topics()
-    values = synthetic(ROWS, seed=SEED)
-    stream.produce(train=values[:150_000], test=values[150_000:])
-
+    """The driver is killed at random moments, and twice between each two steps of the protocol."""
     moments = random.Random(SEED)
     lives: list[str | float] = [moments.uniform(0.0, 3.0) for _ in range(RANDOM_KILLS)]
     lives += [f"{point}:{times}" for times in (1, 2) for point in POINTS]
     moments.shuffle(lives)
+    check_lives(stream, 200_000, lives)
+
+
+def check_lives(stream: Stream, rows: int, lives: Sequence[str | float]) -> None:
+    """Kill the driver once in each of its lives, at a point of the protocol or so many seconds after its first batch.
+
+    Then compare with a run that is not interrupted. All records are sent before, so that all runs have the same
+    micro-batches. A half-life is set, so a micro-batch that is learned twice or left out would change the weights.
+    """
+    stream.features, stream.label = ("x0", "x1", "x2"), "y"
+    stream.create_topics()
+    values = synthetic(rows, seed=SEED)
+    train = rows * 3 // 4
+    stream.produce(train=values[:train], test=values[train:])
     for life in lives:
         if isinstance(life, str):
             program = (str(Path(__file__).with_name("crashing.py")), life)
@@ -62,7 +59,7 @@ def test_sigkill_at_any_moment_loses_and_repeats_nothing_and_ends_with_the_same_
                 app.wait_for("rows learned so far")
                 threading.Event().wait(life)  # the random moment, not a wait for a condition
                 assert app.process.poll() is None, app.log
-    assert 0 < stream.count("points") < ROWS, "the last kill came too late to interrupt anything"
+    assert 0 < stream.count("points") < rows, "the last kill came too late to interrupt anything"
     done = stream.run(*FLAGS)
     assert done.returncode == 0, done.stderr
     check_exactly_once(stream)
@@ -72,8 +69,8 @@ def test_sigkill_at_any_moment_loses_and_repeats_nothing_and_ends_with_the_same_
     assert done.returncode == 0, done.stderr
     check_exactly_once(whole)
     np.testing.assert_allclose(stream.weights(), whole.weights(), rtol=1e-12, atol=0)
-    state, expected = (json.loads(newest_state(one.folder).read_text()) for one in (stream, whole))
-    assert state["rows_seen"] == expected["rows_seen"] == 150_000
+    state, expected = (json.loads(newest_state(run.folder).read_text()) for run in (stream, whole))
+    assert state["rows_seen"] == expected["rows_seen"] == train
 
 
 def newest_state(folder: Path) -> Path:

@@ -7,7 +7,9 @@ import re
 import ssl
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -16,9 +18,11 @@ from elasticsearch import Elasticsearch as Client
 from dashboards.panels import Names
 from dashboards.saved_objects import saved_objects
 from dashboards.templates import templates
-from embedded import free_port
-from tests.flags import last_of_each
+from embedded import Elasticsearch, free_port
+from embedded.testing.flags import last_flags
 from tests.integration.kibana_double import Kibana, kibana_double
+
+Load = Callable[..., subprocess.CompletedProcess[str]]
 
 OBJECTS = len(saved_objects(Names()))
 
@@ -29,13 +33,13 @@ def prefix(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def load(search, prefix):
+def load(search: Elasticsearch, prefix: str) -> Load:
     def run(kibana: Kibana, *flags: str) -> subprocess.CompletedProcess[str]:
         given = ["--kibana-url", kibana.url, "--index-prefix", prefix, "--server-timeout-s", "5"]
         if "--elasticsearch-url" not in flags:
             given += ["--elasticsearch-url", search.url]
         return subprocess.run(
-            [sys.executable, "-m", "dashboards", "load", *last_of_each([*given, *flags])],
+            [sys.executable, "-m", "dashboards", "load", *last_flags([*given, *flags])],
             capture_output=True,
             text=True,
             timeout=60,
@@ -45,7 +49,7 @@ def load(search, prefix):
     return run
 
 
-def said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
+def check(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
     """Check that the program ended with this exit code and wrote all these texts, without a traceback."""
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
@@ -53,75 +57,77 @@ def said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> None
         assert text in done.stderr
 
 
-def test_installs_templates_and_dashboards_and_again_changes_nothing(load, search, prefix):
+def test_installs_templates_and_dashboards_and_again_changes_nothing(
+    load: Load, search: Elasticsearch, prefix: str
+) -> None:
     with kibana_double(starting=2) as kibana:
         first = load(kibana, "--features", "a,b", "--label", "c")
-        said(first, 0, "is not ready (HTTP 503)", f"index template {prefix}-points", "the dashboard is at")
+        check(first, 0, "is not ready (HTTP 503)", f"index template {prefix}-points", "the dashboard is at")
         before = dict(kibana.objects)
         again = load(kibana, "--features", "a,b", "--label", "c")
-        said(again, 0, f"imported {OBJECTS} objects")
+        check(again, 0, f"imported {OBJECTS} objects")
     assert "installed index template" not in again.stderr
     assert kibana.objects == before
     assert len(before) == OBJECTS
     with Client(search.url) as client:
         found = client.indices.get_index_template(name=f"{prefix}-*")["index_templates"]
-    assert {one["name"] for one in found} == templates(Names(("a", "b"), "c", prefix)).keys()
+    assert {saved["name"] for saved in found} == templates(Names(("a", "b"), "c", prefix)).keys()
 
 
-def test_template_of_other_features_is_left_and_named(load, prefix):
+def test_template_of_other_features_is_left_and_named(load: Load, prefix: str) -> None:
     with kibana_double() as kibana:
-        said(load(kibana, "--features", "a"), 0)
-        said(load(kibana, "--features", "a,b"), 0, f"{prefix}-points exists, but lacks fields of --features a,b")
+        check(load(kibana, "--features", "a"), 0)
+        check(load(kibana, "--features", "a,b"), 0, f"{prefix}-points exists, but lacks fields of --features a,b")
 
 
-def test_dry_run_changes_nothing(load, search, prefix):
+def test_dry_run_changes_nothing(load: Load, search: Elasticsearch, prefix: str) -> None:
     with kibana_double() as kibana:
         texts = f"would install index template {prefix}-points", "would import dashboard", "nothing was changed"
-        said(load(kibana, "--dry-run"), 0, *texts)
+        check(load(kibana, "--dry-run"), 0, *texts)
         assert kibana.requests == ["GET /api/status"]
     with Client(search.url) as client:
         assert not client.indices.exists_index_template(name=f"{prefix}-*")
 
 
-def test_second_space_gets_ids_of_its_own_and_the_right_address(load, prefix):
+def test_second_space_gets_ids_of_its_own_and_the_right_address(load: Load, prefix: str) -> None:
     with kibana_double(spaces=("default", "team")) as kibana:
-        said(load(kibana), 0, f"{kibana.url}/app/dashboards#/view/{prefix}-streaming-ml")
+        check(load(kibana), 0, f"{kibana.url}/app/dashboards#/view/{prefix}-streaming-ml")
         done = load(kibana, "--kibana-space", "team")
-        said(done, 0, f"{kibana.url}/s/team/app/dashboards#/view/team-{prefix}-streaming-ml")
+        check(done, 0, f"{kibana.url}/s/team/app/dashboards#/view/team-{prefix}-streaming-ml")
         assert {space for space, _, _ in kibana.objects} == {"default", "team"}
-        said(load(kibana, "--kibana-space", "teem"), 2, "there is no such space", "--kibana-space / KIBANA_SPACE")
+        check(load(kibana, "--kibana-space", "teem"), 2, "there is no such space", "--kibana-space / KIBANA_SPACE")
 
 
 @pytest.mark.parametrize("how", ["password", "key"])
-def test_login_comes_from_files_and_is_never_shown(load, tmp_path, how):
+def test_login_comes_from_files_and_is_never_shown(load: Load, tmp_path: Path, how: str) -> None:
     secret = tmp_path / "secret"
     flags = ["--kibana-user", "me", "--kibana-password-file", str(secret)]
     if how == "key":
         flags = ["--kibana-api-key-file", str(secret)]
     secret.write_text("s3cret\n")
     with kibana_double(login="me:s3cret" if how == "password" else "s3cret") as kibana:
-        said(load(kibana, *flags), 0)
+        check(load(kibana, *flags), 0)
         secret.write_text("wr0ng")
         done = load(kibana, *flags)
-        said(done, 2, "refused the login", "--kibana-password-file")
-        said(load(kibana), 2, "refused the login")
+        check(done, 2, "refused the login", "--kibana-password-file")
+        check(load(kibana), 2, "refused the login")
     assert "wr0ng" not in done.stderr
 
 
-def test_missing_right_is_named(load):
+def test_missing_right_is_named(load: Load) -> None:
     with kibana_double(forbidden=True) as kibana:
-        said(load(kibana), 4, "Saved Objects Management", "Unable to bulk_create dashboard")
+        check(load(kibana), 4, "Saved Objects Management", "Unable to bulk_create dashboard")
 
 
-def test_kibana_that_is_too_old_is_named(load):
+def test_kibana_that_is_too_old_is_named(load: Load) -> None:
     with kibana_double(version="8.7.0", newest=(8, 0, 0)) as kibana:
-        said(load(kibana), 4, "version 8.7.0", "too old", "which need 8.12")
+        check(load(kibana), 4, "version 8.7.0", "too old", "which need 8.12")
         assert not kibana.objects
 
 
-def test_every_import_error_is_listed_though_kibana_answers_200(load, tmp_path):
+def test_every_import_error_is_listed_though_kibana_answers_200(load: Load, tmp_path: Path) -> None:
     file = tmp_path / "broken.ndjson"
-    lines = [{**one, "references": []} for one in saved_objects(Names())]
+    lines = [{**saved, "references": []} for saved in saved_objects(Names())]
     lines[-1]["references"] = [{"type": "lens", "id": "gone", "name": "a"}, {"type": "lens", "id": "lost", "name": "b"}]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     errors = [
@@ -135,14 +141,14 @@ def test_every_import_error_is_listed_though_kibana_answers_200(load, tmp_path):
     with kibana_double(errors=errors) as kibana:
         done = load(kibana, "--dashboards-file", str(file))
         texts = "lens a: conflict", "search b: unknown; is wrong; HTTP 400", "lens gone, lens lost"
-        said(done, 4, "did not import all objects", *texts)
+        check(done, 4, "did not import all objects", *texts)
 
 
 @pytest.mark.parametrize("answer", [(409, {"message": "version conflict"}), (400, "no JSON"), (200, {}), (200, [1])])
-def test_other_answers_are_shown(load, answer):
+def test_other_answers_are_shown(load: Load, answer: tuple[int, object]) -> None:
     with kibana_double(fails=[answer]) as kibana:
         done = load(kibana)
-    said(done, 4, "Kibana at")
+    check(done, 4, "Kibana at")
     assert re.search(r"version conflict|no JSON|\{\}|\[1\]", done.stderr)
 
 
@@ -157,54 +163,56 @@ def test_other_answers_are_shown(load, answer):
     ],
     ids=["empty", "other", "html", "binary", "attributes"],
 )
-def test_file_that_is_no_ndjson_is_refused_before_kibana_is_asked(load, tmp_path, content, text):
+def test_file_that_is_no_ndjson_is_refused_before_kibana_is_asked(
+    load: Load, tmp_path: Path, content: bytes, text: str
+) -> None:
     file = tmp_path / "file.ndjson"
     file.write_bytes(content)
     with kibana_double() as kibana:
-        said(load(kibana, "--dashboards-file", str(file)), 2, str(file), text)
+        check(load(kibana, "--dashboards-file", str(file)), 2, str(file), text)
         assert kibana.requests == []
 
 
-def test_file_that_kibana_exported_is_imported(load, tmp_path):
+def test_file_that_kibana_exported_is_imported(load: Load, tmp_path: Path) -> None:
     """Kibana appends a summary, and does not escape the line separator U+2028."""
     file = tmp_path / "export.ndjson"
-    one = {**saved_objects(Names())[0], "references": []}
-    one["attributes"]["name"] = "a\u2028b"
-    file.write_text(json.dumps(one, ensure_ascii=False) + "\n\n" + json.dumps({"exportedCount": 1}) + "\n")
+    saved = {**saved_objects(Names())[0], "references": []}
+    saved["attributes"]["name"] = "a\u2028b"
+    file.write_text(json.dumps(saved, ensure_ascii=False) + "\n\n" + json.dumps({"exportedCount": 1}) + "\n")
     with kibana_double() as kibana:
-        said(load(kibana, "--dashboards-file", str(file), "--dry-run"), 0, "would import index-pattern spark-points")
-        said(load(kibana, "--dashboards-file", str(file)), 0, "imported 1 objects")
+        check(load(kibana, "--dashboards-file", str(file), "--dry-run"), 0, "would import index-pattern spark-points")
+        check(load(kibana, "--dashboards-file", str(file)), 0, "imported 1 objects")
 
 
 @pytest.mark.parametrize("secret", ["päß", "pa€s"])
-def test_password_of_any_characters_logs_in(load, tmp_path, secret):
+def test_password_of_any_characters_logs_in(load: Load, tmp_path: Path, secret: str) -> None:
     file = tmp_path / "secret"
     file.write_text(secret, encoding="utf-8")
     with kibana_double(login=f"me:{secret}") as kibana:
-        said(load(kibana, "--kibana-user", "me", "--kibana-password-file", str(file)), 0)
-        said(load(kibana, "--kibana-api-key-file", str(file)), 2, "is not an API key")
+        check(load(kibana, "--kibana-user", "me", "--kibana-password-file", str(file)), 0)
+        check(load(kibana, "--kibana-api-key-file", str(file)), 2, "is not an API key")
 
 
 @pytest.mark.parametrize("fails", [["drop"], ["hang"], [(503, "busy"), (429, "busy"), "drop"]])
-def test_dying_and_slow_servers_are_tried_again(load, fails):
+def test_dying_and_slow_servers_are_tried_again(load: Load, fails: list[Any]) -> None:
     with kibana_double(fails=fails) as kibana:
-        said(load(kibana, "--request-timeout-s", "1", "--server-timeout-s", "30"), 0, f"imported {OBJECTS} objects")
+        check(load(kibana, "--request-timeout-s", "1", "--server-timeout-s", "30"), 0, f"imported {OBJECTS} objects")
 
 
-def test_servers_that_stay_away_are_named_after_the_time_is_over(load):
+def test_servers_that_stay_away_are_named_after_the_time_is_over(load: Load) -> None:
     away = f"http://127.0.0.1:{free_port()}"
-    said(load(Kibana(url=away), "--server-timeout-s", "1"), 3, f"Kibana at {away}", "cannot be reached", "waited 1 s")
+    check(load(Kibana(url=away), "--server-timeout-s", "1"), 3, f"Kibana at {away}", "cannot be reached", "waited 1 s")
     with kibana_double() as kibana:
         done = load(kibana, "--elasticsearch-url", away, "--server-timeout-s", "1")
-        said(done, 3, f"Elasticsearch at {away}", "cannot be reached", "waited 1 s")
+        check(done, 3, f"Elasticsearch at {away}", "cannot be reached", "waited 1 s")
         assert not kibana.objects
 
 
-def test_what_is_no_kibana_is_told_so(load, search):
-    said(load(Kibana(url=search.url)), 2, "is not Kibana")
+def test_what_is_no_kibana_is_told_so(load: Load, search: Elasticsearch) -> None:
+    check(load(Kibana(url=search.url)), 2, "is not Kibana")
 
 
-def test_kibanas_certificate_is_checked_against_its_own_ca(load, tmp_path: Path):
+def test_kibanas_certificate_is_checked_against_its_own_ca(load: Load, tmp_path: Path) -> None:
     ours, other = trustme.CA(), trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ours.issue_cert("localhost").configure_cert(context)
@@ -212,10 +220,10 @@ def test_kibanas_certificate_is_checked_against_its_own_ca(load, tmp_path: Path)
         ca.cert_pem.write_to_path(str(tmp_path / name))
     with kibana_double() as kibana:  # http, not https
         kibana.url = kibana.url.replace("http:", "https:")
-        said(load(kibana, "--server-timeout-s", "1"), 3, "failed in the TLS handshake", "waited 1 s")
+        check(load(kibana, "--server-timeout-s", "1"), 3, "failed in the TLS handshake", "waited 1 s")
     with kibana_double(context) as kibana:
-        said(load(kibana, "--kibana-ca-file", str(tmp_path / "ours.pem")), 0)
-        said(
+        check(load(kibana, "--kibana-ca-file", str(tmp_path / "ours.pem")), 0)
+        check(
             load(kibana, "--kibana-ca-file", str(tmp_path / "other.pem")),
             2,
             "is not signed by a CA in",

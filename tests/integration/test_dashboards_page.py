@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from dashboards.panels import Names
-from embedded import Elasticsearch, free_port
+from embedded import Elasticsearch
+from embedded.testing.waiting import wait_until
+from tests.integration.served_page import served
 from tests.integration.written import Written, hours_ago, mse, r2
+from tests.slow import slow_except
 from tests.strategies import AWKWARD_NAMES
-from tests.waiting import wait_until
 
 NEW_DATA_MS = 60_000  # a limit for a busy machine; normally new data appear after 5 s
 SCREENSHOTS = Path(__file__).parents[2] / ".local" / "screenshots"
@@ -51,27 +51,6 @@ def features() -> tuple[str, ...]:
 def written(request: pytest.FixtureRequest, search: Elasticsearch, features: tuple[str, ...]) -> Written:
     prefix = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
     return Written(Names(features, "target", prefix), search)
-
-
-@contextmanager
-def served(names: Names, search: Elasticsearch) -> Iterator[str]:
-    """Run `python -m dashboards serve` as a process; yield its address."""
-    port = free_port()
-    flags = ["--features", ",".join(names.features), "--label", names.label, "--index-prefix", names.prefix]
-    command = [sys.executable, "-m", "dashboards", "serve", "--elasticsearch-url", search.url, "--page-port", str(port)]
-    process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        address = f"http://127.0.0.1:{port}"
-        assert address in line, line + process.stderr.read()
-        yield address
-        process.terminate()
-        rest = process.stderr.read()
-        assert (process.wait(10), rest) == (0, "")
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @dataclass
@@ -132,8 +111,11 @@ class Seen:
         wait_until(missing, 20)
 
 
+OpenPage = Callable[..., Seen]
+
+
 @pytest.fixture
-def open_page(chromium, written):
+def open_page(chromium: Browser, written: Written) -> Iterator[OpenPage]:
     """Yield a function that opens the page for the written documents; there must be no errors at the end."""
     opened: list[Seen] = []
     with served(written.names, written.search) as address:
@@ -153,7 +135,7 @@ def open_page(chromium, written):
     assert [seen.faults for seen in opened] == [[] for _ in opened]
 
 
-def test_new_data_show_the_right_numbers_within_10_seconds(open_page, written):
+def test_new_data_show_the_right_numbers_within_10_seconds(open_page: OpenPage, written: Written) -> None:
     seen = open_page()
     expect(seen.page.locator("#state")).to_have_text(re.compile("No data yet"))
     expect(seen.page.locator("#train-mse-value")).to_have_text("–")
@@ -163,8 +145,9 @@ def test_new_data_show_the_right_numbers_within_10_seconds(open_page, written):
         assert seen.number(f"{name}-mse") == pytest.approx(mse(written.of(name)), rel=1e-4)
         assert seen.number(f"{name}-r2") == pytest.approx(r2(written.of(name)), rel=1e-4)
     assert (seen.number("model-rows-seen"), seen.number("model-invalid")) == (800, 1)
-    (offset, shown), *others = seen.table("train-mse-over-offset")
-    assert (offset, float(shown), others) == ("0", pytest.approx(mse(written.of("train")), rel=1e-4), [])
+    ((offset, shown),) = seen.table("train-mse-over-offset")
+    assert offset == "0"
+    assert float(shown) == pytest.approx(mse(written.of("train")), rel=1e-4)
     seen.wait_for_charts()
 
     written.write(400, noise=30)
@@ -173,7 +156,7 @@ def test_new_data_show_the_right_numbers_within_10_seconds(open_page, written):
     assert [row[0] for row in seen.table("train-mse-over-offset")] == ["400", "0"]
 
 
-def test_update_keeps_the_drawing_the_open_table_and_the_focus(open_page, written):
+def test_update_keeps_the_drawing_the_open_table_and_the_focus(open_page: OpenPage, written: Written) -> None:
     written.write(50)
     seen = open_page()
     seen.wait_for_charts()
@@ -187,7 +170,7 @@ def test_update_keeps_the_drawing_the_open_table_and_the_focus(open_page, writte
     expect(summary).to_be_focused()
 
 
-def test_choice_is_in_the_url_and_comes_back_with_it(open_page, written):
+def test_choice_is_in_the_url_and_comes_back_with_it(open_page: OpenPage, written: Written) -> None:
     written.write(100, hours_ago(3))
     written.write(50)
     seen = open_page()
@@ -198,7 +181,7 @@ def test_choice_is_in_the_url_and_comes_back_with_it(open_page, written):
     expect(seen.page.locator("#test-mse-value")).not_to_have_text("–")
     recent = [batch for batch in written.of("test") if batch.first_offset]
     assert seen.number("test-mse") == pytest.approx(mse(recent), rel=1e-4)
-    assert {row[0] for row in seen.table("test-points")} <= {f"{x:.5g}" for one in recent for x in one.x[:, 1]}
+    assert {row[0] for row in seen.table("test-points")} <= {f"{x:.5g}" for batch in recent for x in batch.x[:, 1]}
     again = open_page(chosen=seen.page.url.rpartition("/")[2])
     expect(again.page.locator("#choose-feature")).to_have_value("b.c")
     expect(again.page.locator("#train-mse")).to_have_count(0)
@@ -206,7 +189,7 @@ def test_choice_is_in_the_url_and_comes_back_with_it(open_page, written):
     expect(seen.page.locator("#choose-feature")).to_have_value("a")
 
 
-def test_hostile_strings_in_documents_stay_text(open_page, written):
+def test_hostile_strings_in_documents_stay_text(open_page: OpenPage, written: Written) -> None:
     hostile = "<script>document.title='x'</script><img src=//example.org onerror=alert(1)>"
     written.write(10, faults=[(hostile, '"><svg onload=alert(2)>')])
     seen = open_page()
@@ -215,8 +198,14 @@ def test_hostile_strings_in_documents_stay_text(open_page, written):
     assert seen.page.title() == "Streaming machine learning"
 
 
-@pytest.mark.parametrize("features", [AWKWARD_NAMES[::2], AWKWARD_NAMES[1::2]], ids=["awkward", "more awkward"])
-def test_whatever_a_feature_is_called_the_page_draws_and_lists_it(open_page, written):
+@pytest.mark.parametrize(
+    "features",
+    [
+        pytest.param(AWKWARD_NAMES[::2], id="awkward"),
+        pytest.param(AWKWARD_NAMES[1::2], id="more awkward", marks=pytest.mark.slow),
+    ],
+)
+def test_whatever_a_feature_is_called_the_page_draws_and_lists_it(open_page: OpenPage, written: Written) -> None:
     """Each name appears in a URL, a title, a tooltip, a heading and the name of a line."""
     written.write(60, hours_ago(0.1))
     written.write(60)
@@ -236,16 +225,17 @@ def test_whatever_a_feature_is_called_the_page_draws_and_lists_it(open_page, wri
         expect(seen.page.locator("body")).not_to_have_class(re.compile("loading"), timeout=NEW_DATA_MS)
         seen.wait_for_charts()
         box = seen.page.locator("#train-points canvas").bounding_box()
+        assert box is not None
         for step in range(1, 40):  # part of the path is over a point
             seen.page.mouse.move(box["x"] + box["width"] * step / 40, box["y"] + box["height"] / 2)
     seen.table("train-points")
     expect(seen.page.locator("#train-points th").first).to_have_text(names[-1], timeout=NEW_DATA_MS)
     number = written.names.features.index(names[-1])
     drawn = {row[0] for row in seen.table("train-points")}
-    assert drawn <= {f"{x:.5g}" for one in written.of("train") for x in one.x[:, number]}
+    assert drawn <= {f"{x:.5g}" for batch in written.of("train") for x in batch.x[:, number]}
 
 
-def test_lost_records_are_told_apart(open_page, written):
+def test_lost_records_are_told_apart(open_page: OpenPage, written: Written) -> None:
     written.write(20)
     seen = open_page()
     expect(seen.page.locator("#model-lost-value")).to_have_text("0")
@@ -255,7 +245,7 @@ def test_lost_records_are_told_apart(open_page, written):
     expect(seen.page.locator("#model-invalid-reasons .rows")).to_have_text("none")
 
 
-def test_page_says_that_points_are_a_sample(open_page, written):
+def test_page_says_that_points_are_a_sample(open_page: OpenPage, written: Written) -> None:
     written.write(50)
     seen = open_page()
     expect(seen.page.locator("#updated")).to_have_text(re.compile(r"updated \d\d:\d\d:\d\d$"))
@@ -268,7 +258,7 @@ def test_page_says_that_points_are_a_sample(open_page, written):
     assert seen.number("train-mse") == pytest.approx(mse(written.of("train")), rel=1e-4)
 
 
-def test_stream_that_has_stopped_says_since_when_and_what_waits(open_page, written):
+def test_stream_that_has_stopped_says_since_when_and_what_waits(open_page: OpenPage, written: Written) -> None:
     written.write(10, hours_ago(1), lag=1234)
     seen = open_page()
     expect(seen.page.locator("#state")).to_have_text(
@@ -276,7 +266,10 @@ def test_stream_that_has_stopped_says_since_when_and_what_waits(open_page, writt
     )
 
 
-def test_elasticsearch_away_is_said_and_the_page_recovers(open_page, written, search):
+@pytest.mark.slow
+def test_elasticsearch_away_is_said_and_the_page_recovers(
+    open_page: OpenPage, written: Written, search: Elasticsearch
+) -> None:
     written.write(20)
     seen = open_page()
     before = seen.number("train-mse")
@@ -297,9 +290,12 @@ def test_elasticsearch_away_is_said_and_the_page_recovers(open_page, written, se
     seen.faults.clear()
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [320, 390, 1000, 1440])
-def test_fits_the_width_and_axe_finds_nothing_serious(open_page, written, width, dark):
+@pytest.mark.parametrize(
+    ("width", "dark"), slow_except([(320, True), (1440, False)], product([320, 390, 1000, 1440], [False, True]))
+)
+def test_fits_the_width_and_axe_finds_nothing_serious(
+    open_page: OpenPage, written: Written, width: int, dark: bool
+) -> None:
     written.write(300, hours_ago(0.02), noise=5, faults=[("a rather long reason " * 5, "field_with_a_long_name" * 3)])
     written.write(300, noise=3)
     seen = open_page(width, dark=dark)
@@ -311,11 +307,11 @@ def test_fits_the_width_and_axe_finds_nothing_serious(open_page, written, width,
     for panel in ("train-points", "model-weights", "train-mse"):
         seen.page.locator(f"#{panel} summary").click()
     found = Axe().run(seen.page).response["violations"]
-    serious = [one for one in found if one["impact"] in {"serious", "critical"}]
+    serious = [violation for violation in found if violation["impact"] in {"serious", "critical"}]
     assert not serious, json.dumps(serious, indent=1)[:4000]
 
 
-def test_colours_follow_the_system_without_a_reload(open_page, written):
+def test_colours_follow_the_system_without_a_reload(open_page: OpenPage, written: Written) -> None:
     written.write(100)
     seen = open_page()
     seen.wait_for_charts()
@@ -324,7 +320,7 @@ def test_colours_follow_the_system_without_a_reload(open_page, written):
     expect(seen.page.locator("body")).to_have_css("background-color", "rgb(16, 20, 27)")
 
 
-def test_every_choice_can_be_made_by_keyboard(open_page, written):
+def test_every_choice_can_be_made_by_keyboard(open_page: OpenPage, written: Written) -> None:
     written.write(10)
     seen = open_page()
     seen.page.keyboard.press("Tab")
@@ -336,7 +332,7 @@ def test_every_choice_can_be_made_by_keyboard(open_page, written):
     expect(seen.page.locator("#status")).not_to_have_attribute("data-state", "loading", timeout=NEW_DATA_MS)
 
 
-def test_policy_keeps_eval_foreign_addresses_and_other_names_out(open_page):
+def test_policy_keeps_eval_foreign_addresses_and_other_names_out(open_page: OpenPage) -> None:
     seen = open_page()
     headers = urllib3.request("GET", seen.address).headers
     policy = headers["Content-Security-Policy"]
@@ -352,7 +348,7 @@ def test_policy_keeps_eval_foreign_addresses_and_other_names_out(open_page):
 
 
 @pytest.mark.parametrize("query", ["topic=train%22%7D", "range=now-1y", "feature=y", "feature=a&topic=spark-*"])
-def test_what_is_not_offered_is_refused(open_page, query):
+def test_what_is_not_offered_is_refused(open_page: OpenPage, query: str) -> None:
     address = open_page().address
     for path in ("layout", "data"):
         answer = urllib3.request("GET", f"{address}/api/{path}?{query}")

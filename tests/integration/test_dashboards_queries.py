@@ -39,7 +39,7 @@ def panels(written: Written, **chosen: str) -> dict[str, Any]:
     return found
 
 
-def test_metrics_equal_numpy(written):
+def test_metrics_equal_numpy(written: Written) -> None:
     written.write(300, hours_ago(2), noise=9)
     written.write(
         500, unlabelled=True, faults=[*[("missing", "a")] * 3, *[("not JSON", None)] * 2, ("not a number", "d e")]
@@ -57,7 +57,7 @@ def test_metrics_equal_numpy(written):
     ]
 
 
-def test_lost_records_are_summed_and_stay_out_of_the_invalid_ones(written):
+def test_lost_records_are_summed_and_stay_out_of_the_invalid_ones(written: Written) -> None:
     """A gap is one document, for any number of lost records."""
     written.write(10, hours_ago(2), gaps=[1000])
     assert (panels(written)["model-lost"], panels(written, range="1h")["model-lost"]) == (1000, 0)
@@ -68,7 +68,7 @@ def test_lost_records_are_summed_and_stay_out_of_the_invalid_ones(written):
     assert shown["model-invalid-reasons"] == [["missing", "a", "learn", 1]]
 
 
-def test_whatever_a_feature_is_called_its_points_and_weights_are_shown(written):
+def test_whatever_a_feature_is_called_its_points_and_weights_are_shown(written: Written) -> None:
     """In Elasticsearch's queries, in the page's responses, and in Kibana's searches."""
     named = Written(Names(AWKWARD_NAMES, "it's [y]", written.names.prefix, "learn", "check"), written.search)
     named.write(40, hours_ago(1))
@@ -80,7 +80,9 @@ def test_whatever_a_feature_is_called_its_points_and_weights_are_shown(written):
     for i, name in enumerate(AWKWARD_NAMES):
         rows = panels(named, feature=name, topic="train")["train-points"]
         assert [row["x"] for row in rows] == sorted(x for batch in named.of("learn") for x in batch.x[:, i]), name
-    (panel, *_) = (one for section in sections(named.names) for one in section.panels if isinstance(one, Sample))
+    (panel, *_) = (
+        candidate for section in sections(named.names) for candidate in section.panels if isinstance(candidate, Sample)
+    )
     body = vega(named.names, panel)["data"]["url"]["body"] | {"query": {"term": {"topic": "learn"}}}
     with Client(named.search.url, request_timeout=30) as client:
         hits = client.search(index=named.names.pattern("points"), **body)["hits"]["hits"]
@@ -89,7 +91,7 @@ def test_whatever_a_feature_is_called_its_points_and_weights_are_shown(written):
         assert found == sorted(x for batch in named.of("learn") for x in batch.x[:, i]), name
 
 
-def test_feature_that_the_stream_does_not_have_is_drawn_empty(written):
+def test_feature_that_the_stream_does_not_have_is_drawn_empty(written: Written) -> None:
     written.write(300)
     other = replace(written, names=replace(written.names, features=("other",)))
     shown = panels(other)
@@ -97,7 +99,7 @@ def test_feature_that_the_stream_does_not_have_is_drawn_empty(written):
     assert shown["train-mse"] == pytest.approx(mse(written.of("learn")), rel=1e-12)
 
 
-def test_long_micro_batch_is_no_stop_and_a_lost_shard_is_told(written):
+def test_long_micro_batch_is_no_stop_and_a_lost_shard_is_told(written: Written) -> None:
     """A model document's `seconds` are 1.5 plus its number: the tenth took 11.5 s; its time is when it began."""
     for number in range(10):
         written.write(1, now() - timedelta(seconds=40 if number == 9 else 100))
@@ -113,7 +115,7 @@ def test_long_micro_batch_is_no_stop_and_a_lost_shard_is_told(written):
             client.indices.delete(index=lost)
 
 
-def test_time_range_leaves_out_what_is_older(written):
+def test_time_range_leaves_out_what_is_older(written: Written) -> None:
     written.write(300, hours_ago(30), noise=9, faults=[("missing", "a")])
     written.write(500)
     shown = panels(written, range="1h")
@@ -125,7 +127,7 @@ def test_time_range_leaves_out_what_is_older(written):
     assert {row["x"] for row in shown["train-points"]} == {x for batch in newer for x in batch.x[:, 0].tolist()}
 
 
-def test_mse_over_the_offset_equals_numpy(written):
+def test_mse_over_the_offset_equals_numpy(written: Written) -> None:
     for number in range(60):
         written.write(150, noise=60 - number)
     rows = panels(written)["train-mse-over-offset"]
@@ -137,7 +139,7 @@ def test_mse_over_the_offset_equals_numpy(written):
     np.testing.assert_allclose([row["value"] for row in rows], [mse(expected[row["x"]]) for row in rows], rtol=1e-12)
 
 
-def test_rate_is_a_batchs_records_until_the_next_one_begins(written):
+def test_rate_is_a_batchs_records_until_the_next_one_begins(written: Written) -> None:
     times = [hours_ago(1 + minutes / 60) for minutes in (10, 7, 6, 0)]
     for time, rows in zip(times, (60, 120, 30, 500), strict=True):
         written.write(rows, time)
@@ -145,7 +147,7 @@ def test_rate_is_a_batchs_records_until_the_next_one_begins(written):
     assert [row["value"] for row in rows] == pytest.approx([120 / 180, 240 / 60, 60 / 360])
 
 
-def test_model_lines_equal_what_was_written(written):
+def test_model_lines_equal_what_was_written(written: Written) -> None:
     for number in range(5):
         written.write(10, hours_ago(5 - number), lag=100 - number)
     shown = panels(written, topic="train")
@@ -164,7 +166,7 @@ def test_model_lines_equal_what_was_written(written):
     ]
 
 
-def test_sample_is_bounded_spread_and_the_points_themselves(written):
+def test_sample_is_bounded_spread_and_the_points_themselves(written: Written) -> None:
     written.write(2500, unlabelled=True)
     written.write(2500)
     shown = panels(written, feature="b.c")
@@ -181,7 +183,7 @@ def test_sample_is_bounded_spread_and_the_points_themselves(written):
     assert all(row["y"] is not None for row in shown["test-prediction-over-label"])
 
 
-def test_sample_stays_while_the_stream_goes_on(written):
+def test_sample_stays_while_the_stream_goes_on(written: Written) -> None:
     written.write(2500)
     before = {row["x"] for row in panels(written)["train-points"]}
     written.write(500)
@@ -190,7 +192,9 @@ def test_sample_stays_while_the_stream_goes_on(written):
 
 
 @pytest.mark.parametrize(("rows", "at_least"), [(2000, 300), (60_000, SAMPLE / 2)], ids=["few", "many"])
-def test_where_points_are_a_sample_the_drawings_are_full_and_the_numbers_exact(written, rows, at_least):
+def test_where_points_are_a_sample_the_drawings_are_full_and_the_numbers_exact(
+    written: Written, rows: int, at_least: int
+) -> None:
     """With one offset per block, as if all points were stored, only one in ten would be found."""
     written.write(rows, noise=9, fraction=0.1)
     found = data(written)
@@ -206,27 +210,27 @@ def test_where_points_are_a_sample_the_drawings_are_full_and_the_numbers_exact(w
     }
     drawn = [offsets[row["x"], row["pred"]] for row in shown["train-points"]]
     assert at_least < len(drawn) <= SAMPLE
-    assert sum(one["count"] for one in shown["train-residuals"]) == len(drawn)
+    assert sum(interval["count"] for interval in shown["train-residuals"]) == len(drawn)
     tenths = np.bincount(np.array(drawn) * 10 // rows, minlength=10)
     assert tenths.min() > len(drawn) / 10 / 3, "spread over all offsets"
 
 
-def test_residual_histogram_equals_numpys(written):
+def test_residual_histogram_equals_numpys(written: Written) -> None:
     written.write(700, noise=20)
     bins = panels(written)["train-residuals"]
-    edges = [bins[0]["start"], *(one["end"] for one in bins)]
+    edges = [bins[0]["start"], *(interval["end"] for interval in bins)]
     residuals = np.concatenate([batch.y - batch.pred for batch in written.of("learn")])
     assert 10 <= len(bins) <= 30
-    assert [one["count"] for one in bins] == np.histogram(residuals, edges)[0].tolist()
+    assert [interval["count"] for interval in bins] == np.histogram(residuals, edges)[0].tolist()
 
 
-def test_prediction_over_label_is_the_sample(written):
+def test_prediction_over_label_is_the_sample(written: Written) -> None:
     written.write(20)
     expected = sorted((y, pred) for batch in written.of("check") for y, pred in zip(batch.y, batch.pred, strict=True))
     assert [(row["y"], row["pred"]) for row in panels(written)["test-prediction-over-label"]] == expected
 
 
-def test_kibanas_own_searches_for_samples_run_here_too(written):
+def test_kibanas_own_searches_for_samples_run_here_too(written: Written) -> None:
     """With Kibana's replacements for its placeholders: no filters, the last 15 minutes."""
     written.write(50, hours_ago(1))
     written.write(1500, unlabelled=True)
@@ -252,7 +256,7 @@ def test_kibanas_own_searches_for_samples_run_here_too(written):
 
 
 @pytest.mark.parametrize("installed", [True, False], ids=["templates", "nothing"])
-def test_before_the_first_micro_batch_all_is_empty(search, installed):
+def test_before_the_first_micro_batch_all_is_empty(search: Elasticsearch, installed: bool) -> None:
     names = Names(FEATURES, "target", f"empty-{installed}".lower())
     with Client(search.url) as client:
         written = Written(names, search) if installed else None
@@ -262,7 +266,7 @@ def test_before_the_first_micro_batch_all_is_empty(search, installed):
     assert not any(found["panels"].values())
 
 
-def test_state_tells_when_the_stream_has_stopped(written):
+def test_state_tells_when_the_stream_has_stopped(written: Written) -> None:
     written.write(10, hours_ago(1), lag=77)
     found = data(written)
     assert (found["state"], found["lag"]) == ("stopped", 77)

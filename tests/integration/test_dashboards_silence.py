@@ -17,7 +17,7 @@ import urllib3
 from dashboards.answers import CHOICES, WAITING
 from dashboards.timeouts import REQUEST_WITHIN_S
 from embedded import free_port
-from tests.waiting import wait_until
+from embedded.testing.waiting import wait_until
 
 FILES = ("/", "/static/page.js", "/static/page.css", "/vega.js", "/api/layout")
 AT_ONCE_S = 5.0
@@ -75,7 +75,8 @@ def silent() -> Iterator[Silent]:
             process.communicate()
 
 
-def test_own_files_come_while_more_browsers_wait_than_there_is_room_for(silent):
+@pytest.mark.slow
+def test_own_files_come_while_more_browsers_wait_than_there_is_room_for(silent: Silent) -> None:
     """Refused requests get a sentence, and so do the others when their search fails."""
     waiting = silent.ask_for_data(WAITING + 20)
     wait_until(lambda: "" if len(silent.answers) >= 20 else f"{len(silent.answers)} are refused", 60)
@@ -92,13 +93,14 @@ def test_own_files_come_while_more_browsers_wait_than_there_is_room_for(silent):
     assert any("has not answered within" in text or "does not answer in time" in text for text in words), words
 
 
-def test_it_stops_although_searches_hang_and_clients_do_not_read(silent):
+def test_it_stops_although_searches_hang_and_clients_do_not_read(silent: Silent) -> None:
     waiting = silent.ask_for_data(3)
     deaf = silent.connect(b"GET /vega.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
     half = silent.connect(b"GET / HTTP/1.1\r\nHost: loc")
     wait_until(lambda: "" if deaf.recv(1) else "no byte of the answer", 20)
     silent.process.terminate()
     assert silent.process.wait(AT_ONCE_S) == 0
+    assert silent.process.stderr is not None
     assert silent.process.stderr.read() == ""
     for thread in waiting:
         thread.join(20)
@@ -108,7 +110,8 @@ def test_it_stops_although_searches_hang_and_clients_do_not_read(silent):
     half.close()
 
 
-def test_who_sends_no_whole_request_is_disconnected(silent):
+@pytest.mark.slow
+def test_who_sends_no_whole_request_is_disconnected(silent: Silent) -> None:
     """Clients that send nothing, or only part of a request, or a body that does not end after its response."""
     whole = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
     body = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nx"

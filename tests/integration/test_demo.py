@@ -15,10 +15,10 @@ import numpy as np
 import psutil
 import pytest
 
+from embedded.testing.records import FLIGHT_FIELDS
+from embedded.testing.reference import lstsq
+from embedded.testing.waiting import wait_until
 from producer.sources import Flights
-from tests.integration.stream import FLIGHT_FIELDS
-from tests.reference import lstsq
-from tests.waiting import wait_until
 
 DEMO = [sys.executable, "-m", "demo"]
 
@@ -52,6 +52,7 @@ def test_it_ends_by_itself_with_a_true_summary(tmp_path: Path) -> None:
     assert set(summary["mse"]) == {"train", "test"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_everything_and_the_addresses_are_true(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as file:
@@ -70,12 +71,13 @@ def test_ctrl_c_ends_everything_and_the_addresses_are_true(tmp_path: Path) -> No
         os.killpg(demo.pid, signal.SIGINT)
         assert demo.wait(60) == 0, log.read_text()
         assert "Traceback" not in log.read_text()
-        wait_until(lambda: " ".join(str(one) for one in processes if one.is_running()), 20)
+        wait_until(lambda: " ".join(str(process) for process in processes if process.is_running()), 20)
     finally:
         demo.kill()
         demo.wait()
 
 
+@pytest.mark.slow
 def test_it_goes_on_without_the_live_page_and_says_so(tmp_path: Path) -> None:
     """The page's web server cannot be imported, as in a damaged environment."""
     (tmp_path / "uvicorn.py").write_text("raise ImportError('no web server')")

@@ -24,16 +24,17 @@ from elasticsearch import ElasticsearchWarning
 
 from dashboards.panels import Names
 from embedded import Elasticsearch, Kafka, jars
+from embedded.testing.records import synthetic
+from embedded.testing.stream import Stream
 from streaming_regression import documents, schema
 from streaming_regression.elasticsearch import bulk, connection, faults
 from streaming_regression.elasticsearch.claim import claim
 from streaming_regression.elasticsearch.connection import Connection
 from streaming_regression.elasticsearch.indices import Indices
 from streaming_regression.errors import Refused, ServerUnavailable
-from streaming_regression.records import Fields
+from streaming_regression.records import Fields, Invalid
 from tests.integration.limited_search import answering, limited
-from tests.integration.stream import Stream, synthetic
-from tests.integration.test_dashboards_page import served
+from tests.integration.served_page import served
 
 DAY = date(2026, 11, 28)
 GOOD = range(50)
@@ -68,7 +69,7 @@ class Target:
 
     def written(self) -> set[int]:
         self.client.indices.refresh(index=self.points)
-        hits = self.client.search(index=self.points, size=10_000, _source=["offset"])["hits"]["hits"]
+        hits = self.client.search(index=self.points, size=10_000, source_includes=["offset"])["hits"]["hits"]
         return {hit["_source"]["offset"] for hit in hits}
 
 
@@ -116,7 +117,7 @@ def test_a_document_at_fault_is_given_back_and_its_neighbours_are_written(target
     lines[7] = point(7, pred="text")
     lines[9] = point(9, more=1)
     refusals = target.write(lines)
-    assert [one.position for one in refusals] == [7, 9]
+    assert [refusal.position for refusal in refusals] == [7, 9]
     assert "document_parsing_exception" in refusals[0].reason
     assert "strict_dynamic_mapping_exception" in refusals[1].reason
     assert target.written() == {*GOOD} - {7, 9}
@@ -149,7 +150,7 @@ def with_a_pipeline_that_is_gone(target: Target) -> Callable[[], object]:
     return lambda: target.client.indices.put_settings(index=target.points, settings={"index.default_pipeline": None})
 
 
-PASSING = {
+PASSING: dict[Callable[[Target], Callable[[], object]], str] = {
     closed: "index_closed_exception: closed",
     read_only: "cluster_block_exception: .*index write",
     at_the_limit_of_shards: "validation_exception: .*maximum .*shards open",
@@ -271,7 +272,7 @@ def test_an_index_that_is_deleted_meanwhile_is_made_again_where_none_is_made_by_
 def test_an_index_of_an_older_version_gets_the_fields_that_it_lacks(target: Target) -> None:
     target.client.indices.delete(index=target.points)
     mapping = {**target.indices.mapping(target.points)}
-    mapping["properties"] = {name: one for name, one in mapping["properties"].items() if name != "squared_error"}
+    mapping["properties"] = {name: field for name, field in mapping["properties"].items() if name != "squared_error"}
     target.client.indices.create(index=target.points, mappings=mapping)
     target.indices.prepare(target.connection, target.client, DAY)
     assert target.write(points()) == []
@@ -283,7 +284,7 @@ def test_an_index_of_an_older_version_gets_the_fields_that_it_lacks(target: Targ
 @on_both
 def test_a_template_that_wins_is_named_unless_it_has_our_mappings(target: Target) -> None:
     name, priority = f"ops-{target.prefix}", 1000
-    wins = {"index_patterns": [f"{target.prefix}-*"], "priority": priority}
+    wins: dict[str, Any] = {"index_patterns": [f"{target.prefix}-*"], "priority": priority}
     target.client.indices.put_index_template(name=name, **wins, template={"settings": {"number_of_replicas": 0}})
     with pytest.raises(
         Refused, match=rf"{name} \(priority 1000\) takes precedence over {target.prefix}-points.* no field run"
@@ -363,7 +364,7 @@ def test_a_proxy_that_takes_nothing_at_all_makes_no_record_invalid(server: Elast
 def test_an_invalid_record_that_is_too_large_is_kept_with_the_beginning_of_its_value(target: Target) -> None:
     records = documents.Records("t", 0, np.array([5]), np.array([0]), [b"[" + b"1," * 40_000])
     origin = documents.Origin.at(1_790_000_000_000_000, "r", 0, target.prefix)
-    (line,) = documents.invalid(origin, records, [documents.Invalid(0, None, "not JSON")], whole=False)
+    (line,) = documents.invalid(origin, records, [Invalid(0, None, "not JSON")], whole=False)
     document = json.loads(line.split("\n")[1])
     assert document["value"] == "[" + "1," * 99 + "1"
     assert document["reason"] == "not JSON; of its value's 80001 bytes the first 200 are kept"

@@ -1,5 +1,7 @@
 """The embedded servers, used as a program and from Python."""
 
+from __future__ import annotations
+
 import os
 import re
 import resource
@@ -24,7 +26,7 @@ from elasticsearch import Elasticsearch as Client
 
 from embedded import ConfigError, Elasticsearch, Kafka, ServerUnavailable, Tls, free_port, start_together
 from embedded import server as server_module
-from tests.waiting import wait_until
+from embedded.testing.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = [sys.executable, "-m", "embedded"]
@@ -128,13 +130,13 @@ def records(bootstrap: str, topic: str, count: int) -> set[bytes]:
     consumer.subscribe([topic])
     messages = consumer.consume(count, timeout=30)
     consumer.close()
-    return {message.value() for message in messages if not message.error()}
+    return {value for message in messages if not message.error() and (value := message.value()) is not None}
 
 
 # ---- python -m embedded run
 
 
-def test_run_hands_both_addresses_to_the_command_and_passes_on_its_exit_code():
+def test_run_hands_both_addresses_to_the_command_and_passes_on_its_exit_code() -> None:
     check = """
 import os, sys
 from confluent_kafka.admin import AdminClient
@@ -160,6 +162,7 @@ time.sleep(100)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "command", "code"),
     [
@@ -167,7 +170,9 @@ time.sleep(100)
         (signal.SIGINT, [sys.executable, "-c", TRAP], 5),
     ],
 )
-def test_run_passes_a_signal_on_and_stops_the_servers_after_the_command(sent, command, code):
+def test_run_passes_a_signal_on_and_stops_the_servers_after_the_command(
+    sent: signal.Signals, command: list[str], code: int
+) -> None:
     with background([*EMBEDDED, "run", "--", *command]) as run:
         line_with(run, "ready")
         servers = jvms(run, 2)
@@ -177,7 +182,7 @@ def test_run_passes_a_signal_on_and_stops_the_servers_after_the_command(sent, co
     assert_end(servers)
 
 
-def test_sigterm_while_the_servers_start_ends_them_and_never_runs_the_command():
+def test_sigterm_while_the_servers_start_ends_them_and_never_runs_the_command() -> None:
     with background([*EMBEDDED, "run", "--", "echo", "started"]) as run:
         servers = jvms(run, 2)
         run.terminate()
@@ -186,7 +191,8 @@ def test_sigterm_while_the_servers_start_ends_them_and_never_runs_the_command():
     assert_end(servers)
 
 
-def test_sigkill_of_run_leaves_no_server_and_both_end_in_order(tmp_path):
+@pytest.mark.slow
+def test_sigkill_of_run_leaves_no_server_and_both_end_in_order(tmp_path: Path) -> None:
     """The kernel closes the pipes from `run` that both JVMs read; their shutdown hooks then stop the servers."""
     with background([*EMBEDDED, "run", "--data", str(tmp_path), "--", "sh", "-c", "echo $$; exec sleep 100"]) as run:
         command = psutil.Process(int(line_with(run, "")))
@@ -198,7 +204,8 @@ def test_sigkill_of_run_leaves_no_server_and_both_end_in_order(tmp_path):
     assert "closed" in (tmp_path / "elasticsearch" / "elasticsearch.log").read_text().splitlines()[-1]
 
 
-def test_ctrl_c_in_a_terminal_reaches_the_command_once_and_the_servers_not_at_all():
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_reaches_the_command_once_and_the_servers_not_at_all() -> None:
     """Two signals in quick succession may arrive as one. So ten are sent, each after the previous one was caught."""
     command = """
 import os, signal, sys
@@ -231,7 +238,8 @@ sys.exit(9)
     assert_end(servers)
 
 
-def test_run_says_when_a_server_ends_under_the_command():
+@pytest.mark.slow
+def test_run_says_when_a_server_ends_under_the_command() -> None:
     with background([*EMBEDDED, "run", "--", "sh", "-c", "echo ready; read line; exit 3"]) as run:
         assert run.stderr
         line_with(run, "ready")
@@ -247,7 +255,8 @@ def test_run_says_when_a_server_ends_under_the_command():
 # ---- python -m embedded up
 
 
-def test_up_keeps_topics_and_indices_of_its_data_folder(tmp_path):
+@pytest.mark.slow
+def test_up_keeps_topics_and_indices_of_its_data_folder(tmp_path: Path) -> None:
     ports = (free_port(), free_port())
     command = [*EMBEDDED, "up", "--data", str(tmp_path), "--kafka-port", f"{ports[0]}"]
     command += ["--elasticsearch-port", f"{ports[1]}"]
@@ -294,14 +303,15 @@ def test_up_keeps_topics_and_indices_of_its_data_folder(tmp_path):
         (["up", "--kafka-port", "99999"], "invalid port value: '99999'"),
     ],
 )
-def test_a_wrong_argument_is_named(arguments, words):
+def test_a_wrong_argument_is_named(arguments: list[str], words: str) -> None:
     done = program(*arguments)
     assert done.returncode == 2
     assert words in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--kafka-port", "--elasticsearch-port"])
-def test_a_taken_port_is_named(option):
+def test_a_taken_port_is_named(option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = program("run", option, str(port), "--", "true")
@@ -326,14 +336,16 @@ def old_java(folder: Path) -> dict[str, str]:
         (old_java, "is Java 11; install Java 17 or newer"),
     ],
 )
-def test_a_missing_or_old_java_is_named(tmp_path, environment: Callable[[Path], Mapping[str, str]], words):
+def test_a_missing_or_old_java_is_named(
+    tmp_path: Path, environment: Callable[[Path], Mapping[str, str]], words: str
+) -> None:
     done = program("fetch", XDG_CACHE_HOME=str(tmp_path / "cache"), **environment(tmp_path))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert words in done.stderr
 
 
-def test_no_network_is_named(tmp_path):
+def test_no_network_is_named(tmp_path: Path) -> None:
     nowhere = f"-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort={free_port()}"
     done = program("fetch", XDG_CACHE_HOME=str(tmp_path), JAVA_TOOL_OPTIONS=nowhere)
     assert "Traceback" not in done.stderr
@@ -341,7 +353,7 @@ def test_no_network_is_named(tmp_path):
     assert "cannot be downloaded (Connection refused): check the network" in done.stderr.splitlines()[-1]
 
 
-def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path):
+def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = program("fetch", XDG_CACHE_HOME=str(tmp_path / "file"))
     assert done.returncode == 2
@@ -412,11 +424,12 @@ def failing_proxy(after_bytes: int, *, cut: bool) -> Iterator[int]:
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-            for each in sockets:
-                each.close()
+            for connection in sockets:
+                connection.close()
 
 
-def test_sigkill_in_the_middle_of_a_jar_leaves_no_process_and_the_next_attempt_succeeds(tmp_path):
+@pytest.mark.slow
+def test_sigkill_in_the_middle_of_a_jar_leaves_no_process_and_the_next_attempt_succeeds(tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     with failing_proxy(500_000, cut=False) as port:
         proxy = f"-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort={port}"
@@ -432,7 +445,8 @@ def test_sigkill_in_the_middle_of_a_jar_leaves_no_process_and_the_next_attempt_s
     assert cached(tmp_path) == WHOLE
 
 
-def test_a_connection_cut_in_the_middle_of_a_jar_is_named_and_the_next_attempt_succeeds(tmp_path):
+@pytest.mark.slow
+def test_a_connection_cut_in_the_middle_of_a_jar_is_named_and_the_next_attempt_succeeds(tmp_path: Path) -> None:
     with failing_proxy(500_000, cut=True) as port:
         proxy = f"-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort={port}"
         done = fetch_snappy(tmp_path, JAVA_TOOL_OPTIONS=proxy)
@@ -445,7 +459,7 @@ def test_a_connection_cut_in_the_middle_of_a_jar_is_named_and_the_next_attempt_s
     assert cached(tmp_path) == WHOLE
 
 
-def test_a_slow_download_shows_how_much_of_how_much_has_come_and_how_fast(tmp_path):
+def test_a_slow_download_shows_how_much_of_how_much_has_come_and_how_fast(tmp_path: Path) -> None:
     """The connection stops in the middle of the jar, so the download lasts until the end of the test."""
     with failing_proxy(500_000, cut=False) as port:
         proxy = f"-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort={port}"
@@ -459,22 +473,23 @@ def test_a_slow_download_shows_how_much_of_how_much_has_come_and_how_fast(tmp_pa
     assert any(re.fullmatch(r"snappy-1\.1\.10\.7: 0\.[1-5] of 2\.3 MB, \d+\.\d MB/s\n", line) for line in lines), lines
 
 
-def test_two_processes_that_download_at_once_share_one_download(tmp_path):
+@pytest.mark.slow
+def test_two_processes_that_download_at_once_share_one_download(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(fetch_snappy, [tmp_path, tmp_path]))
-    assert [each.returncode for each in done] == [0, 0], done
-    assert sum("waiting for another program's download" in each.stderr for each in done) == 1
+    assert [process.returncode for process in done] == [0, 0], done
+    assert sum("waiting for another program's download" in process.stderr for process in done) == 1
     assert cached(tmp_path) == WHOLE
 
 
-def test_damaged_jars_are_not_used_and_not_kept(tmp_path):
+def test_damaged_jars_are_not_used_and_not_kept(tmp_path: Path) -> None:
     done = fetch_snappy(tmp_path, sha256="0" * 64)
     assert done.returncode == 3
     assert "its jars are not those that are pinned" in done.stderr
     assert cached(tmp_path) == ["lock"]
 
 
-def test_a_full_disk_is_named(tmp_path):
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
     """A limit on the file size makes Java's writes fail midway, as on a full disk, and does not need root."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
@@ -491,7 +506,8 @@ def test_a_full_disk_is_named(tmp_path):
 # ---- from Python
 
 
-def test_kafka_keeps_its_records_when_killed_or_stopped_and_started_again(tmp_path):
+@pytest.mark.slow
+def test_kafka_keeps_its_records_when_killed_or_stopped_and_started_again(tmp_path: Path) -> None:
     topic = new_name()
     with Kafka(data=tmp_path) as kafka:
         kafka.create_topics([topic], partitions=1)
@@ -507,7 +523,8 @@ def test_kafka_keeps_its_records_when_killed_or_stopped_and_started_again(tmp_pa
     assert (tmp_path / "data").exists()
 
 
-def test_elasticsearch_keeps_its_documents_when_killed_or_stopped_and_started_again(tmp_path):
+@pytest.mark.slow
+def test_elasticsearch_keeps_its_documents_when_killed_or_stopped_and_started_again(tmp_path: Path) -> None:
     settings = {"cluster.name": "ours"}
     with Elasticsearch(data=tmp_path, settings=settings) as elasticsearch, Client(elasticsearch.url) as client:
         for i, end in enumerate((elasticsearch.kill, elasticsearch.stop)):
@@ -520,7 +537,7 @@ def test_elasticsearch_keeps_its_documents_when_killed_or_stopped_and_started_ag
         assert client.cluster.health()["cluster_name"] == "ours"
 
 
-def test_broker_takes_records_of_over_a_megabyte_and_makes_no_topic_by_itself(broker):
+def test_broker_takes_records_of_over_a_megabyte_and_makes_no_topic_by_itself(broker: Kafka) -> None:
     topic = new_name()
     broker.create_topics([topic])
     broker.create_topics([topic])  # an existing topic is kept
@@ -530,7 +547,7 @@ def test_broker_takes_records_of_over_a_megabyte_and_makes_no_topic_by_itself(br
     assert answer.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
 
 
-def test_search_indexes_searches_and_aggregates(search):
+def test_search_indexes_searches_and_aggregates(search: Elasticsearch) -> None:
     index = new_name()
     with Client(search.url) as client:
         client.index(index=index, document={"a": 2}, refresh=True)
@@ -538,7 +555,8 @@ def test_search_indexes_searches_and_aggregates(search):
     assert found["aggregations"]["sum"]["value"] == 2
 
 
-def test_tls_listener_lets_only_the_right_password_in():
+@pytest.mark.slow
+def test_tls_listener_lets_only_the_right_password_in() -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None).private_bytes(
@@ -559,7 +577,7 @@ def test_tls_listener_lets_only_the_right_password_in():
                     "sasl.password": password,
                     "ssl.ca.pem": authority.cert_pem.bytes().decode(),
                     "log_level": 0,
-                    "error_cb": lambda error: errors.append(error.str()),
+                    "error_cb": lambda error: errors.append(error.str()),  # type: ignore[dict-item]
                 }
             )
             try:
@@ -573,7 +591,7 @@ def test_tls_listener_lets_only_the_right_password_in():
         assert "right" not in kafka.log.read_text()
 
 
-def test_start_together_ends_all_when_one_fails():
+def test_start_together_ends_all_when_one_fails() -> None:
     good, bad = Elasticsearch(), Kafka(properties={"num.io.threads": "many"})
     with pytest.raises(ServerUnavailable, match=r"kafka did not start: .*num\.io\.threads"):
         start_together(good, bad)
@@ -583,7 +601,7 @@ def test_start_together_ends_all_when_one_fails():
     bad.close()
 
 
-def test_a_data_folder_in_use_is_named(broker, monkeypatch):
+def test_a_data_folder_in_use_is_named(broker: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "UNLOCK_TIMEOUT_S", 0.2)
     with (
         pytest.raises(ConfigError, match=r"is in use by another kafka: choose another folder"),
@@ -593,7 +611,9 @@ def test_a_data_folder_in_use_is_named(broker, monkeypatch):
     assert broker.running
 
 
-def test_temporary_folders_go_at_the_end_also_those_of_killed_processes(tmp_path, monkeypatch):
+def test_temporary_folders_go_at_the_end_also_those_of_killed_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     process = subprocess.Popen(["true"])
     process.wait()

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: 
 from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadMaxRows
 
 from embedded import Kafka
+from embedded.testing.waiting import wait_until
 from streaming_regression.documents import Gap, Records
 from streaming_regression.errors import KafkaUnavailable, Refused, ServerUnavailable
 from streaming_regression.kafka import consumer
@@ -20,7 +21,6 @@ from streaming_regression.kafka.admin import Topics
 from streaming_regression.kafka.connection import Connection, Range
 from streaming_regression.kafka.consumer import Reader
 from streaming_regression.kafka.ranges import KafkaRanges, Options, RangeReader
-from tests.waiting import wait_until
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 

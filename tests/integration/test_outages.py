@@ -1,4 +1,4 @@
-"""Servers that are stopped for a minute while the stream runs."""
+"""Servers that are stopped for a while, up to a minute, while the stream runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from embedded import Elasticsearch, Kafka
-from tests.integration.stream import App, Stream, synthetic
-from tests.integration.test_crashes import check_exactly_once
-from tests.waiting import wait_until
-
-OUTAGE_S = 60.0
+from embedded.testing.records import synthetic
+from embedded.testing.stream import App, Stream
+from embedded.testing.waiting import wait_until
+from tests.integration.exactly_once import check_exactly_once
+from tests.slow import slow_except
 
 
 @pytest.fixture
@@ -60,15 +60,17 @@ def wait_for_all(stream: Stream, app: App) -> None:
     wait_until(missing, 120, poll_s=1)
 
 
-@pytest.mark.parametrize("server", ["search", "broker"])
-def test_a_server_that_is_away_for_a_minute_is_waited_for(own_stream: Stream, server: str) -> None:
+@pytest.mark.parametrize(
+    ("server", "seconds"), slow_except([("search", 10)], [("search", 10), ("search", 60), ("broker", 60)])
+)
+def test_a_server_that_is_away_is_waited_for(own_stream: Stream, server: str, seconds: int) -> None:
     stream = own_stream
     with stream.app() as app:
         with producing(stream, rate=1000):
             app.wait_for("INFO batch 1:")
             away = getattr(stream, server)
             away.stop()
-            time.sleep(OUTAGE_S)  # the outage itself, not a wait for a condition
+            time.sleep(seconds)  # the outage itself, not a wait for a condition
             assert app.process.poll() is None, f"the app ended:\n{app.log[-4000:]}"
             away.start()
             before = app.log.count("INFO batch")
@@ -81,6 +83,7 @@ def test_a_server_that_is_away_for_a_minute_is_waited_for(own_stream: Stream, se
     assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
 
 
+@pytest.mark.slow
 def test_elasticsearch_killed_under_load_loses_nothing_that_it_acknowledged(own_stream: Stream) -> None:
     stream = own_stream
     values = synthetic(60_000, seed=8)

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from elasticsearch import Elasticsearch as Client
 
+from embedded.testing.reference import lstsq
+from embedded.testing.stream import Stream
 from streaming_regression.records import Fields
 from streaming_regression.sampling import chosen
 from streaming_regression.schema import mappings
-from tests.integration.stream import Stream
-from tests.reference import lstsq
 
 FLAGS = ("--max-offsets-per-trigger", "4000", "--trigger-interval-s", "0")
 REFUSED = 200.0
@@ -81,9 +81,9 @@ def test_stored_points_are_those_of_the_hash_and_all_records_count_also_over_a_c
     points: set[str] = set()
     invalid: set[str] = set()
     learned = []
-    for one in metrics:
-        batch, topic, partition = one["batch"], one["topic"], one["partition"]
-        offsets = np.arange(one["first_offset"], one["last_offset"] + 1)
+    for document in metrics:
+        batch, topic, partition = document["batch"], document["topic"], document["partition"]
+        offsets = np.arange(document["first_offset"], document["last_offset"] + 1)
         mine = [json.loads(stream.produced[topic][offset * stream.partitions + partition] or b"") for offset in offsets]
         known = np.array([record["a"] is not None for record in mine])
         table = np.array([[record["a"] or 0, record["b"], record["y"]] for record in mine])
@@ -99,14 +99,14 @@ def test_stored_points_are_those_of_the_hash_and_all_records_count_also_over_a_c
         x, y = table[counted, :2], table[counted, 2]
         error = y - x @ weights[batch] - intercepts[batch]
         want = [len(mine), (~counted).sum(), len(y), error @ error, np.abs(error).sum(), y.sum(), y @ y]
-        have = [one[name] for name in ("rows", "invalid", "labelled", "sum_squared_error", "sum_absolute_error")]
-        np.testing.assert_allclose([*have, one["sum_y"], one["sum_y_squared"]], want, rtol=1e-9, atol=1e-9)
+        have = [document[name] for name in ("rows", "invalid", "labelled", "sum_squared_error", "sum_absolute_error")]
+        np.testing.assert_allclose([*have, document["sum_y"], document["sum_y_squared"]], want, rtol=1e-9, atol=1e-9)
         if topic == stream.train:
             learned.append(table[counted])
-    assert sum(one["rows"] for one in metrics) == len(values)
-    assert Counter(one["_id"] for one in stream.documents("points")) == Counter(points)
-    assert Counter(one["_id"] for one in stream.documents("invalid")) == Counter(invalid)
-    assert sum("out of range" in one["reason"] for one in stream.documents("invalid")) > 10
-    want = lstsq(np.concatenate(learned))
-    assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
+    assert sum(document["rows"] for document in metrics) == len(values)
+    assert Counter(document["_id"] for document in stream.documents("points")) == Counter(points)
+    assert Counter(document["_id"] for document in stream.documents("invalid")) == Counter(invalid)
+    assert sum("out of range" in document["reason"] for document in stream.documents("invalid")) > 10
+    solution = lstsq(np.concatenate(learned))
+    assert np.linalg.norm(stream.weights() - solution) <= 1e-9 * np.linalg.norm(solution)
     assert stream.last_model()["rows_seen"] == sum(map(len, learned))

@@ -16,12 +16,13 @@ import pytest
 import trustme
 
 from embedded import Elasticsearch, Kafka, free_port
-from tests.flags import last_of_each
-from tests.integration.repeated import repeated
+from embedded.testing.flags import last_flags
+from embedded.testing.records import synthetic
+from embedded.testing.repeated import repeated
+from embedded.testing.stream import Stream
+from embedded.testing.waiting import wait_until
 from tests.integration.secure_kafka import add_user, allow
 from tests.integration.secure_search import Accounts, SecureSearch, anything
-from tests.integration.stream import Stream, synthetic
-from tests.waiting import wait_until
 
 Material = dict[str, str]
 """Texts by their source: a file, a page, a command line."""
@@ -98,7 +99,9 @@ def with_api_key(stream: Stream, search: SecureSearch) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("given", "level"), [(with_passwords, "DEBUG"), (with_api_key, "INFO")])
+@pytest.mark.parametrize(
+    ("given", "level"), [(with_passwords, "DEBUG"), pytest.param(with_api_key, "INFO", marks=pytest.mark.slow)]
+)
 def test_points_arrive_and_no_secret_shows_anywhere(
     secured: Stream, secure_search: SecureSearch, given: Callable[[Stream, SecureSearch], list[str]], level: str
 ) -> None:
@@ -145,7 +148,7 @@ def test_no_secret_shows_when_servers_refuse_it_though_debugging_shows_the_stack
     settings = [*secured.flags, *with_passwords(secured, secure_search), "--log-level", "DEBUG", "--available-now"]
     with repeated(tmp_path / "repeated.log") as app:
         for flag, culprit in (("--kafka-password-file", "Kafka"), ("--elasticsearch-password-file", "Elasticsearch")):
-            ending = app.start(last_of_each([*settings, flag, wrong]))
+            ending = app.start(last_flags([*settings, flag, wrong]))
             assert ending.code == 2
             assert f"{culprit} at " in ending.log
             assert "refused the login" in ending.log

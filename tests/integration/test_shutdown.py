@@ -15,10 +15,11 @@ import psutil
 import pytest
 
 from embedded import Elasticsearch, Kafka, free_port
+from embedded.testing.records import synthetic
+from embedded.testing.stream import App, Stream
+from embedded.testing.waiting import wait_until
 from streaming_regression.spark.session import CLASSES
-from tests.integration.stream import App, Stream, synthetic
-from tests.integration.test_crashes import check_exactly_once
-from tests.waiting import wait_until
+from tests.integration.exactly_once import check_exactly_once
 
 WITHIN_S = 30.0  # Kubernetes' default grace period
 START_WITHIN_S = 120.0
@@ -87,7 +88,7 @@ def test_java_takes_classes_from_the_archive_that_the_set_up_made(loaded: Stream
     with loaded.app() as app:
         app.wait_for("batch ")
         (java,) = javas(app)
-        assert str(CLASSES) in {mapped.path for mapped in java.memory_maps()}
+        assert str(CLASSES.resolve()) in {mapped.path for mapped in java.memory_maps()}
 
 
 def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_on(loaded: Stream) -> None:
@@ -112,7 +113,7 @@ def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_o
             assert ("continuing run" in app.log) == (life > 0)
         # No micro-batch is left half done.
         points = loaded.count("points")
-        assert points == sum(one["rows"] for one in loaded.documents("metrics"))
+        assert points == sum(document["rows"] for document in loaded.documents("metrics"))
         assert 0 < points < 24_000, "it was told too late to stop anything"
     done = loaded.run(*LOAD)
     assert done.returncode == 0, done.stderr
@@ -143,6 +144,7 @@ def test_told_to_stop_while_it_waits_for_kafka_at_the_start(stream: Stream) -> N
         check_clean(app)
 
 
+@pytest.mark.slow
 def test_told_to_stop_while_java_starts(stream: Stream) -> None:
     """A JVM whose start is interrupted would stay, so the app completes the start and then ends the JVM."""
     stream.create_topics()
@@ -154,6 +156,7 @@ def test_told_to_stop_while_java_starts(stream: Stream) -> None:
         check_clean(app)
 
 
+@pytest.mark.slow
 def test_told_to_stop_together_with_its_java(loaded: Stream) -> None:
     """systemd sends the signal to all processes of a service: the micro-batch cannot be finished, but is replayed."""
     with loaded.app(*LOAD) as app:
@@ -164,6 +167,7 @@ def test_told_to_stop_together_with_its_java(loaded: Stream) -> None:
         assert "stopped by a signal" in app.log
 
 
+@pytest.mark.slow
 def test_without_its_java_it_ends_with_a_sentence(loaded: Stream) -> None:
     with loaded.app(*LOAD) as app:
         app.wait_for("batch ")
@@ -192,6 +196,7 @@ def own_stream(tmp_path: Path) -> Iterator[Stream]:
         yield stream
 
 
+@pytest.mark.slow
 def test_told_to_stop_while_a_server_is_away(own_stream: Stream) -> None:
     """A micro-batch that waits for Elasticsearch is aborted, and the next start replays all of it."""
     own_stream.produce(train=synthetic(9_000, seed=1))

@@ -37,7 +37,8 @@ class Batch:
 
     @property
     def squared_errors(self) -> NDArray[np.float64]:
-        return (self.y - self.pred)[~np.isnan(self.y)] ** 2
+        errors: NDArray[np.float64] = (self.y - self.pred)[~np.isnan(self.y)]
+        return errors**2
 
 
 @dataclass
@@ -100,7 +101,11 @@ class Written:
         documents = [*self._documents(number, time, made, model, faults), *self._gaps(number, time, gaps)]
         with self._client() as client:
             for last in (False, True):  # metrics last and together: a reader that sees them finds all else
-                bulk(client, [one for one in documents if ("-metrics-" in one["_index"]) == last], refresh=True)
+                bulk(
+                    client,
+                    [document for document in documents if ("-metrics-" in document["_index"]) == last],
+                    refresh=True,
+                )
 
     def _documents(
         self,

@@ -55,62 +55,65 @@ def fields_of(names: Names, view: str) -> set[str]:
 
 
 def lens(names: Names) -> list[dict[str, Any]]:
-    return [one for one in saved_objects(names) if one["type"] == "lens"]
+    return [saved for saved in saved_objects(names) if saved["type"] == "lens"]
 
 
-def layer_of(one: dict[str, Any]) -> dict[str, Any]:
-    (layer,) = one["attributes"]["state"]["datasourceStates"]["formBased"]["layers"].values()
+def layer_of(panel: dict[str, Any]) -> dict[str, Any]:
+    (layer,) = panel["attributes"]["state"]["datasourceStates"]["formBased"]["layers"].values()
     return dict(layer)
 
 
-def test_committed_file_is_todays():
+def test_committed_file_is_todays() -> None:
     assert COMMITTED.read_text(encoding="utf-8") == ndjson(Names()), "stale: run `make generate`"
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_templates_are_the_streaming_regressions(names):
+def test_templates_are_the_streaming_regressions(names: Names) -> None:
     assert templates(names) == schema.templates(names.prefix, Fields(names.features, names.label))
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_every_reference_resolves_and_ids_are_unique(names):
+def test_every_reference_resolves_and_ids_are_unique(names: Names) -> None:
     objects = [json.loads(line) for line in ndjson(names).splitlines()]
-    known = [(one["type"], one["id"]) for one in objects]
+    known = [(saved["type"], saved["id"]) for saved in objects]
     assert len({*known}) == len(known)
     assert all(one_id.startswith(f"{names.prefix}-") for _, one_id in known)
-    for one in objects:
-        assert [ref for ref in one["references"] if (ref["type"], ref["id"]) not in known] == []
+    for saved in objects:
+        assert [ref for ref in saved["references"] if (ref["type"], ref["id"]) not in known] == []
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_attributes_and_versions_are_those_that_kibana_8_12_knows(names):
-    for one in saved_objects(names):
-        assert one["attributes"].keys() == ATTRIBUTES[one["type"]], one["id"]
-        assert (one["coreMigrationVersion"], one["typeMigrationVersion"]) == (CORE_VERSION, TYPE_VERSIONS[one["type"]])
+def test_attributes_and_versions_are_those_that_kibana_8_12_knows(names: Names) -> None:
+    for saved in saved_objects(names):
+        assert saved["attributes"].keys() == ATTRIBUTES[saved["type"]], saved["id"]
+        assert (saved["coreMigrationVersion"], saved["typeMigrationVersion"]) == (
+            CORE_VERSION,
+            TYPE_VERSIONS[saved["type"]],
+        )
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_inner_json_parses_and_names_its_references(names):
-    for one in saved_objects(names):
-        attributes, named = one["attributes"], {ref["name"] for ref in one["references"]}
+def test_inner_json_parses_and_names_its_references(names: Names) -> None:
+    for saved in saved_objects(names):
+        attributes, named = saved["attributes"], {ref["name"] for ref in saved["references"]}
         if meta := attributes.get("kibanaSavedObjectMeta"):
             source = json.loads(meta["searchSourceJSON"])
             assert source.get("indexRefName") in {None, *named}
         for name, text in attributes.items():
             if name.endswith(("JSON", "Map", "State")) or name in {"fields", "sourceFilters", "fieldAttrs"}:
                 json.loads(text)
-        if one["type"] == "dashboard":
+        if saved["type"] == "dashboard":
             panels = json.loads(attributes["panelsJSON"])
             assert {f"{panel['panelIndex']}:{panel['panelRefName']}" for panel in panels} == named
 
 
-def test_dashboard_restores_time_and_refreshes_every_5_seconds():
+def test_dashboard_restores_time_and_refreshes_every_5_seconds() -> None:
     attributes = saved_objects(Names())[-1]["attributes"]
     assert (attributes["timeRestore"], attributes["timeFrom"], attributes["timeTo"]) == (True, "now-15m", "now")
     assert attributes["refreshInterval"] == {"pause": False, "value": 5000}
 
 
-def test_no_two_panels_overlap_and_none_leaves_the_grid():
+def test_no_two_panels_overlap_and_none_leaves_the_grid() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in json.loads(saved_objects(Names())[-1]["attributes"]["panelsJSON"]):
         grid = panel["gridData"]
@@ -121,17 +124,17 @@ def test_no_two_panels_overlap_and_none_leaves_the_grid():
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_lens_columns_exist_in_the_templates_and_refer_to_each_other(names):
-    for one in lens(names):
-        layer, (view,) = layer_of(one), one["references"]
+def test_lens_columns_exist_in_the_templates_and_refer_to_each_other(names: Names) -> None:
+    for panel in lens(names):
+        layer, (view,) = layer_of(panel), panel["references"]
         columns = layer["columns"]
         assert set(layer["columnOrder"]) == columns.keys()
         for column in columns.values():
             if "sourceField" in column:
                 assert column["sourceField"] in fields_of(names, view["id"])
             assert set(column.get("references", [])) <= columns.keys()
-        visualization = one["attributes"]["state"]["visualization"]
-        kind = one["attributes"]["visualizationType"]
+        visualization = panel["attributes"]["state"]["visualization"]
+        kind = panel["attributes"]["visualizationType"]
         if kind == "lnsMetric":
             shown = {visualization["metricAccessor"]}
         elif kind == "lnsXY":
@@ -143,19 +146,21 @@ def test_lens_columns_exist_in_the_templates_and_refer_to_each_other(names):
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_saved_searches_are_of_one_set_and_show_fields_that_exist(names):
-    searches = [one for one in saved_objects(names) if one["type"] == "search"]
-    assert [one["attributes"]["title"] for one in searches] == ["Train set", "Test set"]
-    for one in searches:
-        assert set(one["attributes"]["columns"]) <= fields_of(names, one["references"][0]["id"])
-    queries = [json.loads(one["attributes"]["kibanaSavedObjectMeta"]["searchSourceJSON"])["query"] for one in searches]
+def test_saved_searches_are_of_one_set_and_show_fields_that_exist(names: Names) -> None:
+    searches = [saved for saved in saved_objects(names) if saved["type"] == "search"]
+    assert [search["attributes"]["title"] for search in searches] == ["Train set", "Test set"]
+    for search in searches:
+        assert set(search["attributes"]["columns"]) <= fields_of(names, search["references"][0]["id"])
+    queries = [
+        json.loads(search["attributes"]["kibanaSavedObjectMeta"]["searchSourceJSON"])["query"] for search in searches
+    ]
     if names.train == "train":
         assert [query["query"] for query in queries] == ["topic:train", "topic:test"]
 
 
-def test_formula_becomes_the_columns_that_lens_makes_of_it():
-    (one,) = [one for one in lens(Names()) if one["id"] == "spark-train-r2"]
-    columns = layer_of(one)["columns"]
+def test_formula_becomes_the_columns_that_lens_makes_of_it() -> None:
+    (r2,) = [panel for panel in lens(Names()) if panel["id"] == "spark-train-r2"]
+    columns = layer_of(r2)["columns"]
     assert list(columns) == ["value", *(f"valueX{i}" for i in range(6))]
     assert columns["value"]["references"] == ["valueX5"]
     parts = [columns[f"valueX{i}"]["sourceField"] for i in range(5)]
@@ -179,7 +184,7 @@ def compiled(spec: dict[str, Any], version: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", ["5.8", "5.20", "6.4"])
 @pytest.mark.parametrize("names", NAMES)
-def test_kibanas_vega_panels_compile_draw_and_ask_for_fields_that_exist(names, version):
+def test_kibanas_vega_panels_compile_draw_and_ask_for_fields_that_exist(names: Names, version: str) -> None:
     rows = [
         {
             "_source": {"pred": i, **({"y": i * 1.5} if i % 3 else {})},
@@ -187,10 +192,10 @@ def test_kibanas_vega_panels_compile_draw_and_ask_for_fields_that_exist(names, v
         }
         for i in range(10)
     ] + [{"_source": {"pred": 1, "y": 2}}]  # from a run with other features
-    for one in saved_objects(names):
-        if one["type"] != "visualization":
+    for saved in saved_objects(names):
+        if saved["type"] != "visualization":
             continue
-        spec = json.loads(json.loads(one["attributes"]["visState"])["params"]["spec"])
+        spec = json.loads(json.loads(saved["attributes"]["visState"])["params"]["spec"])
         url = spec["data"]["url"]
         assert url["index"] == names.pattern("points")
         assert url["body"]["size"] <= 2000
@@ -200,7 +205,7 @@ def test_kibanas_vega_panels_compile_draw_and_ask_for_fields_that_exist(names, v
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_the_pages_drawings_compile_in_the_version_that_is_served(names):
+def test_the_pages_drawings_compile_in_the_version_that_is_served(names: Names) -> None:
     for panel in (panel for section in sections(names) for panel in section.panels):
         if isinstance(panel, Line):
             spec = charts.line(panel)

@@ -6,6 +6,10 @@ import re
 import runpy
 from pathlib import Path
 
+from pydantic_settings import BaseSettings
+
+import dashboards.settings as dashboards
+import producer.settings as producer
 from bench import report
 from streaming_regression.settings import Complete
 
@@ -22,22 +26,61 @@ def test_the_readme_shows_the_benchmarks_results() -> None:
     assert report.in_readme(report.read(ROOT / "bench" / "results"), readme) == readme, "run bench/report.py"
 
 
+def argparse_flags(*folders: str) -> set[str]:
+    """The flags of the programs in these folders that use argparse."""
+    texts = [path.read_text() for folder in folders for path in sorted((ROOT / folder).glob("*.py"))]
+    return {flag for text in texts for flag in re.findall(r'\badd(?:_argument)?\(\s*"(--[a-z-]+)"', text)}
+
+
+def setting_flags(*settings: type[BaseSettings]) -> set[str]:
+    """The flags of programs that use pydantic-settings."""
+    return {f"--{name.replace('_', '-')}" for kind in settings for name in kind.model_fields}
+
+
+FLAGS = {
+    "python -m streaming_regression": setting_flags(Complete),
+    "python -m producer": setting_flags(producer.Settings),
+    "python -m dashboards build": setting_flags(dashboards.Build),
+    "python -m dashboards load": setting_flags(dashboards.Load),
+    "python -m dashboards serve": setting_flags(dashboards.Serve),
+    "make demo": argparse_flags("embedded", "demo") | {"--help"},
+}
+"""The flags of each program that the README may name, by the beginning of its command."""
+
+
+def wrong_flags(text: str) -> list[str]:
+    """The flags in a text that the program of their line does not have.
+
+    A line without a program may name a flag of any program, or of helm and kubectl as used elsewhere in the text.
+    """
+    flag = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+    others: set[str] = set()
+    wrong = []
+    for line in sorted(text.replace("\\\n", " ").splitlines(), key=lambda line: not re.match("(helm|kubectl) ", line)):
+        if re.match("(helm|kubectl) ", line):
+            others.update(flag.findall(line))
+            continue
+        known = [flags for command, flags in FLAGS.items() if command in line] or [*FLAGS.values(), others]
+        wrong += [found for found in flag.findall(line) if found not in set().union(*known)]
+    return wrong
+
+
+def test_a_wrong_flag_is_found() -> None:
+    text = (
+        "python -m producer \\\n --checkpoint x --rate 5\nhelm install --wait\nSet `--features`, `--weight`, `--wait`."
+    )
+    assert wrong_flags(text) == ["--checkpoint", "--weight"]
+
+
 def test_the_readme_names_targets_files_and_flags_that_exist() -> None:
     readme = (ROOT / "README.md").read_text()
     makefile = (ROOT / "Makefile").read_text()
-    for target in " ".join(re.findall(r"\bmake ([a-z][a-z -]*[a-z])[`\n]", readme)).split():
+    targets = " ".join(re.findall(r"\bmake ([a-z][a-z -]*[a-z])[`\n]", readme)).split()
+    assert "demo" in targets
+    for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
-    for link in re.findall(r"\]\(([^)#]+)\)", readme):
+    links = re.findall(r"\]\(([^)#]+)\)", readme)
+    assert links
+    for link in links:
         assert (ROOT / link).exists(), link
-    sources = "".join(
-        path.read_text()
-        for part in ("spark-apps", "producer", "embedded", "demo", "kibana", "bench")
-        for path in (ROOT / part).rglob("*.py")
-    )
-    known = {name.replace("_", "-") for name in re.findall(r"\b[a-z][a-z_]+\b", sources)} | set(
-        re.findall(r"--([a-z-]+)", sources)
-    )
-    known |= {name.replace("_", "-") for name in Complete.model_fields}
-    ours = re.sub(r"^(helm|kubectl) .*$", "", readme, flags=re.MULTILINE)
-    for flag in re.findall(r"--([a-z][a-z-]+)", ours):
-        assert flag in known, f"--{flag}"
+    assert wrong_flags(readme) == []

@@ -62,9 +62,9 @@ def test_an_invalid_record_keeps_its_value_as_text_or_else_as_base64() -> None:
     records = Records("test", 0, np.array([5, 6, 7]), times, [b"\xff", None, b'"\x00"'])
     faults = [Invalid(0, None, "not UTF-8"), Invalid(1, None, "tombstone"), Invalid(2, "a", "missing")]
     found = [document for _, document in parsed(documents.invalid(ORIGIN, records, faults))]
-    assert [one.get("value_base64") for one in found] == ["/w==", None, None]
-    assert [one.get("value", "-") for one in found] == ["-", None, '"\x00"']
-    assert [one["offset"] for one in found] == [5, 6, 7]
+    assert [invalid.get("value_base64") for invalid in found] == ["/w==", None, None]
+    assert [invalid.get("value", "-") for invalid in found] == ["-", None, '"\x00"']
+    assert [invalid["offset"] for invalid in found] == [5, 6, 7]
     assert found[0]["@timestamp"] == "2026-01-01T00:00:00.500Z"
 
 

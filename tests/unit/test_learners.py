@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from embedded.testing.reference import conditions, exact, lstsq
 from streaming_regression.learners import (
     LIMIT,
     DivergedError,
@@ -23,7 +24,6 @@ from streaming_regression.learners import (
 from streaming_regression.learners.bayes import BayesianRegression
 from streaming_regression.learners.rls import RecursiveLeastSquares
 from streaming_regression.learners.sgd import GradientDescent
-from tests.reference import conditions, exact, lstsq
 from tests.strategies import cuts, regressions, unscaled
 
 
@@ -92,7 +92,7 @@ def test_rls_predicts_as_exact_arithmetic_does_whatever_the_columns_magnitudes_a
     want, rank = exact(x, y, counts)
     values = conditions(x, counts)
     assume(not rank or values[rank - 1] >= 1e-6 * values[0])
-    error = [abs(float(Fraction(one) - right)) for one, right in zip(model.predict(x).tolist(), want, strict=True)]
+    error = [abs(float(Fraction(found) - right)) for found, right in zip(model.predict(x).tolist(), want, strict=True)]
     assert max(error) <= 1e-9 * y.std() + 4 * np.spacing(np.abs(y).max())
 
 
@@ -286,12 +286,12 @@ def test_rls_with_a_half_life_stays_good_while_a_feature_is_constant_for_long(va
 def test_a_shift_alters_the_first_row_of_the_factor_only_and_follows_the_data() -> None:
     rng = np.random.default_rng(14)
     x, y = rng.normal(size=(50, 2)) + np.array([1e12, 5.0]), rng.normal(size=50)
-    one = statistics(x, y)
-    other = one.shifted(np.array([1e12 + 3, -5.0, 1.0]))
-    np.testing.assert_array_equal(other.centred, one.centred)
-    np.testing.assert_allclose(other.shift + other.mean, one.shift + one.mean, rtol=1e-15)
+    whole = statistics(x, y)
+    other = whole.shifted(np.array([1e12 + 3, -5.0, 1.0]))
+    np.testing.assert_array_equal(other.centred, whole.centred)
+    np.testing.assert_allclose(other.shift + other.mean, whole.shift + whole.mean, rtol=1e-15)
     later = statistics(x + np.array([1e15, 0]), y)
-    followed = Statistics.total([one.decayed(1e-30), later], 2)
+    followed = Statistics.total([whole.decayed(1e-30), later], 2)
     np.testing.assert_allclose(followed.shift, later.shift + later.mean, rtol=1e-15, atol=1e-12)
     assert (np.abs(followed.mean) <= np.spacing(np.abs(followed.shift)) + 1e-15).all(), "the mean, but for rounding"
 
@@ -485,11 +485,14 @@ def test_bayes_gives_the_same_weights_however_the_rows_are_cut_into_partitions(
 
 def mllib(x: Floats, y: Floats, start: Floats, step: float, iterations: int, tolerance: float) -> Floats:
     """GradientDescent.runMiniBatchSGD row by row, translated from Scala; tests/integration compares with MLlib."""
-    weights, previous = start, None
+    weights = start
+    previous: Floats | None = None
     for i in range(1, iterations + 1):
         gradient = sum(((row @ weights - label) * row for row, label in zip(x, y, strict=True)), np.zeros(x.shape[1]))
         weights = weights - step / np.sqrt(i) * gradient / len(y)
-        if previous is not None and np.linalg.norm(weights - previous) < tolerance * max(np.linalg.norm(weights), 1.0):
+        if previous is not None and np.linalg.norm(weights - previous) < tolerance * max(
+            float(np.linalg.norm(weights)), 1.0
+        ):
             break
         previous = weights
     return weights

@@ -1,5 +1,7 @@
 """The producer's settings: a flag overrides the environment, and each wrong setting gives one line."""
 
+from __future__ import annotations
+
 from fractions import Fraction
 
 import pytest
@@ -10,35 +12,35 @@ from producer.settings import Settings, load
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch):
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for field in Settings.model_fields:
         monkeypatch.delenv(field.upper(), raising=False)
 
 
-def messages(*argv):
+def messages(*argv: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load(argv)
     return str(caught.value).splitlines()
 
 
-def test_flag_beats_environment_beats_default(monkeypatch):
+def test_flag_beats_environment_beats_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load([]).kafka_bootstrap == "localhost:9092"
     monkeypatch.setenv("KAFKA_BOOTSTRAP", "a:1")
     assert load([]).kafka_bootstrap == "a:1"
     assert load(["--kafka-bootstrap", "b:2,[::1]:3"]).kafka_bootstrap == "b:2,[::1]:3"
 
 
-def test_empty_environment_variable_counts_as_unset(monkeypatch):
+def test_empty_environment_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COUNT", "")
     assert load([]).count is None
 
 
 @pytest.mark.parametrize(("text", "share"), [("0.2", Fraction(1, 5)), ("1/3", Fraction(1, 3)), ("0", 0), ("1", 1)])
-def test_test_fraction_is_exact(text, share):
+def test_test_fraction_is_exact(text: str, share: Fraction) -> None:
     assert load(["--test-fraction", text]).test_fraction == share
 
 
-def test_lists_are_separated_by_commas(monkeypatch):
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATURES", "a, b")
     settings = load(["--weights=-1,2.5"])
     assert (settings.features, settings.weights) == (("a", "b"), (-1.0, 2.5))
@@ -95,17 +97,17 @@ def test_lists_are_separated_by_commas(monkeypatch):
         (["--input-file", "-"], "--input-file / INPUT_FILE: '-' would not be read: only --source ndjson reads a file"),
     ],
 )
-def test_message_names_setting_and_what_is_right(argv, line):
+def test_message_names_setting_and_what_is_right(argv: list[str], line: str) -> None:
     assert messages(*argv) == [line]
 
 
-def test_other_sources_do_not_mind_what_belongs_to_synthetic(monkeypatch):
+def test_other_sources_do_not_mind_what_belongs_to_synthetic(monkeypatch: pytest.MonkeyPatch) -> None:
     """FEATURES may be set for the streaming regression, which also reads it."""
     monkeypatch.setenv("FEATURES", "dep_delay,distance")
     assert load(["--source", "flights"]).source == "flights"
 
 
-def test_every_wrong_setting_has_its_line():
+def test_every_wrong_setting_has_its_line() -> None:
     assert messages("--kafka-security-protocol", "SASL_SSL") == [
         "--kafka-user / KAFKA_USER: not set: SASL_SSL needs the user's name",
         "--kafka-password-file / KAFKA_PASSWORD_FILE: not set: SASL_SSL needs a file with the password",
@@ -113,14 +115,14 @@ def test_every_wrong_setting_has_its_line():
     assert len(messages("--count", "x", "--rate", "y", "--source", "z")) == 3
 
 
-def test_unknown_flag_is_named_without_its_value():
+def test_unknown_flag_is_named_without_its_value() -> None:
     """A user may try to give a password as a flag: it must not reach the log."""
     (line,) = messages("--kafka-password=hidden", "--kafka-passwort", "hidden")
     assert "--kafka-password --kafka-passwort" in line
     assert "hidden" not in line
 
 
-def test_wrong_setting_ends_the_program_with_2_and_one_line(capfd):
+def test_wrong_setting_ends_the_program_with_2_and_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--count", "x"]) == 2
     out, err = capfd.readouterr()
     assert out == ""
@@ -128,7 +130,7 @@ def test_wrong_setting_ends_the_program_with_2_and_one_line(capfd):
     assert len(err.splitlines()) == 1
 
 
-def test_help_explains_every_setting(capfd):
+def test_help_explains_every_setting(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streaming_regression.learners import LIMIT
 from streaming_regression.records import Fields, decode
-from tests.integration.test_bad_input import BAD, GOOD
+from tests.sample_records import BAD, GOOD
 from tests.strategies import json_values, numbers
 
 FIELDS = Fields(("a", "b"), "y")
@@ -32,9 +32,14 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 def is_point(value: bytes | None, label_needed: bool) -> bool:
     """The contract, implemented independently with the standard library."""
+    constants: list[str] = []
+
+    def constant(name: str) -> float:
+        constants.append(name)
+        return math.nan
+
     try:
-        constants: list[str] = []
-        record = json.loads((value or b"").decode(), parse_constant=lambda name: constants.append(name) or math.nan)
+        record = json.loads((value or b"").decode(), parse_constant=constant)
     except (ValueError, RecursionError):
         return False
     if not isinstance(record, dict) or constants:
@@ -49,14 +54,14 @@ def is_point(value: bytes | None, label_needed: bool) -> bool:
 @given(values=st.lists(values | damaged()), label_needed=st.booleans())
 def test_any_bytes_become_a_point_or_a_reason(values: list[bytes | None], label_needed: bool) -> None:
     decoded = decode(values, FIELDS, label_needed=label_needed)
-    invalid = [one.position for one in decoded.invalid]
+    invalid = [fault.position for fault in decoded.invalid]
     assert sorted(decoded.positions + invalid) == list(range(len(values)))
     assert decoded.positions == sorted(decoded.positions)
     assert decoded.positions == [i for i, value in enumerate(values) if is_point(value, label_needed)]
     assert decoded.x.shape == (len(decoded.positions), 2)
     assert decoded.y.shape == (len(decoded.positions),)
     assert np.isfinite(decoded.x).all()
-    assert all(one.field in {None, "a", "b", "y"} and one.reason for one in decoded.invalid)
+    assert all(fault.field in {None, "a", "b", "y"} and fault.reason for fault in decoded.invalid)
 
 
 @given(rows=st.lists(st.tuples(numbers | st.integers(-(2**60), 2**60), numbers, numbers)))
@@ -74,7 +79,7 @@ def test_a_missing_or_null_label_is_fine_in_test_only() -> None:
     assert decoded.positions == [0, 1, 2]
     assert np.isnan(decoded.y).all()
     invalid = decode(values, FIELDS, label_needed=True).invalid
-    assert [(one.field, one.reason) for one in invalid] == [("y", "missing"), ("y", "null"), ("y", "null")]
+    assert [(fault.field, fault.reason) for fault in invalid] == [("y", "missing"), ("y", "null"), ("y", "null")]
 
 
 @pytest.mark.parametrize("label", ["NaN", '""', '"2"', '"null"', "false", "[]", "{}", "1e400", "-Infinity"])
@@ -92,7 +97,7 @@ def test_a_null_feature_is_invalid_in_both_topics() -> None:
 
 def test_each_bad_kind_has_its_field_and_reason_and_each_unusual_one_its_numbers() -> None:
     decoded = decode([value for value, _, _ in BAD], FIELDS, label_needed=False)
-    assert [(one.field, one.reason) for one in decoded.invalid] == [(field, reason) for _, field, reason in BAD]
+    assert [(fault.field, fault.reason) for fault in decoded.invalid] == [(field, reason) for _, field, reason in BAD]
     decoded = decode([value for value, _ in GOOD], FIELDS, label_needed=True)
     assert not decoded.invalid
     np.testing.assert_array_equal(np.column_stack([decoded.x, decoded.y]), [row for _, row in GOOD])

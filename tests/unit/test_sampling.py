@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from streaming_regression.sampling import chosen
 
@@ -45,7 +46,7 @@ def test_reference_gives_the_published_numbers() -> None:
 
 
 @given(PLACES, OFFSETS, FRACTIONS)
-def test_choice_is_that_of_the_reference(place: tuple[str, int], offsets: np.ndarray, fraction: float) -> None:
+def test_choice_is_that_of_the_reference(place: tuple[str, int], offsets: NDArray[np.int64], fraction: float) -> None:
     topic, partition = place
     seed = int.from_bytes(blake2b(f"{topic}-{partition}".encode(), digest_size=8).digest(), "little")
     below = math.floor(fraction * 2**64)
@@ -103,17 +104,17 @@ def test_neighbours_and_partitions_choose_independently() -> None:
     found = [chosen("train", partition, np.arange(size), fraction) for partition in range(8)]
     both = size * fraction**2
     limit = SIX_SIGMA * math.sqrt(both)
-    for one, other in pairwise(found):
-        assert abs((one & other).sum() - both) <= limit
+    for sample, other in pairwise(found):
+        assert abs((sample & other).sum() - both) <= limit
     for distance in (1, 2, 3, 64, 10_000):
         assert abs((found[0][:-distance] & found[0][distance:]).sum() - both) <= limit, distance
 
 
 @given(PLACES, OFFSETS, FRACTIONS, FRACTIONS)
 def test_larger_fraction_chooses_all_that_a_smaller_one_does(
-    place: tuple[str, int], offsets: np.ndarray, one: float, other: float
+    place: tuple[str, int], offsets: NDArray[np.int64], first: float, second: float
 ) -> None:
-    fewer, more = (chosen(*place, offsets, fraction) for fraction in sorted((one, other)))
+    fewer, more = (chosen(*place, offsets, fraction) for fraction in sorted((first, second)))
     assert not (fewer & ~more).any()
 
 

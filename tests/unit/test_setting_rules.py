@@ -62,21 +62,21 @@ def read(program: str, *argv: str) -> Any:
 def fault(program: str, *argv: str) -> str:
     with pytest.raises(CONFIG_ERRORS) as error:
         read(program, *argv)
-    assert error.value.exit_code == 2
+    assert error.value.exit_code == 2  # type: ignore[attr-defined]  # each of CONFIG_ERRORS has it
     return str(error.value)
 
 
 def functions(module: ModuleType) -> dict[str, str]:
     found = inspect.getmembers(module, inspect.isfunction)
-    return {name: inspect.getsource(one) for name, one in found if one.__module__ == module.__name__}
+    return {name: inspect.getsource(function) for name, function in found if function.__module__ == module.__name__}
 
 
 def test_the_programs_share_no_code_but_have_the_same_rules() -> None:
     """Functions of the same name in two programs have the same source text."""
     first, second, third = map(functions, RULES)
-    for one, other in ((first, second), (first, third), (second, third)):
-        shared = one.keys() & other.keys()
-        assert {name: one[name] for name in shared} == {name: other[name] for name in shared}
+    for program, other in ((first, second), (first, third), (second, third)):
+        shared = program.keys() & other.keys()
+        assert {name: program[name] for name in shared} == {name: other[name] for name in shared}
         assert {
             "validate_arguments",
             "setting",

