@@ -22,6 +22,7 @@ from streaming_regression.learners import (
     Statistics,
 )
 from streaming_regression.learners.bayes import BayesianRegression
+from streaming_regression.learners.model import LABEL
 from streaming_regression.learners.rls import RecursiveLeastSquares
 from streaming_regression.learners.sgd import GradientDescent
 from tests.strategies import cuts, regressions, unscaled
@@ -343,6 +344,39 @@ def test_rls_says_which_weights_the_rows_leave_open() -> None:
     assert learner.doubts(few, statistics(x[:6], a[:6])) == {}, "too early to say"
     fine = RecursiveLeastSquares(np.zeros(4))
     assert fine.doubts(learned(fine, x[:, [0, 2, 4]], a, [slice(0, 200)]), statistics(x[:, [0, 2, 4]], a)) == {}
+
+
+@pytest.mark.parametrize("kind", [RecursiveLeastSquares, BayesianRegression])
+@pytest.mark.parametrize(("feature", "label"), [(1.0, 3.4e38), (3.4e38, 3.4e38), (1.0, -9999.0)])
+def test_least_squares_says_that_one_label_has_spoilt_the_model(
+    kind: type[RecursiveLeastSquares] | type[BayesianRegression], feature: float, label: float
+) -> None:
+    rng = np.random.default_rng(40)
+    x = rng.normal(size=(3000, 2))
+    y = x @ [1.0, 2.0] + rng.normal(size=3000) * 0.1
+    x[200, 0], y[200] = feature, label
+    learner = kind(np.zeros(3))
+    batches = [slice(0, 1000), slice(1000, 3000)]
+    model = learned(learner, x, y, batches)
+    found = learner.doubts(model, statistics(x[batches[1]], y[batches[1]]))
+    if abs(label) > 1e30:
+        assert (
+            "after 2000 rows the predictions of these rows are wrong by more than 1,000,000 times the spread"
+            in found[LABEL]
+        )
+    else:
+        assert found == {}
+
+
+def test_the_error_of_a_model_is_that_of_its_predictions() -> None:
+    rng = np.random.default_rng(41)
+    x = rng.normal(size=(300, 2)) + np.array([1e6, 0.0])
+    y = x @ [1.0, 2.0] + rng.normal(size=300)
+    for learner in LEARNERS[:3]:
+        model = learned(learner, x, y, [slice(0, 300)])
+        want = np.linalg.norm(y - model.predict(x))
+        np.testing.assert_allclose(model.error(statistics(x, y)), want, rtol=1e-9)
+        np.testing.assert_allclose(Model(model.weights).error(statistics(x, y)), want, rtol=1e-6)
 
 
 @pytest.mark.parametrize("rows", [10, 25])

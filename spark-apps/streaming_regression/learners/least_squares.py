@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming_regression.learners.model import LIMIT, Learner, Model, called, option, published
+from streaming_regression.learners.model import LABEL, LIMIT, Learner, Model, called, option, published
 from streaming_regression.learners.statistics import Floats, Statistics, lengths
 
 RANK_LIMIT = 1e-10
@@ -21,6 +21,8 @@ NOISE = 1e-12
 """Share of the label's spread up to which a weight's effect on the predictions counts as rounding (see `_solve`)."""
 UNLINKED = 1e-8
 """Entries of the null space's projection that count as 0: rounding errors, times an initial weight that may be huge."""
+HOPELESS = 1e6
+"""Errors larger than the spread of the labels by this factor are logged: a model that fits badly stays far below it."""
 ROWS_PER_WEIGHT = 2  # needed for a WARNING: in fewer rows every feature is a linear function of others
 
 
@@ -78,8 +80,8 @@ class LeastSquares(Learner):
         )
         return Model.around(memory.shift[:-1], level, weights, model.rows_seen + batch.rows, memory)
 
-    def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:  # noqa: ARG002 - the memory holds the batch
-        """See `Learner.doubts`: the features whose weights the rows so far do not determine."""
+    def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:
+        """See `Learner.doubts`: features whose weights the rows so far do not determine, and useless predictions."""
         memory = model.memory
         if memory is None or memory.rows < ROWS_PER_WEIGHT * len(self.initial):
             return {}
@@ -101,6 +103,13 @@ class LeastSquares(Learner):
                 f"features {called(self.features, group)} depend linearly on one another {why}, so their weights are "
                 "not determined (those closest to the initial ones are taken): leave one out, or filter out records "
                 "with values so large that they hide all others (3.4e38 for none, say)"
+            )
+        spread = lengths(batch.centred[:, -1:])[0]
+        if batch.rows and spread and model.error(batch) > HOPELESS * spread:
+            found[LABEL] = (
+                f"after {batch.rows} rows the predictions of these rows are wrong by more than {HOPELESS:,.0f} times "
+                "the spread of the label: a record with an extreme label or feature (3.4e38 for none, say) may have "
+                f"spoilt the model; filter out such records, and start a new run or set --{self.name}-half-life"
             )
         return found
 

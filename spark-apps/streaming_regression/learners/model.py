@@ -9,10 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from streaming_regression.learners.statistics import Floats, Statistics
+from streaming_regression.learners.statistics import Floats, Statistics, lengths
 
 LIMIT = 1e70
 """Largest magnitude of a feature, a label or a weight: a sum of (1e70 · 1e70)² over 1e26 rows still fits a float64."""
+
+
+LABEL = -1
+"""The label's position in `Learner.doubts`."""
 
 
 class DivergedError(ValueError):
@@ -33,7 +37,7 @@ class Model:
         from the origin x @ weights and the intercept are large and cancel, which loses digits. A centre within the data
         avoids this.
     level : prediction at `centre`, in label units; unused without a centre.
-    warned : positions of the features that a WARNING has named, so that each is named once in a run.
+    warned : positions of the features that a WARNING has named, so that each is named once in a run; see `doubts`.
     """
 
     weights: Floats
@@ -54,6 +58,14 @@ class Model:
         if self.centre is None:
             return np.asarray(x @ self.weights[1:] + self.weights[0], dtype=np.float64)
         return np.asarray((x - self.centre) @ self.weights[1:] + self.level, dtype=np.float64)
+
+    def error(self, rows: Statistics) -> float:
+        """Return the root of the sum of squared errors of the predictions for `rows`, in label units."""
+        centre = np.zeros_like(self.weights[1:]) if self.centre is None else self.centre
+        level = self.weights[0] if self.centre is None else self.level
+        x, y = rows.shift[:-1], rows.shift[-1]
+        constant = y - level - (x - centre) @ self.weights[1:]
+        return float(lengths((rows.factor @ np.concatenate([[constant], -self.weights[1:], [1.0]]))[:, None])[0])
 
 
 def option(default: float | bool | None, description: str, **limits: float) -> Any:  # noqa: ANN401 - as `field` does
@@ -96,7 +108,7 @@ class Learner(ABC):
         """
 
     def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:  # noqa: ARG002 - for those that override it
-        """Return the reasons why weights cannot be learned, by the feature's position; usually empty.
+        """Return the reasons why weights cannot be learned, by the position of the feature, or LABEL; usually empty.
 
         `model` is what `update` returned for the micro-batch with statistics `batch`.
         """

@@ -79,9 +79,8 @@ class GradientDescent(Learner):
             return {}
         size = _size(batch)
         factor = batch.shifted(np.zeros_like(batch.shift)).factor  # of [1 X y]
-        error = factor @ np.append(-model.weights, 1.0)
         large, growth = self._too_large(batch)
-        if growth > 1 and lengths(error[:, None])[0] > lengths(factor[:, -1:])[0]:
+        if growth > 1 and model.error(batch) > lengths(factor[:, -1:])[0]:
             text = (
                 f"sgd diverges: a micro-batch of {batch.rows} rows multiplies an error of its weights by {growth:.3g}: "
                 f"lower --sgd-step-size (now {self.step_size:g}), scale {self._shown(large, size)} to about 1, or use "
