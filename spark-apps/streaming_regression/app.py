@@ -19,7 +19,7 @@ from streaming_regression.kafka.admin import Topics
 from streaming_regression.kafka.connection import Connection
 from streaming_regression.kafka.ranges import KafkaRanges, Options
 from streaming_regression.learners import Learner
-from streaming_regression.micro_batch import MicroBatches
+from streaming_regression.micro_batch import TASKS_PER_CORE, MicroBatches
 from streaming_regression.settings import Settings, split
 from streaming_regression.spark.query import Query
 from streaming_regression.spark.session import BATCHES_KEPT, BY_FILE_SYSTEM, FILE_MANAGER, session, warm_up
@@ -27,10 +27,6 @@ from streaming_regression.state import Identity, StateStore
 from streaming_regression.stopping import Stop
 
 log = logging.getLogger(__name__)
-
-TASKS_PER_CORE = 1
-"""Tasks of a micro-batch per core (or per unit of spark.default.parallelism, if it is set). All tasks get the same
-number of offsets, so more tasks would only add their fixed cost (10 ms and more each)."""
 
 
 def run(settings: Settings, stop: Stop) -> None:

@@ -79,6 +79,8 @@ class Files:
         Py4JJavaError, PySparkException
             When it cannot be written.
         """
+        if self.exists(name):  # on a local disk a rename would overwrite it
+            return False
         folder, slash, last = name.rpartition("/")
         aside = f"{folder}{slash}.{last}.tmp"
         self.write_aside(aside, text)

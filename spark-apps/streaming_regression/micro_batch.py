@@ -32,6 +32,10 @@ from streaming_regression.streaks import IN_A_ROW, Streaks
 
 log = logging.getLogger(__name__)
 
+TASKS_PER_CORE = 1
+"""Tasks of a micro-batch per core (or per unit of spark.default.parallelism, if it is set). All tasks get the same
+number of offsets, so more tasks would only add their fixed cost (10 ms and more each)."""
+
 
 class MicroBatches:
     """Holds the model and processes the micro-batches. All methods run on the driver.
@@ -122,14 +126,16 @@ class MicroBatches:
         )
         # The same ranges as in `frame`, at half the cost: Spark plans no query and needs one Python worker per task
         # instead of two.
-        shares = self._planned(batch)
-        tasks = frame.sparkSession.sparkContext.parallelize(shares, max(1, len(shares)))
+        spark = frame.sparkSession.sparkContext
+        # Asked for each micro-batch, because executors can come and go.
+        shares = self._planned(batch, TASKS_PER_CORE * spark.defaultParallelism)
+        tasks = spark.parallelize(shares, max(1, len(shares)))
         return origin, scoring.found(tasks.mapPartitions(partial(scoring.score, task=task)).collect())
 
-    def _planned(self, batch: int) -> list[list[Range]]:
-        """Return the ranges of offsets for each task, from Spark's offset log."""
+    def _planned(self, batch: int, tasks: int) -> list[list[Range]]:
+        """Return the ranges of offsets for each of at most `tasks` tasks, from Spark's offset log."""
         begin = self._store.end_offsets(batch - 1) if batch else self._options.beginning
-        return planned(begin, self._store.end_offsets(batch), self._options.tasks)
+        return planned(begin, self._store.end_offsets(batch), tasks)
 
     def _learn(self, before: Model, parts: list[Statistics]) -> Model:
         """Return the next model, or the last good one if the learner diverged; log once each weight it cannot learn."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from streaming_regression import files, micro_batch, scoring, state
 from streaming_regression.__main__ import main
+from streaming_regression.kafka import ranges
 
 
 def crash() -> None:
@@ -44,6 +45,7 @@ def install(point: str, times: int) -> None:
     """Install the hook: it acts after the `times`-th call of the function whose end is `point`."""
     owner, name, act = POINTS[point]
     call = getattr(owner, name)
+    ranges.LEAST_PER_TASK = 100  # otherwise these small micro-batches would have a single task
     left = [times]
 
     @wraps(call)

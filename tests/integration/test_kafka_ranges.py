@@ -224,6 +224,7 @@ def test_ranges_of_many_partitions_are_read_together_each_whole_and_in_its_order
 ) -> None:
     """Also if the first records of one are deleted, one is empty, and one range ends before its partition."""
     monkeypatch.setattr(consumer, "RECORDS", 40)
+    monkeypatch.setattr(consumer, "GROUP", 40)
     topic = Topic(name, broker, partitions=12)
     for partition in range(11):
         topic.send([b"%d-%d" % (partition, offset) for offset in range(30)], partition)
@@ -294,6 +295,7 @@ def test_available_now_ends_at_the_ends_seen_at_its_start(topic: Topic) -> None:
 def test_chunks_are_cut_by_the_records_alone_however_they_arrive(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a replay would sum the statistics in another order, and the last bits of the weights would differ."""
     monkeypatch.setattr(consumer, "RECORDS", 40)
+    monkeypatch.setattr(consumer, "GROUP", 40)
     monkeypatch.setattr(consumer, "BYTES", 3_000)
     topic.send([b"x" * (number % 300) for number in range(500)])
 

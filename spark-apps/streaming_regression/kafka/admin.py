@@ -72,9 +72,6 @@ class Topics:
             check.
         """
         for topic, description in self._retrying(self._describe, timeout_s).items():
-            identity = str(description.topic_id).translate(URL_SAFE)
-            if self._ids.setdefault(topic, identity) != identity:
-                raise errors.recreated(topic)
             rights = description.authorized_operations  # empty if the brokers do not report them
             if rights and AclOperation.READ not in rights:
                 raise errors.no_right_to_read(self.connection, topic)
@@ -132,9 +129,15 @@ class Topics:
         return _by_place(first), _by_place(end)
 
     def _describe(self) -> dict[str, TopicDescription]:
+        """Return the description of both topics; Refused for a topic that was recreated since the first call."""
         asked = TopicCollection(list(self._names))
         options: dict[str, Any] = {"include_authorized_operations": True, "request_timeout": ANSWER_WITHIN_S}
+        found: dict[str, TopicDescription]
         (found,) = self._ask(lambda: self._admin().describe_topics(asked, **options))
+        for topic, description in found.items():
+            identity = str(description.topic_id).translate(URL_SAFE)
+            if self._ids.setdefault(topic, identity) != identity:
+                raise errors.recreated(topic)
         return found
 
     def _admin(self) -> AdminClient:

@@ -26,8 +26,10 @@ RECORDS = 10_000
 BYTES = 16 * 2**20
 """Most records, and bytes of their values, in a chunk: enough for speed, and a bound on memory for large records."""
 GROUP = 50_000
-"""Most offsets of several ranges that are fetched together. With fewer, each change of the partitions costs a fetch: at
-24 partitions a topic and 10,000 offsets Kafka took 5 CPU µs a record instead of 2."""
+RANGES = 16
+"""Most offsets and ranges that are fetched together; more ranges if they have at most RECORDS offsets. With fewer, each
+change of the partitions costs a fetch: at 24 partitions a topic and 10,000 offsets Kafka took 5 CPU µs a record instead
+of 2."""
 
 AWAY_S = 30.0
 """Seconds without any answer from the brokers after which the task fails; then the driver waits for Kafka."""
@@ -105,6 +107,7 @@ class Reader:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._reported: list[KafkaError] = []
+        self._blamed = ""
         self._consumer = connection.open(
             Consumer,
             self._reported.append,
@@ -144,7 +147,7 @@ class Reader:
             For a wrong login or CA, for missing rights and, without `gaps`, for deleted records.
         """
         for group in _groups(share):
-            most = BYTES // min(len(group), 16)  # so that many ranges together buffer no more than one
+            most = BYTES // len(group)  # so that many ranges together buffer no more than one
             try:
                 yield from self._read([_Reading(wanted, most, wanted.start) for wanted in group], gaps=gaps)
             finally:
@@ -178,6 +181,7 @@ class Reader:
         error = event.error()
         if error.code() not in ANSWERS:
             self._reported.append(error)
+            self._blamed = event.topic() or self._blamed
             return
         reading = by_place[event.topic(), event.partition()]
         if error.code() == KafkaError._PARTITION_EOF:
@@ -218,7 +222,11 @@ class Reader:
             return int(first)
 
     def _check(self, topic: str, last_answer: float) -> None:
-        """Raise the error that ends the reading, if any; `last_answer` is the time.monotonic() of the last answer."""
+        """Raise the error that ends the reading, if any; `last_answer` is the time.monotonic() of the last answer.
+
+        The message names `topic`, unless the client named another one.
+        """
+        topic = self._blamed or topic
         failure = errors.permanent(self._reported, self._connection, topic)
         silent = time.monotonic() - last_answer
         if failure is None and (silent > AWAY_S or errors.no_topic(self._reported)):
@@ -230,6 +238,7 @@ class Reader:
                 )
         if failure or silent < POLL_S:
             self._reported.clear()
+            self._blamed = ""
         del self._reported[:-10]
         if failure:
             raise failure
@@ -238,11 +247,12 @@ class Reader:
 def _groups(share: Iterable[Range]) -> Iterator[list[Range]]:
     """Group ranges that are fetched together: fetching each alone would cost 10 ms, and there may be many.
 
-    A group of several ranges has at most GROUP offsets, which bounds what a task buffers.
+    The limits of a group bound the records that a task buffers; the size of the chunks bounds their bytes.
     """
     group: list[Range] = []
     for wanted in share:
-        if group and sum(member.end - member.start for member in [*group, wanted]) > GROUP:
+        offsets = sum(member.end - member.start for member in [*group, wanted])
+        if group and offsets > (GROUP if len(group) < RANGES else RECORDS):
             yield group
             group = []
         group.append(wanted)

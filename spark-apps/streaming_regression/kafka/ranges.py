@@ -146,7 +146,10 @@ class RangeReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
 
 def limited(begins: Mapping[Place, int], ends: Mapping[Place, int], most: int | None) -> dict[Place, int]:
-    """Return end offsets that leave at most `most` offsets in total, shared in proportion to the partitions' sizes."""
+    """Return end offsets that leave about `most` offsets in total, shared in proportion to the partitions' sizes.
+
+    Each partition with records gets at least one, so that a large partition does not hold up a small one.
+    """
     held = {place: max(end - begins[place], 0) for place, end in ends.items()}
     total = sum(held.values())
     if most is None or total <= most:
@@ -154,7 +157,7 @@ def limited(begins: Mapping[Place, int], ends: Mapping[Place, int], most: int | 
     found, before = {}, 0
     for place, count in held.items():
         after = before + count
-        found[place] = begins[place] + after * most // total - before * most // total
+        found[place] = begins[place] + max(after * most // total - before * most // total, min(count, 1))
         before = after
     return found
 
