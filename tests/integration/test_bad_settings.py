@@ -593,7 +593,7 @@ def test_through_a_proxy_with_a_limit_and_without_automatic_creation_all_records
     assert stream.count("points") == 1000
     large, small = sorted(stream.documents("invalid"), key=lambda document: int(document["offset"]))
     assert large["value"] == "x" * 200
-    assert large["reason"].endswith("; of its value's 150000 bytes the first 200 are kept")
+    assert large["reason"].endswith("; only the first 200 of the value's 150000 bytes are kept")
     assert small["value"] == "[]"
     assert stream.last_model()["rows_seen"] == 1000
 

@@ -24,7 +24,7 @@ Message = Any
 
 RECORDS = 10_000
 BYTES = 16 * 2**20
-"""Most records, and bytes of their values, in a chunk: enough for speed, and a bound on memory for large records."""
+"""Maximum number of records in a chunk, and of bytes of their values, which bounds memory for large records."""
 GROUP = 50_000
 """Most offsets of several ranges that are fetched together. With fewer, each change of the partitions costs a fetch: at
 24 partitions a topic and 10,000 offsets Kafka took 5 CPU µs a record instead of 2."""
@@ -144,7 +144,7 @@ class Reader:
             For a wrong login or CA, for missing rights and, without `gaps`, for deleted records.
         """
         for group in _groups(share):
-            most = BYTES // min(len(group), 16)  # so that many ranges together buffer no more than one
+            most = BYTES // min(len(group), 16)  # so that many ranges together buffer no more than a single range
             try:
                 yield from self._read([_Reading(wanted, most, wanted.start) for wanted in group], gaps=gaps)
             finally:
@@ -155,7 +155,7 @@ class Reader:
         last_answer = time.monotonic()
         self._assign(readings)
         while waiting := [reading for reading in readings if reading.rest]:
-            # `consume` waits for the number it is given, so that must not exceed the records that are left.
+            # `consume` waits until it has this number of messages, so do not request more than are left.
             messages, events = self._consume(min(RECORDS, sum(reading.rest for reading in waiting)))
             for place, mine in _by_place(messages, readings):
                 reading = by_place[place]

@@ -102,14 +102,15 @@ class LeastSquares(Learner):
             found[int(positions[i])] = (
                 f"features {called(self.features, group)} depend linearly on one another {why}, so their weights are "
                 "not determined (those closest to the initial ones are taken): leave one out, or filter out records "
-                "with values so large that they hide all others (3.4e38 for none, say)"
+                "with values so large that they hide all others (such as 3.4e38 for a missing value)"
             )
         spread = lengths(batch.centred[:, -1:])[0]
         if batch.rows and spread and model.error(batch) > HOPELESS * spread:
             found[LABEL] = (
                 f"after {batch.rows} rows the predictions of these rows are wrong by more than {HOPELESS:,.0f} times "
-                "the spread of the label: a record with an extreme label or feature (3.4e38 for none, say) may have "
-                f"spoilt the model; filter out such records, and start a new run or set --{self.name}-half-life"
+                "the spread of the label: a record with an extreme label or feature (such as 3.4e38 for a missing "
+                "value) may have spoilt the model; filter out such records, and start a new run or set "
+                f"--{self.name}-half-life"
             )
         return found
 
