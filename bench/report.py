@@ -59,13 +59,13 @@ def pipeline_goals(results: Results) -> list[Row]:
     rates = {name: measured["records_per_second"] for name, measured in results["programs"].items()}
     wanted = [(name, limit) for name, limit in (("raw", 0.75), ("river", 2.2), ("mllib", 3.0)) if name in rates]
     goals = [at_least(f"records/s: ours / {name}", ratio(rates["ours"], rates[name]), limit) for name, limit in wanted]
-    goals += [at_most("CPU µs a record, all processes but Elasticsearch and bench", beside(results), 5.5)]
+    goals += [at_most("CPU µs a record, all processes but Elasticsearch and bench", other_cpu(results), 5.5)]
     if "small" in results:
         goals += [at_most("a micro-batch of 6 records, s", results["small"], 0.2)]
     return goals
 
 
-def beside(results: Results) -> Spread:
+def other_cpu(results: Results) -> Spread:
     """Return the CPU µs a record (CPU s a million records) of our app and Kafka, without Elasticsearch and bench."""
     spent = {role: measured["values"] for role, measured in results["programs"]["ours"]["cpu_s_per_million"].items()}
     every = zip(spent["all"], spent["Elasticsearch"], spent["bench"], strict=True)

@@ -36,7 +36,7 @@ def count(invalid: Iterable[Invalid]) -> Counter[Reason]:
     return Counter(Reason(fault.field, _without_content(fault.reason)) for fault in invalid)
 
 
-def commonest(counts: Counter[Reason]) -> Counter[Reason]:
+def most_frequent(counts: Counter[Reason]) -> Counter[Reason]:
     """Return the most frequent faults."""
     return Counter(dict(counts.most_common(KEPT)))
 

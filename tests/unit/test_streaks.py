@@ -10,7 +10,7 @@ import pytest
 
 from streaming_regression.documents import PartitionMetrics
 from streaming_regression.records import Fields, Invalid, decode
-from streaming_regression.streaks import KEPT, Reason, Streaks, commonest, count
+from streaming_regression.streaks import KEPT, Reason, Streaks, count, most_frequent
 
 MISSING, NULL = Reason("y", "missing"), Reason("x", "null")
 
@@ -78,9 +78,9 @@ def test_only_the_most_frequent_faults_are_sent() -> None:
         Reason(None, "not JSON: unexpected character, expected a JSON value"): 1,
         Reason(None, "tombstone: no value"): 1,
     }
-    assert commonest(counts) == counts
+    assert most_frequent(counts) == counts
     many = count(Invalid(number, f"x{number}", "null") for number in range(1000))
-    assert len(commonest(many)) == KEPT
+    assert len(most_frequent(many)) == KEPT
 
 
 def test_only_the_type_of_elasticsearchs_error_is_kept() -> None:
