@@ -55,9 +55,9 @@ test-slow: $(DEV_READY) ## run the other tests: 20 random kills, long outages, g
 # A worker runs a whole file, as its tests share servers. Files of integration tests, which take longest, begin first.
 define pytest
 select="$(1)"; not_run() { select="$$select and not $$1"; echo "NOT RUN: $$2"; }; \
-  command -v chromium >/dev/null || not_run browser "the live page's tests in a browser, for want of Chromium (apt install chromium)"; \
+  command -v chromium >/dev/null || not_run browser "the live page's tests in a browser, because Chromium is missing (apt install chromium)"; \
   command -v helm >/dev/null || [ -n "$${CI:-}" ] || \
-    not_run helm "the charts' tests, for want of Helm (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"; \
+    not_run helm "the charts' tests, because Helm is missing (go install helm.sh/helm/v4/cmd/helm@v4.3.1)"; \
   $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=10 -m "$$select" $(if $(ARGS),,--cov) $(ARGS)
 endef
 

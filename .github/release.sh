@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What .github/workflows/release.yml does beyond calling programs: release.sh version|notes|package REGISTRY DIGESTS TO
+# The steps of .github/workflows/release.yml that are more than one command: release.sh version|notes|package REGISTRY DIGESTS TO
 #   version   prints the version of pyproject.toml
 #   notes     prints that version's section of CHANGELOG.md, whose heading is "## VERSION (DATE)"
 #   package   writes into TO the chart streaming-ml and the producer's job.yaml, with the images REGISTRY/NAME of this

@@ -1,12 +1,13 @@
-"""How speed, memory and state grow.
+"""Measures how speed, memory and state of the app grow.
 
-Our app alone, one thing varied at a time from the base (3 features, 3 partitions a topic, 100,000 rows a micro-batch,
-one process): rows a micro-batch, features, partitions (several rounds in turn), executors as local processes, and the
-points that Elasticsearch holds already, which one long run fills up, 200,000 rows a micro-batch: its memory is
-followed, too. Another run over the same topics stores one point of a hundred. A refresh of the live page (`Page.data`,
-all sections, all data) is timed after the base's run and after the long one. Before all this, the time to the first
-point that a search finds, from the start of a new run and from the restart after a SIGKILL of driver, Java and workers,
-with records coming in.
+1. Time to the first point that a search finds, while records arrive: after the start of a new run, and after the
+   restart that follows a SIGKILL of driver, Java and workers.
+2. Speed while a single quantity differs from the base (3 features, 3 partitions a topic, 100,000 rows a micro-batch,
+   one process): rows a micro-batch, features, partitions (several rounds in turn), executors as local processes.
+3. Speed and memory of a long run with 200,000 rows a micro-batch, while the number of points in Elasticsearch grows.
+   Another run over the same topics stores one percent of the points.
+
+A refresh of the live page (`Page.data`, all sections, all data) is timed after the base's run and after the long run.
 """
 
 from __future__ import annotations
@@ -34,19 +35,19 @@ from embedded.testing.waiting import wait_until
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is varied, and over how many records; features with fewer rows a micro-batch than the base."""
+    """The quantities that vary, and the numbers of records. Runs with other features have smaller micro-batches."""
 
     per_batch: int
     batches: int
     rows: Sequence[int]
     partitions: Sequence[int]
-    rounds: int  # of these
+    rounds: int  # of the runs with other partitions
     executors: Sequence[int]
     features: Sequence[int]
     with_features: int
     stored: tuple[int, int]  # points, rows a micro-batch
-    starts: int  # and as many restarts
-    sampled: bool = True  # a run that stores one point of a hundred
+    starts: int  # number of new runs, and of restarts
+    sampled: bool = True  # also a run that stores one percent of the points
 
 
 SIZES = {
@@ -89,7 +90,7 @@ def varied(new: New, size: Sizes) -> list[dict[str, Any]]:
         stream, master = base.again(f"executors-{executors}"), f"local-cluster[{executors},1,1024]"
         found.append(point(stream, "executors", executors, size.per_batch, master))
     for features in size.features:
-        # Each row comes several times: to make 100 numbers a row takes longer than to process them.
+        # Each row is sent 8 times: making 100 numbers for a row takes longer than processing them.
         values = synthetic(size.with_features, 1, features) * 8
         names = [f"x{index}" for index in range(features)]
         stream = new(f"features-{features}", values, features=names, label="y")
@@ -120,7 +121,7 @@ def in_steps(found: Run, size: Sizes) -> dict[str, Any]:
     rows = np.cumsum([event["rows"] for event in found.events])
     times = [event["at"] for event in found.events]
     first = int(np.searchsorted(rows, max(points // 20, 2 * per_batch)))
-    end = max(i for i, event in enumerate(found.events) if event["rows"] > per_batch / 2)  # then they run dry
+    end = max(i for i, event in enumerate(found.events) if event["rows"] > per_batch / 2)  # later ones are small
     steps = []
     for low, high in pairwise(np.unique(np.linspace(first, end, 11).astype(int)).tolist()):
         rate, memory = float(rows[high] - rows[low]) / (times[high] - times[low]), found.usage.memory(times[high])
@@ -130,7 +131,7 @@ def in_steps(found: Run, size: Sizes) -> dict[str, Any]:
 
 
 def stored(new: New, size: Sizes) -> dict[str, Any]:
-    """Return how a long run goes whose points are all stored, and one that stores one point of a hundred."""
+    """Return speed and memory of a long run that stores all points, and of a run that stores one percent of them."""
     points, per_batch = size.stored
     flags = ("--max-offsets-per-trigger", str(per_batch))
     stream = new("stored", whole_flights(points))
@@ -140,7 +141,7 @@ def stored(new: New, size: Sizes) -> dict[str, Any]:
         found = run(sampled, *flags, "--points-fraction", "0.01", timeout_s=1200)
         counted = sum(document["rows"] for document in sampled.documents("metrics"))
         assert counted == points, f"{counted} records counted of {points}"
-        assert abs(sampled.count("points") - points / 100) < points**0.5, "more or fewer points than one of a hundred"
+        assert abs(sampled.count("points") - points / 100) < points**0.5, "stored points are not 1 % of the records"
         clear(sampled)
         results["sampled"] = in_steps(found, size)
     results["stored"] = in_steps(run(stream, *flags, timeout_s=1200), size) | {"refresh_ms": refresh(stream)}
@@ -149,7 +150,7 @@ def stored(new: New, size: Sizes) -> dict[str, Any]:
 
 
 def restarts(new: New, size: Sizes) -> dict[str, Any]:
-    """Return seconds to the first new point that a search finds: from new runs' starts, and restarts after SIGKILL."""
+    """Return the seconds until a search finds the first new point: after starts of new runs, and after SIGKILL."""
     first = new("restarts")
     runs = [first.again(f"start-{number}") for number in range(size.starts)]
     times: list[float] = []
@@ -157,13 +158,13 @@ def restarts(new: New, size: Sizes) -> dict[str, Any]:
         load.rate = 1_000.0
 
         def none_above(stream: Stream, known: int) -> str:
-            quiet = client.options(ignore_status=[404, 503])  # an index that is being made
+            quiet = client.options(ignore_status=[404, 503])  # the index is being created
             points = int(quiet.count(index=f"{stream.prefix}-points-*").get("count", 0))
             return "" if points > known else f"no point beyond the {known} known"
 
         for stream in [*runs, *[runs[-1]] * size.starts]:
             known = -1
-            while known != (known := stream.count("points")):  # what was under way when it was killed comes yet
+            while known != (known := stream.count("points")):  # wait for requests of the killed app
                 time.sleep(1)
             start = time.time()
             with streaming(stream) as app:
@@ -172,7 +173,7 @@ def restarts(new: New, size: Sizes) -> dict[str, Any]:
                 print(f"{stream.prefix}: first new point after {times[-1]:.1f} s", flush=True)
                 wait_until(partial(none_above, stream, known + 5_000), 120)
                 me = psutil.Process(app.process.pid)
-                for process in [me, *me.children(recursive=True)]:  # Spark's Python workers are a group of their own
+                for process in [me, *me.children(recursive=True)]:  # Python workers have their own group
                     with contextlib.suppress(psutil.NoSuchProcess):
                         process.kill()
     return {"start_s": spread(times[: size.starts]), "restart_s": spread(times[size.starts :])}

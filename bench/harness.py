@@ -1,4 +1,4 @@
-"""What the benchmarks share: sizes, the machine, CPU and memory of processes, runs of a program, a load, results."""
+"""Code that the benchmarks share: sizes, the machine, CPU and memory of processes, runs of a program, load, results."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ from streaming_regression.records import Fields
 from streaming_regression.schema import templates
 
 ROOT = Path(__file__).parents[1]
-RIVER, MLLIB = ("bench/river_app.py",), ("bench/mllib_app.py",)  # for `Stream.app`; ours is its default
+RIVER, MLLIB = ("bench/river_app.py",), ("bench/mllib_app.py",)  # for `Stream.app`, whose default is our app
 OURS = ("-m", "streaming_regression")
 ALWAYS = ("--trigger-interval-s", "0", "--log-format", "json")
 KEPT_UP = "kept up"  # the verdict on a rate
-FULL = 0.9  # of the largest micro-batch: a smaller one belongs to the growing first ones, or is what was left
-WRITTEN = ("bench/results", "docs/bench-*.svg", "README.md")  # by the benchmarks, so no change of what is measured
+FULL = 0.9  # of the largest micro-batch; smaller ones are at the start of a run, where sizes grow, or at its end
+WRITTEN = ("bench/results", "docs/bench-*.svg", "README.md")  # by the benchmarks, so not measured
 MB = 1e6
 PACKAGES = ("pyspark", "numpy", "elasticsearch", "confluent-kafka", "scikit-learn", "river", "vowpalwabbit")
 
 
 def options(description: str | None) -> argparse.Namespace:
     """Return the arguments that all benchmarks have: `size` and `results`, the folder to write to."""
-    os.environ["PYSPARK_PYTHON"] = sys.executable  # for Spark's workers, here and in the programs started from here
+    os.environ["PYSPARK_PYTHON"] = sys.executable  # for Spark's workers, here and in child processes
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=["full", "quick", "tiny"], default="full", help="default: %(default)s")
@@ -63,17 +63,17 @@ def options(description: str | None) -> argparse.Namespace:
 
 
 def app_options(description: str | None) -> argparse.Namespace:
-    """Return those flags of our app that the programs it is compared with know; `run` and `streaming` give all."""
+    """Return the flags of our app that the other programs need; `run` and `streaming` pass more flags than these."""
     parser = argparse.ArgumentParser(description=description)
     needed = "kafka-bootstrap elasticsearch-url kafka-train-topic kafka-test-topic index-prefix label checkpoint"
     for name in needed.split():
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--features", type=lambda text: text.split(","), required=True)
     parser.add_argument("--available-now", action="store_true")
-    parser.add_argument("--process", type=int, default=0, help="the number of this one of several processes")
+    parser.add_argument("--process", type=int, default=0, help="number of this process, from 0")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--max-offsets-per-trigger", type=int, default=100_000)
-    parser.add_argument("--threads", type=int, default=2, help="that send bulk requests")
+    parser.add_argument("--threads", type=int, default=2, help="threads that send bulk requests")
     parser.add_argument("--chunk", type=int, default=5_000, help="documents a bulk request")
     return parser.parse_known_args()[0]
 
@@ -81,18 +81,18 @@ def app_options(description: str | None) -> argparse.Namespace:
 def log_rows(rows: int) -> None:
     """Log, as our app does for each micro-batch, that rows were acknowledged."""
     event = {"time": datetime.now(timezone.utc).isoformat(), "rows": rows}
-    sys.stderr.write(json.dumps(event) + "\n")  # at once: two processes may write to the file
+    sys.stderr.write(json.dumps(event) + "\n")  # in one call: two processes may write to the file
     sys.stderr.flush()
 
 
 def git(*words: str) -> str:
-    """Return what git says of this repository, nothing where there is no repository."""
+    """Return the output of git for this repository; an empty text if there is no repository."""
     command = ["git", "-C", str(ROOT), *words]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def machine() -> dict[str, Any]:
-    """Return what this machine is, the versions of what runs on it, and of what they were asked for."""
+    """Return the date, the commit, this machine's hardware, and the versions of the programs."""
     about = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.*)", about.read_text() if about.exists() else "")
     java = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
@@ -117,9 +117,9 @@ def machine() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def results(name: str, description: str | None) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """Yield the size asked for, the results' folder, and results to fill in; they are written if all goes well.
+    """Yield the requested size, the results' folder and a dict for the results, which is written if nothing fails.
 
-    SIGTERM ends the `with` blocks, as Ctrl-C does, so that no program that was started here goes on.
+    SIGTERM ends the `with` blocks, as Ctrl-C does, so that all programs started here are stopped.
     """
     given, start = options(description), time.monotonic()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -147,7 +147,7 @@ def ratio(above: Spread, below: Spread) -> Spread:
 
 
 def over(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what was found in several rounds, a `spread` for each number."""
+    """Return the results of several rounds as one result, with a `spread` for each number."""
     found = {}
     for key, value in rounds[0].items():
         values = [result.get(key, 0.0) for result in rounds]
@@ -156,7 +156,7 @@ def over(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def number(value: float) -> str:
-    """Return a number as text, with three digits or all before the point."""
+    """Return a number as text: three significant digits, or all digits before the decimal point."""
     return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -170,7 +170,7 @@ known_flights = cache(lambda: [value for value in flights(336_776) if b"null" no
 
 
 def whole_flights(rows: int) -> list[bytes]:
-    """Return `rows` flights without missing values, so that each record is a point for every program; repeated."""
+    """Return `rows` flights without missing values, so that every program makes a point of each record; repeated."""
     known = known_flights()
     return (known * (rows // len(known) + 1))[:rows]
 
@@ -180,7 +180,7 @@ New = Callable[..., Stream]
 
 @contextlib.contextmanager
 def servers() -> Iterator[New]:
-    """Kafka and Elasticsearch: yields what makes a stream there whose topics hold the values, 4 of 5 in train."""
+    """Start Kafka and Elasticsearch; yield a function that creates a stream and produces values, 4 of 5 to train."""
     with Kafka() as broker, Elasticsearch() as search, tempfile.TemporaryDirectory() as folder:
 
         def new(name: str, values: Sequence[bytes] = (), **changes: Any) -> Stream:  # noqa: ANN401
@@ -194,7 +194,7 @@ def servers() -> Iterator[New]:
 
 
 class Background:
-    """Work of a thread of its own, until the `with` block ends, which raises what the work raised."""
+    """Runs `_work` in a thread until the `with` block ends. The end of the block raises an error of `_work`."""
 
     def __init__(self) -> None:
         self._over = threading.Event()
@@ -213,10 +213,11 @@ class Background:
 
 
 class Usage(Background):
-    """CPU seconds and resident memory of this process and of all below it, by role, twice a second.
+    """CPU seconds and resident memory of this process and its descendants, by role, measured twice a second.
 
     Roles are Kafka, Elasticsearch, bench (this process), driver Python (its other Python children), Java (Spark) and
-    Python workers. CPU is the sum over a role's processes, those that have ended included; memory the largest one's.
+    Python workers. CPU is the sum over all processes of a role, including ended ones. Memory is that of the role's
+    largest process.
     """
 
     def __init__(self, broker: Kafka, search: Elasticsearch) -> None:
@@ -261,17 +262,18 @@ class Usage(Background):
 
 @dataclass(frozen=True)
 class Run:
-    """A program's run over records: its log's events, one a micro-batch; task slots that it had."""
+    """A program's run over records: the events of its log, one per micro-batch, and its number of task slots."""
 
     events: list[dict[str, Any]]
     usage: Usage
     slots: int = 1
 
     def steady(self, warm_up: int) -> dict[str, Any]:
-        """Return rate, CPU and memory over micro-batches of full size, from when `warm_up` rows were done.
+        """Return rate, CPU and memory over micro-batches of full size after the first `warm_up` rows.
 
-        The first micro-batches of a new run grow, and the last one holds what was left: these do not count.
-        `shares`, of ours: what part of its task slots' wall time each stage took; "write" waits for Elasticsearch.
+        The first micro-batches of a new run grow, and the last one holds the remaining rows: these do not count.
+        `shares`, only for our app, is the part of the task slots' wall time that each stage took. The stage "write"
+        waits for Elasticsearch.
         """
         sizes = np.array([event["rows"] for event in self.events])
         rows, times = np.cumsum(sizes), [event["at"] for event in self.events]
@@ -295,7 +297,7 @@ class Run:
 
 
 def events(log: str) -> list[dict[str, Any]]:
-    """Return the lines of a program's log that tell of a micro-batch, with `at`, in seconds since 1970."""
+    """Return the log lines about micro-batches as dicts, each with its time `at`, in seconds since 1970."""
     lines = (json.loads(line) for line in log.splitlines() if line.startswith("{"))
     found = [line for line in lines if "rows" in line]
     for event in found:
@@ -311,7 +313,7 @@ def run(
     master: str = "",
     timeout_s: float = 600,
 ) -> Run:
-    """Let a program process all that is in the stream's topics; `master`: another one for Spark than local[*]."""
+    """Let a program process all records in the stream's topics; `master` replaces Spark's master local[*]."""
     install_templates(stream)
     environment = {"PYSPARK_SUBMIT_ARGS": f"--master {master} pyspark-shell"} if master else {}
     flags = ("--available-now", *ALWAYS, *flags)
@@ -325,19 +327,19 @@ def run(
         for app in apps:
             if app.wait(timeout_s):
                 raise SystemExit(app.log[-8000:])
-        time.sleep(0.6)  # for a last look at the processes
+        time.sleep(0.6)  # `usage` measures the processes once more
     return Run(events(apps[0].log), usage, slots)
 
 
 def install_templates(stream: Stream) -> None:
-    """Give every program the same mappings: those that ours installs."""
+    """Install our app's index templates, so that every program writes with the same mappings."""
     with Client(stream.search.url) as client:
         for name, template in templates(stream.prefix, Fields(tuple(stream.features), stream.label)).items():
             client.indices.put_index_template(name=name, **template)
 
 
 def assert_right(stream: Stream, seed: int, sample: int = 1000) -> None:
-    """Check that each record is there as one point, and sampled points: what they hold, and that a model made them."""
+    """Check that each record is one point, and that sampled points have the right values and a model's predictions."""
     points = f"{stream.prefix}-points-*"
     expected, found = sum(map(len, stream.produced.values())), stream.count("points")
     assert found == expected, f"{stream.prefix}: {found} points of {expected} records"
@@ -357,7 +359,9 @@ def assert_right(stream: Stream, seed: int, sample: int = 1000) -> None:
                 if ids[hit["_id"]] >= len(values) // 2:  # the first micro-batch is predicted without a model
                     labels.append(point["y"])
                     errors.append(error)
-    assert np.mean(np.square(errors)) < np.var(labels) / 2, f"{stream.prefix}: these are no predictions of a model"
+    assert np.mean(np.square(errors)) < np.var(labels) / 2, (
+        f"{stream.prefix}: predictions are hardly better than a constant"
+    )
 
 
 def clear(stream: Stream) -> None:
@@ -368,10 +372,10 @@ def clear(stream: Stream) -> None:
 
 
 class Load(Background):
-    """Sends records at a rate that can be changed, 4 of 5 to train; `sent` of them were delivered so far.
+    """Sends records at `rate`, which can be changed, 4 of 5 to train; `sent` is the number of delivered records.
 
-    Some are followed: `probes` holds the id of a point and when its record was due, sent late or not; the reader
-    empties it.
+    Some records are followed: `probes` maps the id of a record's point to the time when the record was due, even if it
+    was sent later. The reader removes the entries.
     """
 
     def __init__(self, stream: Stream, values: Sequence[bytes], probes_per_second: float = 0) -> None:
@@ -384,7 +388,7 @@ class Load(Background):
         settings = {"bootstrap.servers": self._stream.broker.bootstrap, "enable.idempotence": True, "log_level": 2}
         producer = Producer({**settings, "linger.ms": 5, "queue.buffering.max.messages": 0})  # 0: no limit
         topics, places = (self._stream.train, self._stream.test), [0, 0]
-        due, last, number, probe = 0.0, time.time(), 0, 0.0  # `due`: records that should have been sent, in all
+        due, last, number, probe = 0.0, time.time(), 0, 0.0  # `due`: total number of records that should be sent by now
         while not self._over.wait(0.005):
             rate, now = self.rate, time.time()
             before, since, due, last = due, last, due + rate * (now - last), now
@@ -406,7 +410,7 @@ class Load(Background):
 
 @contextlib.contextmanager
 def streaming(stream: Stream, *flags: str, program: Sequence[str] = OURS) -> Iterator[App]:
-    """A program that goes on, micro-batch after micro-batch as quick as it can; killed in the end."""
+    """A program that runs micro-batches without a pause until it is killed at the end of the block."""
     install_templates(stream)
     with stream.app(*ALWAYS, *flags, program=program) as app:
         yield app

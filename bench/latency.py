@@ -1,14 +1,17 @@
-"""How long it takes until a record can be found.
+"""Measures how long it takes until a search finds a record.
 
-From when a record is due to be sent to Kafka until a search in Elasticsearch finds its point, as a dashboard would that
-refreshes all the time: some 50 records a second are followed, with a search for those not yet found every 50 ms. Index
-settings are the defaults: Elasticsearch refreshes once a second; ours asks for it after each micro-batch, too. Each
-program runs alone, first to warm up, then at each rate. Its highest sustained rate is then found by bisection: the
-interval from the highest rate that it kept up with to 1.1 times its rate in bench/pipeline.py is halved until its ends
-are within 7 %, or until the program has had its number of tries. A program keeps up if all records are found, and the
-median of the last third of the time is not 0.5 s and 30 % above the first's. Such a third lasts at least four times the
-median latency at the highest rate kept up with, up to 20 s, so that it holds several micro-batches. Ours and MLlib's
-begin a micro-batch as soon as the one before has ended.
+The latency of a record is the time from the moment when it is due to be sent to Kafka until a search in Elasticsearch
+finds its point. About 50 records a second are followed. Every 50 ms one search looks for those that were not found yet,
+like a dashboard that refreshes all the time. Index settings are the defaults: Elasticsearch refreshes once a second.
+Ours also requests a refresh after each micro-batch. Each program runs alone, first to warm up, then at each rate.
+
+A bisection then finds the highest rate that a program sustains. Its interval begins at the highest rate at which the
+program kept up, and ends at 1.1 times the program's rate in bench/pipeline.py. The interval is halved until its ends
+are within 7 %, or until the program has had its number of tries. A program keeps up if all records are found, and if
+the median of the last third of the time exceeds that of the first third by less than 0.5 s or less than 30 %. Each
+third lasts at least four times the median latency at the highest rate at which the program kept up, and at most 20 s,
+so that it contains several micro-batches. Ours and MLlib begin a micro-batch as soon as the previous micro-batch has
+ended.
 """
 
 from __future__ import annotations
@@ -33,15 +36,15 @@ PROGRAMS = {"ours": OURS, "river": RIVER, "mllib": MLLIB}
 WINDOWS = 3
 WARM_UP_S = 6.0
 PROBES_PER_SECOND = 50
-GROWTH_S, GROWTH, GRACE_S = 0.5, 0.3, 10.0  # by how much the median may grow; how long to look for records in the end
+GROWTH_S, GROWTH, GRACE_S = 0.5, 0.3, 10.0  # allowed growth of the median; time to look for records at the end
 FELL_BEHIND, NOT_SENT = "fell behind", "not measured: the load was not sent in full"
-NEAR, ABOVE = 0.07, 1.1  # the last interval of a bisection; its first upper end, times the rate in bench/pipeline.py
-SEVERAL, LONGEST_S = 4, 20.0  # a window in median latencies, for it is to hold several micro-batches; but no longer
+NEAR, ABOVE = 0.07, 1.1  # a bisection's last interval, relative; its first upper end, in rates of bench/pipeline.py
+SEVERAL, LONGEST_S = 4, 20.0  # length of a window: in median latencies, to contain several micro-batches; at most
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a program is measured: its shortest window in seconds, and the tries of its bisection."""
+    """How a program is measured: its shortest window in seconds, its rates, and the tries of its bisection."""
 
     window_s: float
     rates: Sequence[int]
@@ -50,7 +53,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured; Elasticsearch is warmed up with `raw` documents."""
+    """The programs to measure; Elasticsearch is warmed up with `raw` documents."""
 
     programs: dict[str, Plan]
     raw: int
@@ -68,21 +71,21 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Watch:
-    """A running program, its load, and what to search."""
+    """A running program's load, and the index to search for its points."""
 
     load: Load
     client: Client
     index: str
 
     def found(self, seconds: float) -> Iterator[tuple[float, float]]:
-        """Yield when a record was due and how long it then took, of those that are found in so many seconds."""
+        """Search for `seconds` seconds; yield the due time and the latency of each record that is found."""
         end = time.time() + seconds
         while time.time() < end:
             oldest = {"ids": {"values": list(self.load.probes)[:1000]}}
             try:
                 hits = self.client.search(index=self.index, query=oldest, size=1000, source=False)["hits"]["hits"]
             except ApiError as error:
-                if error.status_code not in {404, 503}:  # no index yet, or a new one
+                if error.status_code not in {404, 503}:  # the index does not exist yet, or its shard is starting
                     raise
                 hits = []
             now = time.time()
@@ -92,7 +95,7 @@ class Watch:
             time.sleep(0.05)
 
     def until_found(self, due: float, limit_s: float) -> list[tuple[float, float]]:
-        """Return what is found until all records are that were due until then, or the time is up."""
+        """Search until all records that were due before `due` are found, or for `limit_s`; return those found."""
         found: list[tuple[float, float]] = []
         deadline = time.time() + limit_s
         while min(self.load.probes.copy().values(), default=due) < due and time.time() < deadline:
@@ -100,7 +103,7 @@ class Watch:
         return found
 
     def at_rate(self, rate: float, window_s: float) -> dict[str, Any]:
-        """Return the latencies at a rate over all records followed, their range over windows, and how it went."""
+        """Return the latencies at a rate, over all followed records, their range over windows, and the verdict."""
         self.load.rate = rate
         start, sent = time.time(), self.load.sent
         end = start + WINDOWS * window_s
@@ -114,7 +117,7 @@ class Watch:
             every = [wait for window in windows for wait in window]
             for name, percent in (("p50", 50), ("p99", 99), ("max", 100)):
                 by_window = spread(float(np.percentile(window, percent)) for window in windows)
-                result[name] = {**by_window, "median": float(np.percentile(every, percent))}  # of all, not of windows
+                result[name] = {**by_window, "median": float(np.percentile(every, percent))}  # over all records
         lost = min(self.load.probes.copy().values(), default=end) < end
         if share < 0.98:
             result["verdict"] = f"{NOT_SENT} ({share:.0%})"
@@ -126,12 +129,12 @@ class Watch:
 
 
 def grown(medians: Sequence[float]) -> bool:
-    """Whether the median of the last window is so far above the first's that a backlog builds up."""
+    """Whether the median of the last window exceeds that of the first so much that a backlog builds up."""
     return medians[-1] - medians[0] > max(GROWTH_S, GROWTH * medians[0])
 
 
 def bisect(low: float, high: float, tries: int, keeps_up: Callable[[float], bool]) -> None:
-    """Try rates between one that was kept up with and one too high, until they are near each other."""
+    """Halve the interval between a rate that the program sustains, `low`, and a rate that is too high, `high`."""
     for _ in range(tries):
         if high - low <= NEAR * high:
             break
@@ -140,7 +143,7 @@ def bisect(low: float, high: float, tries: int, keeps_up: Callable[[float], bool
 
 
 def measure(program: str, watch: Watch, app: App, plan: Plan, reached: float) -> list[dict[str, Any]]:
-    """Return latencies of a running program, rate by rate."""
+    """Return the latencies of a running program at each rate."""
     results: list[dict[str, Any]] = []
 
     def highest() -> dict[str, Any]:
@@ -155,7 +158,7 @@ def measure(program: str, watch: Watch, app: App, plan: Plan, reached: float) ->
         watch.until_found(time.time(), 60)
         warm_run = watch.at_rate(rate, min(max(plan.window_s, SEVERAL * usual), LONGEST_S))
         assert app.process.poll() is None, app.log[-4000:]
-        watch.load.rate = 0.0  # so that it catches up
+        watch.load.rate = 0.0  # so that the program catches up
         times = ", ".join(f"{q} {warm_run[q]['median']:.2f} s" for q in ("p50", "p99", "max") if q in warm_run)
         print(f"{program}: {rate:7,.0f} records/s: {times}, {warm_run['verdict']}", flush=True)
         results.append(warm_run)

@@ -1,16 +1,17 @@
-"""How long one model update takes, and how good the model is.
+"""Measures how long one model update takes, and how good the model is.
 
-Time: one update per micro-batch of n rows with d features, a new model each time, so that gradient descent does all its
-steps. On Spark: MLlib's StreamingLinearRegressionWithSGD over an RDD of labelled points that is cached in the JVM, and
-ours over the same rows, cached too, in blocks of numbers, which is what the app has of them once they are decoded, in
-one job. Without Spark, in one process and one thread: ours (what the app adds to its pass over the records), and the
-other libraries; the model, and what it needs as input (dicts, frames, text), are made before the clock starts. Those
-that take one row at a time are timed on fewer rows, where their time per row is the same.
+Time: one update per micro-batch of n rows with d features, each time of a new model, so that gradient descent does all
+its steps. On Spark, MLlib's StreamingLinearRegressionWithSGD reads an RDD of labelled points that is cached in the JVM.
+Ours reads the same rows in one job. They are cached as blocks of numbers, the form that they have in the app after
+decoding. Without Spark, in one process and one thread, ours (the part that the app adds to its pass over the records)
+is compared with other libraries. Their models and their input (dicts, frames, text) are made before the clock starts.
+Libraries that take a single row at a time are timed on fewer rows, where their time per row is the same.
 
-Quality: mean squared error on test rows after n rows, in micro-batches of 1,000: flights in their order, and synthetic
-rows whose weights change half way. Each library gets its documentation's advice (scaled features where it needs them;
-learning rates chosen from a grid), ours its defaults or, chosen in the same way, a half-life. What is chosen has the
-least error on 10,000 rows before learning them: the first flights, or other drifting rows, with a drift of their own.
+Quality: mean squared error on test rows after n rows, in micro-batches of 1,000. The data are the flights in their
+order, and synthetic rows whose weights change half way. Each library gets the settings that its documentation
+recommends: scaled features if it needs them, and a learning rate chosen from a grid. Ours has its defaults or a half-
+life that is chosen in the same way. The chosen setting has the smallest prequential error on 10,000 rows: the first
+flights, or other drifting rows with a drift of their own.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ from streaming_regression.learners import Floats, Learner, Model, Statistics
 from streaming_regression.learners.rls import RecursiveLeastSquares
 from streaming_regression.learners.sgd import GradientDescent
 
-with suppress(ImportError):  # there are not wheels for all machines
+with suppress(ImportError):  # some machines have no wheel
     import vowpalwabbit
 
 BLOCK = 10_000  # rows that the app decodes and learns at once
-BUDGET_S, LEAST, MOST = 0.8, 3, 7  # measurements of one number: as many as fit, from 3 to 7,
-ENOUGH_S = 20.0  # fewer if they take so long
-HEAD = 10_000  # rows by which settings are chosen
+BUDGET_S, LEAST, MOST = 0.8, 3, 7  # 3 to 7 measurements of a number, as many as take BUDGET_S;
+ENOUGH_S = 20.0  # fewer than 3 if they take ENOUGH_S
+HEAD = 10_000  # rows on which settings are chosen
 SIZES = {
     "full": ([1_000, 10_000, 100_000, 1_000_000], [3, 10, 30], 100_000),
     "quick": ([100_000], [3], 10_000),
@@ -59,7 +60,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A learner under test: `prepare` makes of x and y what it wants to be given, only `learn` is timed."""
+    """A learner under test: `prepare` converts x and y to the input of `learn`, and only `learn` is timed."""
 
     learn: Callable[[Any], object]
     predict: Callable[[Floats], Floats]
@@ -72,7 +73,7 @@ def ours(learner: Learner, features: int) -> Candidate:
     def learn(given: tuple[Floats, Floats]) -> None:
         models[0] = learner.update(models[0], summed(*given))
 
-    return Candidate(learn, lambda x: models[0].predict(x))  # noqa: PLW0108 - it changes
+    return Candidate(learn, lambda x: models[0].predict(x))  # noqa: PLW0108 - models[0] changes
 
 
 def sklearn(eta0: float = 0.01, average: bool = False, rule: str = "invscaling") -> Candidate:
@@ -89,7 +90,7 @@ def dicts_with_1(x: Floats, y: Floats) -> list[tuple[dict[int, float], float]]:
 
 
 def river(model: Any, prepare: Callable[[Floats, Floats], Any] = dicts) -> Candidate:  # noqa: ANN401
-    """River, row by row; `dicts_with_1` for the model that has no intercept of its own."""
+    """River, row by row; `prepare` is `dicts_with_1` for a model without an intercept."""
 
     def learn(rows: list[tuple[dict[int, float], float]]) -> None:
         for x, y in rows:
@@ -112,7 +113,7 @@ def river_many() -> Candidate:
 
 
 def vw(**settings: float) -> Candidate:
-    """Vowpal Wabbit's adaptive, normalized, invariant updates: no scaling needed."""
+    """Vowpal Wabbit's adaptive, normalized, invariant updates, which need no scaling."""
     model = vowpalwabbit.Workspace(quiet=True, **settings)
 
     def texts(x: Floats) -> list[str]:
@@ -141,20 +142,20 @@ def summed(x: Floats, y: Floats) -> Statistics:
 
 
 def rows(block: int, count: int, features: int) -> tuple[Floats, Floats]:
-    """Return `count` synthetic rows, the same for the same block: standard normal features and noise."""
+    """Return `count` synthetic rows with standard normal features and noise; the same `block` gives the same rows."""
     rng = np.random.default_rng([7, block, features])
     x = rng.normal(size=(count, features))
     return x, x @ np.arange(1.0, features + 1) / features + rng.normal(size=count)
 
 
 def table_of(count: int, features: int) -> tuple[Floats, Floats]:
-    """Return `count` rows of these blocks as one table."""
+    """Return the first `count` synthetic rows of consecutive blocks as one table."""
     x, y = zip(*(rows(block, min(BLOCK, count), features) for block in range(-(-count // BLOCK))), strict=True)
     return np.concatenate(x), np.concatenate(y)
 
 
 def timed(makers: dict[str, Callable[[], Callable[[], object]]]) -> dict[str, list[float]]:
-    """Time what each maker returns, once to warm up, then all in turn, until their time is up."""
+    """Time the functions that the makers return, in turn: once to warm up, then until their time is over."""
     times: dict[str, list[float]] = {name: [] for name in makers}
     for number in range(MOST + 1):
         for name, make in makers.items():
@@ -168,7 +169,7 @@ def timed(makers: dict[str, Callable[[], Callable[[], object]]]) -> dict[str, li
 
 
 def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[float]]:
-    """Return times of MLlib and of ours on Spark, after checking that their weights are equal."""
+    """Return the times of MLlib and of our learners on Spark, after checking that the weights are equal."""
     cores = spark.sparkContext.defaultParallelism
     numbers = list(range(-(-count // BLOCK)))
     size = min(BLOCK, count)
@@ -232,7 +233,7 @@ def on_spark(spark: SparkSession, count: int, features: int) -> dict[str, list[f
 
 
 def makers(d: int) -> dict[str, tuple[Maker, int]]:
-    """Return how to make each learner that runs in one process, and on how many rows it is timed, at most."""
+    """Return, for each learner that runs in one process, a function that makes it and its maximum number of rows."""
     found: dict[str, tuple[Maker, int]] = {
         "ours, rls": (lambda: ours(RecursiveLeastSquares(np.zeros(d + 1)), d), 10**7),
         "ours, sgd": (lambda: ours(GradientDescent(), d), 10**7),
@@ -247,7 +248,7 @@ def makers(d: int) -> dict[str, tuple[Maker, int]]:
 
 
 def in_process(count: int, features: int) -> dict[str, tuple[list[float], int]]:
-    """Return times of each learner, and over how many rows."""
+    """Return the times of each learner, and the number of rows that were timed."""
     x, y = table_of(count, features)
     candidates = makers(features)
     sizes = {name: min(count, limit) for name, (_, limit) in candidates.items()}
@@ -258,13 +259,13 @@ def in_process(count: int, features: int) -> dict[str, tuple[list[float], int]]:
         return partial(make().learn, prepared[name])
 
     makers_of: dict[str, Callable[[], Callable[[], object]]] = {name: partial(fresh, name) for name in candidates}
-    with threadpool_limits(1):  # as Spark's workers
+    with threadpool_limits(1):  # like Spark's workers
         times = timed(makers_of)
     return {name: (times[name], sizes[name]) for name in candidates}
 
 
 def tuned(grid: dict[str, Maker], x: Floats, y: Floats) -> str:
-    """Return the setting with the smallest error before learning, over micro-batches of the rows given."""
+    """Return the setting with the smallest prequential error over micro-batches of these rows."""
 
     def error(make: Maker) -> float:
         entry, total = make(), 0.0
@@ -279,15 +280,15 @@ def tuned(grid: dict[str, Maker], x: Floats, y: Floats) -> str:
 
 
 def unscaled(name: str) -> bool:
-    """Whether a learner does without features of about the same size."""
+    """Whether a learner does not need features of about the same size."""
     return "rls" in name or "Bayesian" in name or "Wabbit" in name
 
 
 def quality(data: str, limit: int) -> dict[str, Any]:
-    """Return each learner's test MSE after n rows, and the settings chosen."""
+    """Return each learner's test MSE after n rows, and the chosen settings."""
     x, y, test, head, head_y = flights(limit) if data == "flights" else drifting(limit)
     d = x.shape[1]
-    scaler = StandardScaler().fit(x[:1000])  # the same for all that need it
+    scaler = StandardScaler().fit(x[:1000])  # the same for all learners that need it
     rates = (0.001, 0.01, 0.1, 0.5)
     forgetful, bayes = "ours, rls with half-life", "River BayesianLinearRegression"
 
@@ -343,12 +344,12 @@ def quality(data: str, limit: int) -> dict[str, Any]:
     return {"mse": found, "chosen": dict(sorted(chosen.items()))}
 
 
-Test = Callable[[int], tuple[Floats, Floats]]  # rows to test with after n rows
-Data = tuple[Floats, Floats, Test, Floats, Floats]  # rows to learn, to test, and to choose settings by
+Test = Callable[[int], tuple[Floats, Floats]]  # returns the test rows after n rows
+Data = tuple[Floats, Floats, Test, Floats, Floats]  # x and y to learn, test rows, x and y to choose settings
 
 
 def flights(limit: int) -> Data:
-    """Flights in the file's order, every fifth for the test."""
+    """Flights in the file's order; every fifth flight is for the test."""
     known = table(whole_flights(limit), FLIGHT_FIELDS)
     held = np.arange(len(known)) % 5 == 4
     test, rows = known[held][::10], known[~held]
@@ -356,7 +357,7 @@ def flights(limit: int) -> Data:
 
 
 def drifting(limit: int) -> Data:
-    """Rows whose weights become others half way; tested with rows of the time."""
+    """Rows whose weights change half way; the test rows have the weights of the moment."""
     rng = np.random.default_rng(5)
 
     def drawn(count: int, after: npt.NDArray[np.bool_] | bool) -> tuple[Floats, Floats]:

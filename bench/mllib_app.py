@@ -1,9 +1,9 @@
 """The straightforward port of the proof of concept: Spark, from_json, MLlib's learner, elasticsearch-py's bulk helper.
 
-Flags as for our app. Settings after the projects' own advice: the micro-batch is cached, because MLlib reads it once
-per iteration; features are scaled to about 1, without which its gradient descent diverges; bulk requests of 5,000
-documents with orjson. Spark's Kafka connector comes from Maven Central, once. The update is that of pyspark's
-StreamingLinearRegressionWithSGD.trainOn, whose DStreams no longer read Kafka.
+It takes the flags of our app. Its settings follow the projects' own advice: the micro-batch is cached, because MLlib
+reads it once per iteration; features are scaled to about 1, because MLlib's gradient descent diverges otherwise; bulk
+requests have 5,000 documents and use orjson. Spark's Kafka connector is downloaded once, from Maven Central. The update
+is that of pyspark's StreamingLinearRegressionWithSGD.trainOn, whose DStreams can no longer read Kafka.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def main() -> None:
         batch.foreachPartition(partial(write, **about))
         train = batch.where(col("topic") == options.kafka_train_topic).select("y", *features).rdd
         points = train.map(lambda row: LabeledPoint(row[0], [v / s for v, s in zip(row[1:], scales, strict=True)]))
-        points = points.coalesce(spark.sparkContext.defaultParallelism)  # else a task per partition and iteration
+        points = points.coalesce(spark.sparkContext.defaultParallelism)  # else: a task per partition and iteration
         if not points.isEmpty():
             model = LinearRegressionWithSGD.train(points, 50, 0.1, 1.0, weights[0], convergenceTol=0.001)
             weights[0] = model.weights.toArray().tolist()
@@ -96,7 +96,7 @@ def main() -> None:
 
     writer = records.writeStream.foreachBatch(process).option("checkpointLocation", options.checkpoint)
     if options.available_now:
-        writer = writer.trigger(availableNow=True)  # else as soon as the micro-batch before has ended
+        writer = writer.trigger(availableNow=True)  # otherwise a micro-batch begins when the previous one ends
     writer.start().awaitTermination()
 
 

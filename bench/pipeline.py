@@ -1,13 +1,13 @@
-"""How many records a second get from Kafka to acknowledged in Elasticsearch.
+"""Measures how many records a second get from Kafka to acknowledged in Elasticsearch.
 
-The same flights, servers and mappings for all, everything on this one machine, round by round in turn:
-  raw        prebuilt bulk bodies of the same documents, from as many clients as do best: Elasticsearch's own limit
-  ours       the app, 200,000 records a micro-batch as by default, and where its time goes
-  river      bench/river_app.py in one process, and river x2 in two; threads and chunk as do best
+All programs use the same flights, servers and mappings. Everything runs on this machine, in turn, for several rounds:
+  raw        bulk bodies of the same documents, made in advance, from the best number of clients: Elasticsearch's limit
+  ours       the app with its default, 200,000 records a micro-batch, and the time that each stage takes
+  river      bench/river_app.py in one process, and river x2 in two, with the best number of threads and size of chunks
   mllib      bench/mllib_app.py, the straightforward port of the proof of concept, 80,000 a micro-batch; one round
-After each run all records must be there once, as the points that they should be, and our weights must be those of
-least squares; else nothing is reported. A new run of ours begins with small micro-batches: only those of full size
-count. Then the time of a micro-batch of 6 records. CPU seconds and memory are those of all processes, servers included.
+Results are reported only if, after each run, every record is a correct point exactly once, and our weights are those of
+least squares. A new run of ours begins with small micro-batches, so only micro-batches of full size count. The last
+measurement is the time of a micro-batch of 6 records. CPU seconds and memory include all processes and the servers.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from embedded.testing.stream import Stream
 from streaming_regression.documents import Origin, Points, Records, points
 from streaming_regression.records import Fields, decode
 
-BODY = 5_000  # documents of a part of a bulk request; the app sends 10,000 at once
+BODY = 5_000  # documents in a part of a bulk request; the app sends 10,000 in a request
 PARTITIONS = 4  # an even number, for two processes
-CHOSEN = {"raw": f"2 {2 * BODY}", "river": "2 5000"}  # without a trial: clients or threads, and documents a request
+CHOSEN = {"raw": f"2 {2 * BODY}", "river": "2 5000"}  # clients or threads, and documents a request; used without tuning
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Records of ours and raw, of River and of MLlib (0: not run), whose first of three micro-batches warms it up."""
+    """Numbers of records of ours and raw, of River, and of MLlib (0: not run), which warms up for a third of them."""
 
     ours: int
     river: int
@@ -56,7 +56,7 @@ SIZES = {
 
 
 def bodies(stream: Stream) -> list[bytes]:
-    """Return the documents that the app makes of all records of a stream, in its bulk format, BODY or fewer in each."""
+    """Return all points of a stream in the app's bulk format, at most BODY points in each text."""
     fields = Fields(tuple(stream.features), stream.label)
     now = int(time.time() * 1000)
     origin = Origin.at(now * 1000, str(uuid.uuid4()), 0, stream.prefix)
@@ -71,12 +71,12 @@ def bodies(stream: Stream) -> list[bytes]:
                 pred = part.x @ [1.02, -0.09, 0.7]
                 lines = points(origin, fields, records, Points(offsets - start, part.x, part.y, pred))
                 found.append("".join(lines).encode())
-    np.random.default_rng(0).shuffle(found)  # the app's tasks take turns, too
+    np.random.default_rng(0).shuffle(found)  # the app's tasks also alternate between partitions
     return found
 
 
 def push(stream: Stream, parts: Sequence[bytes], clients: int, at_once: int) -> Run:
-    """Send prebuilt bodies, so many parts in a request, from so many clients."""
+    """Send bodies from `clients` threads, with `at_once` parts in each request."""
     harness.install_templates(stream)
     events: list[dict[str, Any]] = []
     requests = [b"".join(parts[start : start + at_once]) for start in range(0, len(parts), at_once)]
@@ -95,7 +95,7 @@ def push(stream: Stream, parts: Sequence[bytes], clients: int, at_once: int) -> 
 
 
 def river_flags(setting: str) -> tuple[str, ...]:
-    """Return the flags of bench/river_app.py for threads and documents a request."""
+    """Return the flags of bench/river_app.py for `setting`: threads and documents a request."""
     threads, chunk = setting.split()
     return ("--threads", threads, "--chunk", chunk)
 
@@ -109,7 +109,7 @@ def with_river(flags: Sequence[str]) -> Callable[[Stream], Run]:
 
 
 def best(name: str, stream: Stream, choices: dict[str, Callable[[Stream], Run]]) -> tuple[str, dict[str, float]]:
-    """Return the quickest of several settings, and the rates of all, without the first tenth of the records."""
+    """Return the fastest setting, and the rate of each setting; the first tenth of the records does not count."""
     rates = {}
     for number, (setting, measure) in enumerate(choices.items()):
         repeated = stream.again(f"{name}-{number}")

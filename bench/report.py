@@ -59,14 +59,14 @@ def pipeline_goals(results: Results) -> list[Row]:
     rates = {name: measured["records_per_second"] for name, measured in results["programs"].items()}
     wanted = [(name, limit) for name, limit in (("raw", 0.75), ("river", 2.2), ("mllib", 3.0)) if name in rates]
     goals = [at_least(f"records/s: ours / {name}", ratio(rates["ours"], rates[name]), limit) for name, limit in wanted]
-    goals += [at_most("CPU µs a record, all processes but Elasticsearch and bench", beside(results), 5.5)]
+    goals += [at_most("CPU µs a record, all processes but Elasticsearch and bench", other_cpu(results), 5.5)]
     if "small" in results:
         goals += [at_most("a micro-batch of 6 records, s", results["small"], 0.2)]
     return goals
 
 
-def beside(results: Results) -> Spread:
-    """Return the CPU µs a record, which are CPU s a million records, that ours takes beside Elasticsearch."""
+def other_cpu(results: Results) -> Spread:
+    """Return the CPU µs a record (CPU s a million records) of our app and Kafka, without Elasticsearch and bench."""
     spent = {role: measured["values"] for role, measured in results["programs"]["ours"]["cpu_s_per_million"].items()}
     every = zip(spent["all"], spent["Elasticsearch"], spent["bench"], strict=True)
     return spread(total - sum(others) for total, *others in every)
@@ -130,7 +130,7 @@ def kept_up(entry: Row) -> bool:
 
 
 def cell(value: Any) -> str:  # noqa: ANN401
-    """Return a number, a `Spread` or a text as a table shows it."""
+    """Return a number, a `Spread` or a text in the form for a table."""
     if isinstance(value, dict):
         return shown(value)
     return value if isinstance(value, str) else number(value)
@@ -144,7 +144,7 @@ def table(rows: list[Row]) -> str:
 
 
 def headline(results: dict[str, Results]) -> list[str]:
-    """Return what the project's README shows: the machine, and at most five figures that matter to a user."""
+    """Return the table of the project's README: the machine, and at most five figures that matter to a user."""
     if not results:
         return ["Not measured yet: `make bench`."]
     about = next(iter(results.values()))["machine"]
@@ -200,7 +200,9 @@ def summary(results: dict[str, Results]) -> list[str]:
         f"{versions}; load before {load}; {minutes:.0f} minutes. Medians (ranges); ratios are those of each round."
     ]
     if any(entry != about for entry in machines):
-        found += [f"**Not all of one day, commit and machine: these are those of `{next(iter(results))}`.**"]
+        found += [
+            f"**The results differ in day, commit or machine; the line above describes `{next(iter(results))}`.**"
+        ]
     makers = (learner_goals, pipeline_goals, latency_goals, growth_goals)
     goals = [find(results[name]) for name, find in zip(QUESTIONS, makers, strict=True) if name in results]
     found += [table([row for rows in goals for row in rows])]
@@ -233,14 +235,17 @@ def pipeline(results: Results) -> list[str]:
     if "small" in results:
         found += [f"A micro-batch of 6 records takes {shown(results['small'])} s."]
     for name, setting in results["chosen"].items():
-        found += [f"{name}: {setting}, that is clients or threads, and documents a request; records/s:"]
+        found += [f"{name}: {setting} (clients or threads, documents a request) was the fastest; records/s:"]
         found += [table([results.get(f"{name}_by_setting", {})])]
     return found
 
 
 def latency(results: Results) -> list[str]:
     rows = [{"program": name, **entry} for name, many in results["programs"].items() for entry in many]
-    return ["Seconds from due to found by a search, over all that were followed (range of windows):", table(rows)]
+    return [
+        "Seconds from the due time of a record until a search finds it, over all followed records (range of windows):",
+        table(rows),
+    ]
 
 
 def growth(results: Results) -> list[str]:
@@ -249,8 +254,14 @@ def growth(results: Results) -> list[str]:
         return {key: value for key, value in entry.items() if not isinstance(value, dict)} | memory
 
     few, many = (shown(entry["refresh_ms"]) for entry in (results["varied"][0], results["stored"]))
-    found = ["One thing varied, a run each:", table([flat(entry) for entry in results["varied"]])]
-    for name, what in (("stored", "Points stored, in one run"), ("sampled", "Records, one of a hundred points stored")):
+    found = [
+        "Runs in which a single quantity differs from the base:",
+        table([flat(entry) for entry in results["varied"]]),
+    ]
+    for name, what in (
+        ("stored", "Points stored, in one run"),
+        ("sampled", "Records, with one percent of the points stored"),
+    ):
         if name in results:
             found += [f"{what}:", table([flat(entry) for entry in results[name]["steps"]])]
     return [*found, f"A refresh of the live page takes {few} ms after the base's run, {many} ms with all points."]
@@ -331,7 +342,7 @@ def plots(results: dict[str, Results]) -> dict[str, Row]:
         spec, bare = line("to", "y", "of", "linear"), {"title": None}
         spec["encoding"]["y"] |= {**bare, "aggregate": "median"}  # of rounds
         found["growth"] = {
-            "title": "Records/s and memory, as one thing grows (executors 0: threads of the driver)",
+            "title": "Records/s and memory as a single quantity grows (executors 0: threads of the driver)",
             "data": {"values": rows},
             "facet": {"row": {"field": "what", "sort": "descending", **bare}, "column": {"field": "varied", **bare}},
             "spec": spec,
@@ -356,7 +367,7 @@ def read(folder: Path) -> dict[str, Results]:
 
 
 def in_readme(results: dict[str, Results], readme: str) -> str:
-    """Return the project's README with the short table of these results."""
+    """Return the project's README with the short table of these results in it."""
     return MARKS.sub(lambda _: "\n\n".join(headline(results)) + "\n", readme)
 
 

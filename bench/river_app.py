@@ -1,8 +1,9 @@
-"""What a Python user would write: confluent-kafka, River, and elasticsearch-py's parallel_bulk. Flags as for our app.
+"""The program that a Python user would write: confluent-kafka, River, and elasticsearch-py's parallel_bulk.
 
-Settings after the projects' own advice: River's StandardScaler before LinearRegression; orjson, the client's faster
-serializer; threads and documents a bulk request that bench/pipeline.py found to be the quickest. Several of these
-processes share the partitions, each with a model of its own: River cannot learn one model in two processes.
+It takes the flags of our app. Its settings follow the projects' own advice: River's StandardScaler before
+LinearRegression; orjson, the client's faster serializer; and the fastest number of threads and of documents a bulk
+request that bench/pipeline.py found. Several processes share the partitions, and each has its own model: River cannot
+learn one model in two processes.
 """
 
 from __future__ import annotations
@@ -58,12 +59,12 @@ def actions(consumer: Consumer, places: list[TopicPartition], options: argparse.
                 "squared_error": (y - pred) ** 2,
                 **common,
             }
-        if len(messages) < options.chunk:  # all that there is: do not wait for a full request
+        if len(messages) < options.chunk:  # no more records for now: do not wait for a full request
             yield BULK_FLUSH
 
 
 def expand(action: Any) -> Any:  # noqa: ANN401
-    """Return an action's lines; parallel_bulk's own does not know BULK_FLUSH, which the rest of it does."""
+    """Return an action's lines. parallel_bulk's default function, unlike the rest of it, does not know BULK_FLUSH."""
     return (action, None) if action is BULK_FLUSH else expand_action(action)
 
 

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_once(parser, sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(argv)
     if options.summary and not options.exit:
-        parser.error("--summary is for --exit: a demo without end has none")
+        parser.error("--summary needs --exit: without it the demo does not end and has no result")
     if options.summary and not options.summary.absolute().parent.is_dir():
         parser.error(f"--summary: there is no folder {options.summary.absolute().parent}")
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -56,13 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(str(error), style="red", markup=False)
         return error.exit_code
     except Interrupted:
-        console.print("stopped; nothing is left running, topics, indices and model are gone")
+        console.print("stopped: all programs have ended, and topics, indices and model are deleted")
         return 0
 
 
 def _demo(options: argparse.Namespace) -> int:
     folders = jars.fetch()
-    console.print(f"kept from demo to demo: .venv, and the servers' programs in {folders[0].parent}")
+    console.print(f"kept for the next demo: .venv, and the servers' programs in {folders[0].parent}")
     console.print("new each time: Kafka and Elasticsearch, their topics and indices, the model (in a temporary folder)")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streaming-ml-demo-")))

@@ -1,4 +1,4 @@
-"""What the demo shows in the terminal: a live table of the newest micro-batches, or a line for each of them."""
+"""The demo's output in the terminal: a live table of the newest micro-batches, or a line for each of them."""
 
 from __future__ import annotations
 

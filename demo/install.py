@@ -1,4 +1,4 @@
-"""Installs a requirements file with pip, and shows what pip downloads, how much of how much, and how fast.
+"""Installs a requirements file with pip, and shows the file that pip downloads, the progress and the speed.
 
 On a terminal, pip's own progress bars show it. Elsewhere pip is silent during a download, so a line is printed every
 few seconds. It runs before any package is installed, so it uses the standard library only.
@@ -34,9 +34,9 @@ class Progress:
     file: str = ""
     """The file that is being downloaded."""
     size: float = 0.0
-    """Its bytes when it is complete; 0 while nothing is downloaded."""
+    """The complete size of this file in bytes; 0 while nothing is downloaded."""
     downloaded: float = 0.0
-    """Bytes of all files before this one."""
+    """Bytes of all files that were downloaded before this file."""
 
     def read(self, lines: Iterable[str]) -> None:
         """Follow the lines that pip prints."""

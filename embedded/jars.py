@@ -55,7 +55,7 @@ class Distribution:
     sha256
         The digest of the jars' names and contents.
     size
-        Bytes of all jars, to show how much of how much has come; None if not known.
+        Bytes of all jars, to show the progress; None if not known.
     """
 
     name: str
@@ -217,7 +217,7 @@ class _Job:
                 f"JAVA_TOOL_OPTIONS='-Dhttps.proxyHost=HOST -Dhttps.proxyPort=PORT', and run it again; see {self._log}"
             )
         shutil.rmtree(self.part)  # it may be damaged; the next attempt downloads everything again
-        return ServerUnavailable(f"{what} ({problems[0]}): what had come is removed, run it again")
+        return ServerUnavailable(f"{what} ({problems[0]}): the incomplete download was removed, run it again")
 
     def _retrieve(self, pattern: str) -> list[str]:
         """Download the jars to files named by `pattern`; return Ivy's error messages."""

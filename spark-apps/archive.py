@@ -82,7 +82,7 @@ def main() -> None:
     kubernetes.close()
     spark.stop()
     gateway = spark.sparkContext._gateway
-    if gateway and gateway.proc:  # the JVM, a child process except in the image, writes at its end
+    if gateway and gateway.proc:  # the JVM writes the archive when it ends; in the image it is not a child process
         gateway.proc.communicate()
 
 

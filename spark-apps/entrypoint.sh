@@ -1,5 +1,6 @@
 #!/bin/bash
-# What Spark on Kubernetes runs in its containers: `driver ARGUMENTS…` or `executor`; anything else is run as it is.
+# The entry point of the containers that Spark starts on Kubernetes: `driver ARGUMENTS…` or `executor`. It runs any other
+# command unchanged.
 set -eu
 jars=("$SPARK_HOME"/jars/*.jar) # one by one, in the order in which they were when the archive of their classes was made
 classes=$(IFS=: && echo "${jars[*]}")
@@ -7,7 +8,8 @@ case "${1:-}" in
   driver)
     shift
     command=("$SPARK_HOME/bin/spark-submit")
-    # Before the folder with Spark's properties, as Spark would not have it: with that one first, no archive is used.
+    # The jars come before the folder with Spark's properties, unlike in Spark's own script: Java uses the archive of
+    # classes only if no folder comes first.
     grep -qs '^spark.driver.extraClassPath' "${SPARK_CONF_DIR:-}/spark.properties" || command+=(--driver-class-path "$classes")
     command+=(
       --conf "spark.driver.bindAddress=$SPARK_DRIVER_BIND_ADDRESS"

@@ -41,7 +41,7 @@ def unscaled(draw: st.DrawFn, max_features: int = 5) -> tuple[Floats, Floats]:
     """Rows x, shape (n, d), and labels y as in real data: each column has its own unit and offset.
 
     Magnitudes range from 1e-30 to 1e30, offsets up to 1e9 times the spread. Some columns are constant, some are copies
-    of other columns in another unit, and some contain a few values that mean "none".
+    of other columns in another unit, and some contain a few values that stand for a missing value.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rows = draw(st.integers(1, 250))

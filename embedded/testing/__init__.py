@@ -1,1 +1,1 @@
-"""What tests and benchmarks share: the app as a process on topics and indices of its own, records, least squares."""
+"""Shared by tests and benchmarks: the app as a process on topics and indices of its own, records, least squares."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def wait_until(missing: Callable[[], str], timeout_s: float, poll_s: float = 0.1) -> None:
-    """Return once `missing()` is empty; fail with its last text after `timeout_s` seconds."""
+    """Return once `missing()` returns an empty text; after `timeout_s` seconds, fail with the text it returned last."""
     deadline = time.monotonic() + timeout_s
     while text := missing():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Runs slow requests once for all that need the same answer, so that a slow Elasticsearch does not block the server."""
+"""Runs a slow request once for all clients that need its answer; a slow Elasticsearch does not block the server."""
 
 from __future__ import annotations
 

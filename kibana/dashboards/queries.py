@@ -249,10 +249,11 @@ def sample_level(ranges: Mapping[int, tuple[int, int]], most: int) -> int:
 
 
 def representative(block: int, level: int) -> int:
-    """Return the offset that represents the block of offsets from `block` * 2^level on: that of one of its two halves.
+    """Return the offset that represents the block of offsets from `block` * 2^level on.
 
-    A hash chooses the half, so the choice is the same each time. A fixed rule, such as always the first half, might
-    always choose offsets that hold transaction markers.
+    It is the offset that represents one of the two halves of the block. A hash chooses the half, so the choice is the
+    same each time. A fixed rule, such as always the first half, might always choose offsets that hold transaction
+    markers.
     """
     for below in range(level, 0, -1):
         mixed = (2 * block + 1) * 0x9E3779B97F4A7C15 + below * 0xD1B54A32D192ED03 & 0xFFFFFFFFFFFFFFFF

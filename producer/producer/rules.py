@@ -76,7 +76,7 @@ def stripped(value: object) -> object:
 
 
 def setting(value: object, name: str, default: object) -> object:
-    """Return setting `name` as `stripped` does, or `default` for a blank; ValueError for a file that cannot be used."""
+    """Return a setting's value, `stripped`, or `default` for a blank; ValueError for a file that cannot be used."""
     value = stripped(value)
     if value == "":
         return default

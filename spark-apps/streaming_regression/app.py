@@ -44,7 +44,7 @@ def run(settings: Settings, stop: Stop) -> None:
         elasticsearch.wait(connection, client)
         topics = Topics(kafka)
         topics.check(settings.server_timeout_s)
-        with session(settings, stop) as spark, ThreadPoolExecutor(1) as beside:
+        with session(settings, stop) as spark, ThreadPoolExecutor(1) as background:
             learner = _learner(settings)
             store = _store(spark, settings, topics, learner)
             store.check()
@@ -55,7 +55,7 @@ def run(settings: Settings, stop: Stop) -> None:
             tasks = TASKS_PER_CORE * spark.sparkContext.defaultParallelism
             beginning = store.beginning(partial(topics.beginning, settings.server_timeout_s))
             options = Options(kafka, beginning, settings.max_offsets_per_trigger, tasks, gaps)
-            ranges = beside.submit(_ranges, spark, options)  # takes a second: Spark starts Python for it
+            ranges = background.submit(_ranges, spark, options)  # takes a second: Spark starts Python for it
             topics.check_held(store.position(), settings.server_timeout_s, gaps=gaps)
             run = store.begin()
             replace = settings.replace_run

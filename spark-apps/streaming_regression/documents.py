@@ -99,7 +99,7 @@ class Points:
     pred: Floats
 
     def without(self, refused: Sequence[int]) -> Points:
-        """Return these points without those of the records at the positions `refused`."""
+        """Return these points, except the points of the records at the positions `refused`."""
         return self.only(~np.isin(self.positions, refused))
 
     def only(self, kept: NDArray[np.bool_]) -> Points:
@@ -154,7 +154,9 @@ def invalid(origin: Origin, records: Records, faults: Sequence[Invalid], *, whol
             "reason": fault.reason,
         }
         if not whole and value is not None and len(value) > BEGINNING:
-            document["reason"] = f"{fault.reason}; of its value's {len(value)} bytes the first {BEGINNING} are kept"
+            document["reason"] = (
+                f"{fault.reason}; only the first {BEGINNING} of the value's {len(value)} bytes are kept"
+            )
             value = value[:BEGINNING]
         document |= _kept(value)
         lines.append(_lines({"_id": f"{records.topic}-{records.partition}-{offset}"}, document))

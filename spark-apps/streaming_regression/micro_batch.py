@@ -100,7 +100,7 @@ class MicroBatches:
         return model
 
     def _prepare(self, batch: int) -> None:
-        """Create today's indices if not yet done; before the first micro-batch also those of the day it began."""
+        """Create today's indices, once a day; for the first micro-batch also those of the day when it began."""
         days = {datetime.now(timezone.utc).date()}
         if not self._prepared:
             days.add(self._store.began(batch).date())

@@ -175,7 +175,7 @@ class _Scorer:
         while self._under_way:
             self._settle(self._under_way.popleft())
         for part in self._parts.values():
-            part.reasons = streaks.commonest(part.reasons)
+            part.reasons = streaks.most_frequent(part.reasons)
         return Outcome(list(self._parts.values()), self._clock.seconds)
 
     def _part(self, wanted: Range) -> Part:

@@ -94,8 +94,9 @@ class StateStore:
     def beginning(self, first: Callable[[], Offsets]) -> Offsets:
         """Return where the run began, in the form of `end_offsets`.
 
-        A new run begins at `first()`, which is kept: a replay of the first micro-batch must begin there too, whatever
-        Kafka has deleted since. Empty for a run of a version that did not keep it.
+        A new run begins at `first()`. The checkpoint keeps these offsets, because a replay of the first micro-batch
+        must begin there too, even if Kafka has deleted records since. The result is empty for a run that began with an
+        older version, which did not keep them.
         """
         text = self.files.read(BEGINNING)
         if text is None:

@@ -13,7 +13,7 @@ from streaming_regression.records import Invalid
 log = logging.getLogger(__name__)
 
 IN_A_ROW = 3
-"""Micro-batches in a row with only invalid records until the first WARNING; each next one needs twice as many."""
+"""Micro-batches in a row with only invalid records until the first WARNING; each further one needs twice as many."""
 KEPT = 8
 """Number of reasons, the most frequent ones, that a range of offsets reports; a WARNING shows only one."""
 
@@ -36,7 +36,7 @@ def count(invalid: Iterable[Invalid]) -> Counter[Reason]:
     return Counter(Reason(fault.field, _without_content(fault.reason)) for fault in invalid)
 
 
-def commonest(counts: Counter[Reason]) -> Counter[Reason]:
+def most_frequent(counts: Counter[Reason]) -> Counter[Reason]:
     """Return the most frequent faults."""
     return Counter(dict(counts.most_common(KEPT)))
 
@@ -53,7 +53,7 @@ class Streaks:
         self._faults: dict[str, Counter[Reason]] = {}
 
     def note(self, batch: int, partitions: Sequence[PartitionMetrics], faults: Mapping[str, Counter[Reason]]) -> None:
-        """Count a micro-batch and log what follows from it; a topic without records in it is unchanged."""
+        """Count a micro-batch; log a long streak or its end. A topic without records in it is unchanged."""
         for topic in dict.fromkeys(partition.topic for partition in partitions):
             rows = sum(partition.rows for partition in partitions if partition.topic == topic)
             invalid = sum(partition.invalid for partition in partitions if partition.topic == topic)

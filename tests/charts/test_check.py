@@ -89,7 +89,7 @@ def test_elasticsearch_is_well_when_green_or_yellow() -> None:
         assert (CHECK["elasticsearch"](table, "r") == "") == well
 
 
-def test_a_driver_that_refuses_is_not_taken_for_well() -> None:
+def test_a_driver_that_keeps_failing_does_not_pass() -> None:
     """It runs for some seconds after each start, so its last message says more than its state."""
     table = Table(sparkapplications__r=thing("SparkApplication", "r", applicationState={"state": "RUNNING"}))
     table.found["pods"] = [driver(10)]

@@ -191,7 +191,7 @@ def test_no_policy_has_a_name_that_strimzi_gives_one_of_its_own(objects: list[Ob
     assert not names & {f"{RELEASE}-{part}" for part in parts}
 
 
-def test_doors_can_be_opened_one_by_one() -> None:
+def test_values_allow_additional_connections() -> None:
     """The values add peers: another producer, a report, an ingress, a Prometheus; and operators in other namespaces."""
     objects = render(CHART / "ci" / "own-model-values.yaml")
     more = {

@@ -1,4 +1,4 @@
-"""What a release publishes: .github/release.sh, which .github/workflows/release.yml calls."""
+"""The files that a release publishes, made by .github/release.sh, which .github/workflows/release.yml calls."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def uninstall(system: System) -> None:
     assert {kind: names(system, kind) for kind in GONE} == {kind: set() for kind in GONE}
 
 
-def test_removed_and_installed_again_it_goes_on_where_it_was(system: System) -> None:
+def test_reinstalled_release_continues_where_it_stopped(system: System) -> None:
     """After removal the objects named in the notes remain; `make deploy` and `make produce` restore the rest."""
     uninstall(system)
     flags = f"--set kafka.partitions={system.partitions}"

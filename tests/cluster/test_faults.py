@@ -126,7 +126,7 @@ def restarts(pod: Any) -> int:
     return sum(status.restart_count for status in pod.status.container_statuses or [])
 
 
-def test_after_all_that_nothing_is_lost_or_there_twice(system: System, load: Job) -> None:
+def test_after_all_kills_nothing_is_lost_or_repeated(system: System, load: Job) -> None:
     """All records of the run are processed, and the weights are numpy's solution for all rows."""
     system.sent.add("faults", synthetic(COUNT, seed=1), system.partitions)
     load.delete()

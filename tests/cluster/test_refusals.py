@@ -72,5 +72,5 @@ def test_a_missing_storage_class_is_named_by_helm_test(system: System, namespace
     assert done.returncode == 0, done.stderr
     tested = system.cluster.run(system.cluster.helm_path, "test", namespace, f"--namespace={namespace}", "--logs")
     assert tested.returncode
-    assert "Not well after 20 s" in tested.stdout
+    assert "Still not ready after 20 s" in tested.stdout
     assert 'storageclass.storage.k8s.io "nowhere" not found' in tested.stdout

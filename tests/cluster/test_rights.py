@@ -96,7 +96,7 @@ ALLOWED = {
 
 @pytest.mark.parametrize("user", ALLOWED)
 def test_elasticsearch_user(system: System, user: str) -> None:
-    """Requests beyond the rights get 403; the app does not `write a point`, because the document would be an extra one.
+    """Requests beyond the rights get 403; the app does not `write a point`, because that would add a document.
 
     The prefix is already claimed, so a user who has the right to claim it gets 409.
     """

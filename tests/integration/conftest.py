@@ -42,7 +42,7 @@ def secure_broker(authority: trustme.CA) -> Iterator[Kafka]:
 
 @pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repeated]:
-    """A process in which tests start the app again and again: one start of Java for all."""
+    """A process in which tests start the app repeatedly, while Java is started only once."""
     with repeated(tmp_path_factory.mktemp("app") / "app.log") as process:
         yield process
 

@@ -42,7 +42,7 @@ POINTS: dict[str, tuple[Any, str, Callable[[], None]]] = {
 
 
 def install(point: str, times: int) -> None:
-    """Install the hook: it acts after the `times`-th call of the function whose end is `point`."""
+    """Install the hook: it kills the driver at the end of the `times`-th call of the function that `point` names."""
     owner, name, act = POINTS[point]
     call = getattr(owner, name)
     ranges.LEAST_PER_TASK = 100  # otherwise these small micro-batches would have a single task

@@ -80,7 +80,7 @@ def test_bad_records_are_kept_with_field_and_reason_and_the_good_ones_are_learne
     assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
 
 
-def test_a_topic_of_invalid_records_alone_is_told_of_once_with_the_most_frequent_reason(stream: Stream) -> None:
+def test_a_topic_with_only_invalid_records_is_logged_once_with_the_most_frequent_reason(stream: Stream) -> None:
     """It is logged after the first micro-batch, because an --available-now run may have only one."""
     stream.features, stream.label = ("a", "b"), "y"
     stream.create_topics()

@@ -50,7 +50,7 @@ def test_what_the_setting_takes_hadoop_takes(jvm: JavaGateway, tmp_path: Path) -
         assert Path(own).resolve().is_dir()  # Path removes `name/..`
 
 
-def test_what_the_setting_refuses_as_no_folder_hadoop_refuses(jvm: JavaGateway) -> None:
+def test_hadoop_also_refuses_values_that_name_no_folder(jvm: JavaGateway) -> None:
     """Path accepts the other refused values, but they would fail later, or mean a folder named ~ or a host data."""
     asked = [value for value, text in WRONG_CHECKPOINTS if REFUSED_BY_PATH in text] + ["C:\\data", "a:b"]
     assert len(asked) >= 8

@@ -39,7 +39,7 @@ def test_sigkill_at_any_moment_loses_and_repeats_nothing_and_ends_with_the_same_
 
 
 def check_lives(stream: Stream, rows: int, lives: Sequence[str | float]) -> None:
-    """Kill the driver once in each of its lives, at a point of the protocol or so many seconds after its first batch.
+    """Kill the driver once in each of its lives, at a point of the protocol, or some seconds after its first batch.
 
     Then compare with a run that is not interrupted. All records are sent before, so that all runs have the same
     micro-batches. A half-life is set, so a micro-batch that is learned twice or left out would change the weights.

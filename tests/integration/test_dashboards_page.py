@@ -205,7 +205,7 @@ def test_hostile_strings_in_documents_stay_text(open_page: OpenPage, written: Wr
         pytest.param(AWKWARD_NAMES[1::2], id="more awkward", marks=pytest.mark.slow),
     ],
 )
-def test_whatever_a_feature_is_called_the_page_draws_and_lists_it(open_page: OpenPage, written: Written) -> None:
+def test_page_draws_and_lists_a_feature_with_any_name(open_page: OpenPage, written: Written) -> None:
     """Each name appears in a URL, a title, a tooltip, a heading and the name of a line."""
     written.write(60, hours_ago(0.1))
     written.write(60)

@@ -57,7 +57,7 @@ def test_metrics_equal_numpy(written: Written) -> None:
     ]
 
 
-def test_lost_records_are_summed_and_stay_out_of_the_invalid_ones(written: Written) -> None:
+def test_lost_records_are_summed_and_not_counted_as_invalid(written: Written) -> None:
     """A gap is one document, for any number of lost records."""
     written.write(10, hours_ago(2), gaps=[1000])
     assert (panels(written)["model-lost"], panels(written, range="1h")["model-lost"]) == (1000, 0)
@@ -68,7 +68,7 @@ def test_lost_records_are_summed_and_stay_out_of_the_invalid_ones(written: Writt
     assert shown["model-invalid-reasons"] == [["missing", "a", "learn", 1]]
 
 
-def test_whatever_a_feature_is_called_its_points_and_weights_are_shown(written: Written) -> None:
+def test_points_and_weights_of_a_feature_with_any_name_are_shown(written: Written) -> None:
     """In Elasticsearch's queries, in the page's responses, and in Kibana's searches."""
     named = Written(Names(AWKWARD_NAMES, "it's [y]", written.names.prefix, "learn", "check"), written.search)
     named.write(40, hours_ago(1))
@@ -99,7 +99,7 @@ def test_feature_that_the_stream_does_not_have_is_drawn_empty(written: Written) 
     assert shown["train-mse"] == pytest.approx(mse(written.of("learn")), rel=1e-12)
 
 
-def test_long_micro_batch_is_no_stop_and_a_lost_shard_is_told(written: Written) -> None:
+def test_long_micro_batch_does_not_count_as_stopped_and_a_lost_shard_is_reported(written: Written) -> None:
     """A model document's `seconds` are 1.5 plus its number: the tenth took 11.5 s; its time is when it began."""
     for number in range(10):
         written.write(1, now() - timedelta(seconds=40 if number == 9 else 100))
@@ -192,10 +192,10 @@ def test_sample_stays_while_the_stream_goes_on(written: Written) -> None:
 
 
 @pytest.mark.parametrize(("rows", "at_least"), [(2000, 300), (60_000, SAMPLE / 2)], ids=["few", "many"])
-def test_where_points_are_a_sample_the_drawings_are_full_and_the_numbers_exact(
+def test_with_a_sample_of_the_points_drawings_are_full_and_numbers_exact(
     written: Written, rows: int, at_least: int
 ) -> None:
-    """With one offset per block, as if all points were stored, only one in ten would be found."""
+    """A search for one offset per block, as if all points were stored, would find only a tenth of the points."""
     written.write(rows, noise=9, fraction=0.1)
     found = data(written)
     shown = found["panels"]

@@ -111,7 +111,7 @@ def test_it_stops_although_searches_hang_and_clients_do_not_read(silent: Silent)
 
 
 @pytest.mark.slow
-def test_who_sends_no_whole_request_is_disconnected(silent: Silent) -> None:
+def test_client_that_sends_no_complete_request_is_disconnected(silent: Silent) -> None:
     """Clients that send nothing, or only part of a request, or a body that does not end after its response."""
     whole = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
     body = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nx"

@@ -190,7 +190,7 @@ def test_a_fault_that_may_pass_is_waited_for_and_costs_no_document(
 
 @on_both
 def test_an_ingest_pipeline_makes_no_record_invalid(target: Target) -> None:
-    """Whether the pipeline or the document is at fault cannot be known; without the pipeline it is the document."""
+    """The app cannot know whether pipeline or document is at fault. Without the pipeline it is the document."""
     target.client.ingest.put_pipeline(id=f"{target.prefix}-ops", processors=[])
     target.client.indices.put_settings(index=target.points, settings={"index.final_pipeline": f"{target.prefix}-ops"})
     spoilt = points()
@@ -244,8 +244,8 @@ def another_mapping(target: Target) -> str:
 @pytest.mark.parametrize(
     "spoil", [an_alias_without_a_write_index, a_data_stream, another_mapping], ids=lambda spoil: spoil.__name__
 )
-def test_what_no_waiting_ends_ends_the_program_at_once(target: Target, spoil: Callable[[Target], str]) -> None:
-    """Both when a micro-batch writes and when the day's indices are created."""
+def test_permanent_fault_ends_the_program_at_once(target: Target, spoil: Callable[[Target], str]) -> None:
+    """The fault comes when a micro-batch writes, or when the day's indices are created."""
     words = spoil(target)
     lines = [point(0, x={"a": 1e30, "b.c": 1}), *points()]
     with pytest.raises(Refused, match=re.escape(words)):
@@ -367,7 +367,7 @@ def test_an_invalid_record_that_is_too_large_is_kept_with_the_beginning_of_its_v
     (line,) = documents.invalid(origin, records, [Invalid(0, None, "not JSON")], whole=False)
     document = json.loads(line.split("\n")[1])
     assert document["value"] == "[" + "1," * 99 + "1"
-    assert document["reason"] == "not JSON; of its value's 80001 bytes the first 200 are kept"
+    assert document["reason"] == "not JSON; only the first 200 of the value's 80001 bytes are kept"
 
 
 # Servers other than Elasticsearch

@@ -219,10 +219,10 @@ def test_micro_batches_hold_at_most_their_limit_and_all_records_once(name: str, 
     assert position[name] == {str(partition): count for partition, count in counts.items()}
 
 
-def test_ranges_of_many_partitions_are_read_together_each_whole_and_in_its_order(
+def test_ranges_of_many_partitions_are_read_together_completely_and_in_order(
     name: str, broker: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also if the first records of one are deleted, one is empty, and one range ends before its partition."""
+    """One partition has lost its first records, another is empty, and one range ends before its partition."""
     monkeypatch.setattr(consumer, "RECORDS", 40)
     monkeypatch.setattr(consumer, "GROUP", 40)
     topic = Topic(name, broker, partitions=12)
@@ -292,7 +292,7 @@ def test_available_now_ends_at_the_ends_seen_at_its_start(topic: Topic) -> None:
     assert source.latestOffset(start, ReadMaxRows(100))[topic.name] == {"0": 5}
 
 
-def test_chunks_are_cut_by_the_records_alone_however_they_arrive(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_depend_on_the_records_not_on_their_arrival(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a replay would sum the statistics in another order, and the last bits of the weights would differ."""
     monkeypatch.setattr(consumer, "RECORDS", 40)
     monkeypatch.setattr(consumer, "GROUP", 40)

@@ -98,8 +98,8 @@ def test_rls_equals_least_squares_for_any_split_and_predictions_come_from_the_mo
     } <= stream.places()
 
 
-def test_features_of_any_magnitude_are_learned_and_those_left_open_are_named_once(stream: Stream) -> None:
-    """Epoch nanoseconds, an id, a copy in another unit and one 3.4e38 beside a temperature, with a restart."""
+def test_features_of_any_magnitude_are_learned_and_undetermined_ones_are_named_once(stream: Stream) -> None:
+    """Epoch nanoseconds, an id, a copy in another unit and a single 3.4e38 beside a temperature, with a restart."""
     stream.features, stream.label = ("ns", "temp", "site", "kelvin", "noise"), "y"
     rng = np.random.default_rng(20)
     temp = np.round(rng.normal(15, 5, size=4000) * 1024) / 1024

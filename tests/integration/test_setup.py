@@ -102,7 +102,7 @@ def test_a_slow_index_looks_alive_without_a_terminal_and_a_failure_is_not_a_succ
     assert 0 < shown[0] < 3
     assert re.fullmatch(r"  2 packages, 3 MB downloaded in \d+ s", last)
     assert next((tmp_path / "venv").rglob("heavy.bin")).stat().st_size == 3_000_000
-    # A wheel that is not the locked one: pip says why, and nothing claims that packages were installed.
+    # The wheel has another hash than the locked wheel: pip says so, and no line says that packages were installed.
     assert refused.returncode == 1
     assert "DO NOT MATCH THE HASHES" in refused.stderr
     assert "downloaded in" not in refused.stdout

@@ -91,7 +91,7 @@ def test_java_takes_classes_from_the_archive_that_the_set_up_made(loaded: Stream
         assert str(CLASSES.resolve()) in {mapped.path for mapped in java.memory_maps()}
 
 
-def test_told_to_stop_under_load_it_finishes_the_batch_and_the_next_start_goes_on(loaded: Stream) -> None:
+def test_app_stopped_under_load_finishes_the_batch_and_the_next_start_continues(loaded: Stream) -> None:
     """A half-life is set, so a micro-batch that is learned twice or left out would change the weights."""
     lives: list[tuple[Send, dict[str, str]]] = [
         (terminate, {}),
@@ -134,7 +134,7 @@ def test_told_to_stop_while_it_waits_for_elasticsearch_at_the_start(stream: Stre
         check_clean(app)
 
 
-def test_told_to_stop_while_it_waits_for_kafka_at_the_start(stream: Stream) -> None:
+def test_app_stopped_while_it_waits_for_kafka_at_the_start(stream: Stream) -> None:
     """The app connects to the brokers before it starts Java."""
     with stream.app("--kafka-bootstrap", f"127.0.0.1:{free_port()}") as app:
         app.wait_for("does not answer, or does not speak PLAINTEXT (--kafka-security-protocol); waiting")
@@ -145,7 +145,7 @@ def test_told_to_stop_while_it_waits_for_kafka_at_the_start(stream: Stream) -> N
 
 
 @pytest.mark.slow
-def test_told_to_stop_while_java_starts(stream: Stream) -> None:
+def test_app_stopped_while_java_starts(stream: Stream) -> None:
     """A JVM whose start is interrupted would stay, so the app completes the start and then ends the JVM."""
     stream.create_topics()
     with stream.app() as app:
@@ -157,7 +157,7 @@ def test_told_to_stop_while_java_starts(stream: Stream) -> None:
 
 
 @pytest.mark.slow
-def test_told_to_stop_together_with_its_java(loaded: Stream) -> None:
+def test_app_stopped_together_with_its_java(loaded: Stream) -> None:
     """systemd sends the signal to all processes of a service: the micro-batch cannot be finished, but is replayed."""
     with loaded.app(*LOAD) as app:
         app.wait_for("batch ")
@@ -197,7 +197,7 @@ def own_stream(tmp_path: Path) -> Iterator[Stream]:
 
 
 @pytest.mark.slow
-def test_told_to_stop_while_a_server_is_away(own_stream: Stream) -> None:
+def test_app_stopped_while_a_server_is_away(own_stream: Stream) -> None:
     """A micro-batch that waits for Elasticsearch is aborted, and the next start replays all of it."""
     own_stream.produce(train=synthetic(9_000, seed=1))
     with own_stream.app(*LOAD) as app:

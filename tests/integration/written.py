@@ -100,7 +100,10 @@ class Written:
         self.invalid += [(reason, name, self.names.train) for reason, name in faults]
         documents = [*self._documents(number, time, made, model, faults), *self._gaps(number, time, gaps)]
         with self._client() as client:
-            for last in (False, True):  # metrics last and together: a reader that sees them finds all else
+            for last in (
+                False,
+                True,
+            ):  # metrics last and together: a reader that sees them also finds the other documents
                 bulk(
                     client,
                     [document for document in documents if ("-metrics-" in document["_index"]) == last],

@@ -58,5 +58,5 @@ def test_a_backlog_that_builds_up_is_told_from_noise() -> None:
 
 def test_what_ours_takes_beside_elasticsearch_leaves_bench_out() -> None:
     spent = {"all": [26.0, 30.0], "Elasticsearch": [16.0, 18.0], "bench": [1.0, 0.5], "Java": [9.0, 11.5]}
-    found = report.beside({"programs": {"ours": {"cpu_s_per_million": {k: spread(v) for k, v in spent.items()}}}})
+    found = report.other_cpu({"programs": {"ours": {"cpu_s_per_million": {k: spread(v) for k, v in spent.items()}}}})
     assert found["values"] == [9.0, 11.5]

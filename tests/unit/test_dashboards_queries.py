@@ -70,7 +70,7 @@ def test_sample_of_more_partitions_than_points_is_bounded() -> None:
 
 
 @given(RANGES, st.floats(1e-9, 0.99))
-def test_sample_of_sampled_points_is_looked_up_in_few_ranges_as_long_as_it_takes(
+def test_sample_of_sampled_points_is_searched_in_few_long_ranges(
     ranges: dict[int, tuple[int, int]], stored: float
 ) -> None:
     """On average the ranges hold about SAMPLE points, if the time range has that many."""

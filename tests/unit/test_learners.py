@@ -200,7 +200,7 @@ def test_one_row_moves_the_intercept_alone() -> None:
     np.testing.assert_allclose(model.weights, [4.0, 2.0])
 
 
-def test_rls_with_a_half_life_gets_over_values_that_stand_for_none() -> None:
+def test_rls_with_a_half_life_recovers_from_placeholders_for_missing_values() -> None:
     """3.4e38 fades by 2 ** -0.5 per half-life; once it is small compared with the spread, both weights are right."""
     rng = np.random.default_rng(12)
     x = rng.normal(size=(40_000, 2))
@@ -334,7 +334,7 @@ def test_rls_says_which_weights_the_rows_leave_open() -> None:
     together = (
         "features a, b, a2, minus depend linearly on one another in the rows so far, so their weights are not "
         "determined (those closest to the initial ones are taken): leave one out, or filter out records with values so "
-        "large that they hide all others (3.4e38 for none, say)"
+        "large that they hide all others (such as 3.4e38 for a missing value)"
     )
     assert found == {
         1: "feature id is constant in the rows so far: its weight stays 0",

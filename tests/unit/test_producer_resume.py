@@ -287,7 +287,7 @@ def changed(draw: st.DrawFn, rows: list[bytes]) -> list[bytes]:
 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
-def test_a_change_anywhere_in_what_is_skipped_is_found_before_anything_is_sent(data: st.DataObject) -> None:
+def test_a_change_in_any_skipped_record_is_found_before_anything_is_sent(data: st.DataObject) -> None:
     """For any content of the partitions after a crash and any --count, even if the last records are the same."""
     rows = [b"row %d" % number for number in range(data.draw(st.integers(2, 120)))]
     more = [b"more %d" % number for number in range(data.draw(st.sampled_from([0, 1, 50])))]
@@ -347,7 +347,7 @@ def test_a_run_of_a_version_without_digests_goes_on_with_a_warning_and_gets_them
         topics.program([b"-1", *rows[1:]])
 
 
-def test_the_source_is_not_read_behind_the_count() -> None:
+def test_the_source_is_not_read_beyond_the_count() -> None:
     """Standard input may stay open after the last record to send."""
     rows = [b"%d" % number for number in range(100)]
 

@@ -101,7 +101,7 @@ def test_message_names_setting_and_what_is_right(argv: list[str], line: str) -> 
     assert messages(*argv) == [line]
 
 
-def test_other_sources_do_not_mind_what_belongs_to_synthetic(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_sources_ignore_the_settings_of_synthetic(monkeypatch: pytest.MonkeyPatch) -> None:
     """FEATURES may be set for the streaming regression, which also reads it."""
     monkeypatch.setenv("FEATURES", "dep_delay,distance")
     assert load(["--source", "flights"]).source == "flights"

@@ -10,7 +10,7 @@ import pytest
 
 from streaming_regression.documents import PartitionMetrics
 from streaming_regression.records import Fields, Invalid, decode
-from streaming_regression.streaks import KEPT, Reason, Streaks, commonest, count
+from streaming_regression.streaks import KEPT, Reason, Streaks, count, most_frequent
 
 MISSING, NULL = Reason("y", "missing"), Reason("x", "null")
 
@@ -25,7 +25,9 @@ def metrics(rows: int, invalid: int, topic: str = "train", partition: int = 0) -
     return PartitionMetrics(topic, partition, 0, 9, rows, rows - invalid, invalid, 0.0, 0.0, 0.0, 0.0)
 
 
-def told(log: pytest.LogCaptureFixture, streaks: Streaks, batches: Iterable[PartitionMetrics]) -> list[tuple[int, str]]:
+def logged(
+    log: pytest.LogCaptureFixture, streaks: Streaks, batches: Iterable[PartitionMetrics]
+) -> list[tuple[int, str]]:
     """Count micro-batches of one partition each; return number and level of those that were logged."""
     found = []
     for batch, batch_rows in enumerate(batches):
@@ -37,19 +39,19 @@ def told(log: pytest.LogCaptureFixture, streaks: Streaks, batches: Iterable[Part
 
 def test_the_third_in_a_row_is_told_of_and_then_at_growing_intervals(log: pytest.LogCaptureFixture) -> None:
     at = [2, 5, 11, 23, 47, 95]
-    assert told(log, Streaks("spark"), [metrics(10, 10)] * 100) == [(batch, "WARNING") for batch in at]
+    assert logged(log, Streaks("spark"), [metrics(10, 10)] * 100) == [(batch, "WARNING") for batch in at]
 
 
 def test_with_the_first_good_record_it_is_over_and_said_so_once(log: pytest.LogCaptureFixture) -> None:
     bad, good = [metrics(10, 10)], [metrics(10, 9)]
     streaks = [*bad * 2, *good, *bad * 2, *good, *bad * 4, *good * 2, *bad * 3]
-    assert told(log, Streaks("spark"), streaks) == [(8, "WARNING"), (10, "INFO"), (14, "WARNING")]
+    assert logged(log, Streaks("spark"), streaks) == [(8, "WARNING"), (10, "INFO"), (14, "WARNING")]
 
 
 def test_micro_batches_without_records_do_not_count(log: pytest.LogCaptureFixture) -> None:
     bad, none = [metrics(10, 10)], [metrics(0, 0)]
-    assert told(log, Streaks("spark"), [*bad * 2, *none * 5, *bad]) == [(7, "WARNING")]
-    assert told(log, Streaks("spark", first=1), bad) == [(0, "WARNING")]
+    assert logged(log, Streaks("spark"), [*bad * 2, *none * 5, *bad]) == [(7, "WARNING")]
+    assert logged(log, Streaks("spark", first=1), bad) == [(0, "WARNING")]
 
 
 def test_each_topic_counts_for_itself_over_its_partitions(log: pytest.LogCaptureFixture) -> None:
@@ -76,12 +78,12 @@ def test_only_the_most_frequent_faults_are_sent() -> None:
         Reason(None, "not JSON: unexpected character, expected a JSON value"): 1,
         Reason(None, "tombstone: no value"): 1,
     }
-    assert commonest(counts) == counts
+    assert most_frequent(counts) == counts
     many = count(Invalid(number, f"x{number}", "null") for number in range(1000))
-    assert len(commonest(many)) == KEPT
+    assert len(most_frequent(many)) == KEPT
 
 
-def test_of_elasticsearchs_words_only_the_type_is_kept() -> None:
+def test_only_the_type_of_elasticsearchs_error_is_kept() -> None:
     """Elasticsearch's messages may contain parts of the record."""
     reason = "refused by Elasticsearch: document_parsing_exception: failed to parse field [x.a], value 'hunter2': 3"
     assert count([Invalid(0, None, reason)] * 2) == {

@@ -169,13 +169,13 @@ def dashboards(cluster: Cluster, job: str) -> str:
     try:
         known = conditions(cluster.get("apis/batch/v1", f"jobs/{job}"))
     except Missing:
-        return f"there is no Job {job}: `helm upgrade` makes it anew"
+        return f"there is no Job {job}: `helm upgrade` creates it again"
     if known.get("Complete", {}).get("status") == "True":
         return ""
     failed = known.get("Failed")
     if not failed:
         return f"the dashboards were not loaded: Job {job} is not done"
-    remedy = f"kubectl delete job -n {cluster.namespace} {job}, then helm upgrade, which makes it anew"
+    remedy = f"kubectl delete job -n {cluster.namespace} {job}, then helm upgrade, which creates it again"
     return f"the dashboards were not loaded: Job {job} failed: {failed['message']}. To try again: {remedy}"
 
 
@@ -296,7 +296,7 @@ def main(environment: Mapping[str, str]) -> int:
             say("all is well")
             return 0
         if time.monotonic() > deadline:
-            say(f"\nNot well after {environment['TIMEOUT_S']} s:")
+            say(f"\nStill not ready after {environment['TIMEOUT_S']} s:")
             for line in [f"{name}: {said[name]}" for name in wrong] + list(diagnosis(cluster, release)):
                 say(line)
             return 1

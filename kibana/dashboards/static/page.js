@@ -1,4 +1,5 @@
-// Draws what /api/layout describes with the numbers of /api/data. Text from documents only ever becomes text nodes.
+// Draws the panels that /api/layout describes, with the numbers of /api/data. Text from documents is only put into
+// text nodes, so it cannot become HTML.
 
 const ROWS_SHOWN = 200;
 const ANSWER_WITHIN_MS = 15_000;
@@ -116,7 +117,7 @@ function metric(panel) {
   const about = element("details", {}, element("summary", {}, "Explanation"), element("p", {}, panel.description));
   return {
     content: [element("p", { class: "number" }, value, element("span", {}, panel.unit)), about],
-    show(found) { value.textContent = number(found, panel.decimals, Math.abs(found) < 0.1 ? 4 : 5); }, // what a tile holds
+    show(found) { value.textContent = number(found, panel.decimals, Math.abs(found) < 0.1 ? 4 : 5); }, // as many digits as a tile has room for
   };
 }
 
@@ -232,7 +233,7 @@ function choices() {
 function setStatus(state, text) {
   $("status").dataset.state = state;
   document.body.classList.toggle("away", state === "away");
-  if ($("state").textContent !== text) $("state").textContent = text; // a screen reader speaks it when it changes
+  if ($("state").textContent !== text) $("state").textContent = text; // a screen reader reads each change aloud
 }
 
 function showState(data) {

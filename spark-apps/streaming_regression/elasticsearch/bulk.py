@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 SMALLEST_BYTES = 64_000  # only HTTP 413 reduces the request size below this; a cut connection or a busy server does not
 LARGE_BYTES = 4_000  # HTTP 413 for a smaller document is the fault of the server or proxy, not of the document
-GROW_AFTER = 100  # successful requests in a row after which a size that was reduced on suspicion is doubled
+GROW_AFTER = 100  # successful requests in a row after which a size that `failed` reduced is doubled
 UNREACHABLE = re.compile(r"Failed to establish a new connection|Name or service not known|NameResolutionError")
 """Messages of a server that is down, where a smaller request would fail too."""
 
@@ -169,7 +169,8 @@ def _send(connection: Connection, client: Elasticsearch, body: bytes, index: str
     """Return the result of each document, or an empty list if all were written."""
     operations: Any = body
     answer = client.bulk(index=index, operations=operations, filter_path="errors")
-    if _has_errors(connection, answer.body):  # repeat it with details, which cost both sides time
+    if _has_errors(connection, answer.body):
+        # Send the documents again to get the result of each. The first answer lacks them, because they cost time.
         asked = "errors,items.*.status,items.*.error,items.*._index"
         answer = client.bulk(index=index, operations=operations, filter_path=asked)
     return list(answer["items"]) if _has_errors(connection, answer.body) else []
@@ -193,7 +194,7 @@ class _Outcome:
     reason: str = ""
 
     def settle(self, pipelines: Sequence[str]) -> None:
-        """Retry the suspects if their index has ingest pipelines: the fault may be a pipeline's instead of theirs."""
+        """Retry the suspects if their index has ingest pipelines: a pipeline may be at fault, not the documents."""
         if pipelines:
             self.retry += [suspect.position for suspect in self.suspects]
             self.reason = (
@@ -239,7 +240,7 @@ def _classified(
 
 
 def _may_be_too_large(error: ApiError | TransportError) -> bool:
-    """Whether a smaller request might pass: this one was cut off, timed out, or needed too much memory."""
+    """Whether a smaller request might succeed: the request was cut off, timed out, or needed too much memory."""
     if isinstance(error, ApiError):
         return error.status_code in {408, 429} or error.status_code >= 500
     return isinstance(error, ConnectionTimeout) or not UNREACHABLE.search(str(error))

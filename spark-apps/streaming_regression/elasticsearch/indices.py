@@ -101,7 +101,7 @@ class Indices:
                 continue
             wanted, have = self.mapping(name), found[index].get("mappings", {})
             wrong = sorted(differences(have, wanted), key=lambda difference: difference.startswith("no field"))
-            if wrong and wrong[0].startswith("no field"):  # only that: made by an older version of this program
+            if wrong and wrong[0].startswith("no field"):  # only such: an older version made the index
                 connection.retrying(client.indices.put_mapping, index=index, properties=wanted["properties"])
                 wrong = []
             if wrong:

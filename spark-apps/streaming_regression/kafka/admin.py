@@ -192,7 +192,7 @@ def _by_place(answers: Mapping[TopicPartition, Any]) -> dict[Place, int]:
 def check_held(
     wanted: Mapping[Place, int], first: Mapping[Place, int], end: Mapping[Place, int], *, gaps: bool
 ) -> None:
-    """Raise Refused if a partition does not hold the `wanted` offset; with `gaps` it may be before the first offset."""
+    """Raise Refused if `wanted` is beyond a partition's end or, without `gaps`, before its first offset."""
     for place, offset in wanted.items():
         if offset > end[place] or (offset < first[place] and not gaps):
             raise errors.lost(*place, first[place], end[place], offset)

@@ -24,7 +24,7 @@ Message = Any
 
 RECORDS = 10_000
 BYTES = 16 * 2**20
-"""Most records, and bytes of their values, in a chunk: enough for speed, and a bound on memory for large records."""
+"""Maximum number of records in a chunk, and of bytes of their values, which bounds memory for large records."""
 GROUP = 50_000
 RANGES = 16
 """Most offsets and ranges that are fetched together; more ranges if they have at most RECORDS offsets. With fewer, each
@@ -158,7 +158,7 @@ class Reader:
         last_answer = time.monotonic()
         self._assign(readings)
         while waiting := [reading for reading in readings if reading.rest]:
-            # `consume` waits for the number it is given, so that must not exceed the records that are left.
+            # `consume` waits until it has this number of messages, so do not request more than are left.
             messages, events = self._consume(min(RECORDS, sum(reading.rest for reading in waiting)))
             for place, mine in _by_place(messages, readings):
                 reading = by_place[place]

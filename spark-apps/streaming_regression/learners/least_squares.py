@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming_regression.learners.model import LABEL, LIMIT, Learner, Model, called, option, published
+from streaming_regression.learners.model import LABEL, LIMIT, Learner, Model, names_at, option, published
 from streaming_regression.learners.statistics import Floats, Statistics, lengths
 
 RANK_LIMIT = 1e-10
@@ -75,8 +75,8 @@ class LeastSquares(Learner):
         wrong = [i for i, weight in enumerate(weights) if not abs(weight) <= LIMIT]
         published(
             np.append(weights, level),
-            f"{self.name} found no finite weights after {memory.rows} rows (features {called(self.features, wrong)}): "
-            f"{self.remedy}",
+            f"{self.name} found no finite weights after {memory.rows} rows "
+            f"(features {names_at(self.features, wrong)}): {self.remedy}",
         )
         return Model.around(memory.shift[:-1], level, weights, model.rows_seen + batch.rows, memory)
 
@@ -92,7 +92,8 @@ class LeastSquares(Learner):
             scaled = scaled_columns(a[:, varies], b)[1]
         why = "in the rows so far"
         found = {
-            int(i): f"feature {called(self.features, [i])} is constant {why}: its weight stays {self.initial[1 + i]:g}"
+            int(i): f"feature {names_at(self.features, [i])} is constant {why}: "
+            f"its weight stays {self.initial[1 + i]:g}"
             for i in np.flatnonzero(~varies)
         }
         linked = decomposed(scaled)[3] != 0
@@ -100,16 +101,17 @@ class LeastSquares(Learner):
         for i in np.flatnonzero(linked.diagonal()):
             group = positions[linked[i]].tolist()
             found[int(positions[i])] = (
-                f"features {called(self.features, group)} depend linearly on one another {why}, so their weights are "
+                f"features {names_at(self.features, group)} depend linearly on one another {why}, so their weights are "
                 "not determined (those closest to the initial ones are taken): leave one out, or filter out records "
-                "with values so large that they hide all others (3.4e38 for none, say)"
+                "with values so large that they hide all others (such as 3.4e38 for a missing value)"
             )
         spread = lengths(batch.centred[:, -1:])[0]
         if batch.rows and spread and model.error(batch) > HOPELESS * spread:
             found[LABEL] = (
                 f"after {batch.rows} rows the predictions of these rows are wrong by more than {HOPELESS:,.0f} times "
-                "the spread of the label: a record with an extreme label or feature (3.4e38 for none, say) may have "
-                f"spoilt the model; filter out such records, and start a new run or set --{self.name}-half-life"
+                "the spread of the label: a record with an extreme label or feature (such as 3.4e38 for a missing "
+                "value) may have spoilt the model; filter out such records, and start a new run or set "
+                f"--{self.name}-half-life"
             )
         return found
 

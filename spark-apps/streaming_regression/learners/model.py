@@ -136,6 +136,6 @@ def published(weights: Floats, remedy: str) -> Floats:
     raise DivergedError(remedy)
 
 
-def called(features: Sequence[str], positions: Iterable[int]) -> str:
+def names_at(features: Sequence[str], positions: Iterable[int]) -> str:
     """Return the names of the features at these positions, for a message; numbers if the names are unknown."""
     return ", ".join(features[i] if features else f"number {i + 1}" for i in positions)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming_regression.learners.model import Learner, Model, called, option, published
+from streaming_regression.learners.model import Learner, Model, names_at, option, published
 from streaming_regression.learners.statistics import Floats, Statistics, lengths
 
 STUCK = 1e-3
@@ -114,7 +114,7 @@ class GradientDescent(Learner):
         return large.tolist(), growth
 
     def _shown(self, positions: Iterable[int], size: Floats) -> str:
-        return ", ".join(f"{called(self.features, [i])} (root mean square {size[i]:.3g})" for i in positions)
+        return ", ".join(f"{names_at(self.features, [i])} (root mean square {size[i]:.3g})" for i in positions)
 
     def _descend(self, xtx: Floats, xty: Floats, start: Floats, rows: int) -> Floats:
         weights = start

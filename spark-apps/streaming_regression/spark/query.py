@@ -106,7 +106,7 @@ class Query:
 
 
 def cause(error: StreamingQueryException, checkpoint: str) -> Exception:
-    """Return the error that ended the query: our own, restored from the text of Spark's, or else Spark's."""
+    """Return the error that ended the query: our own error, restored from Spark's text, or Spark's error."""
     text = str(error)  # includes the JVM's stack trace: spark.sql.pyspark.jvmStacktrace.enabled is set
     if "CONCURRENT_STREAM_LOG_UPDATE" in text or "Multiple streaming queries are concurrently using" in text:
         return Refused(in_use(checkpoint))

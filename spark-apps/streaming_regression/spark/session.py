@@ -32,7 +32,7 @@ BY_FILE_SYSTEM = "org.apache.spark.sql.execution.streaming.checkpointing.FileSys
 BATCHES_KEPT = 100
 """Micro-batches whose offsets Spark keeps in the checkpoint."""
 WARM_UP_WITHIN_S = 5.0
-"""The job can take longer only where no executor is there to run it."""
+"""Limit for the job of `warm_up`; it takes longer only while no executor is running."""
 
 
 @contextmanager
