@@ -371,6 +371,12 @@ def in_readme(results: dict[str, Results], readme: str) -> str:
     return MARKS.sub(lambda _: "\n\n".join(headline(results)) + "\n", readme)
 
 
+def draw(results: dict[str, Results], folder: Path) -> None:
+    """Write a drawing of each question's results to a folder."""
+    for name, spec in plots(results).items():
+        (folder / f"bench-{name}.svg").write_text(vl_convert.vegalite_to_svg({"background": "white", **spec}))
+
+
 def main() -> None:
     given = options(__doc__)
     results = read(given.results)
@@ -380,9 +386,7 @@ def main() -> None:
     full = given.results == ROOT / "bench/results"
     if full:
         (ROOT / "README.md").write_text(in_readme(results, (ROOT / "README.md").read_text()))
-    for name, spec in plots(results).items():
-        target = (ROOT / "docs" if full else given.results) / f"bench-{name}.svg"
-        target.write_text(vl_convert.vegalite_to_svg({"background": "white", **spec}))
+    draw(results, ROOT / "docs" if full else given.results)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings
 import dashboards.settings as dashboards
 import producer.settings as producer
 from bench import report
+from dashboards import panels
 from streaming_regression.settings import Complete
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,23 @@ def test_the_configuration_page_is_not_stale() -> None:
 def test_the_readme_shows_the_benchmarks_results() -> None:
     readme = (ROOT / "README.md").read_text()
     assert report.in_readme(report.read(ROOT / "bench" / "results"), readme) == readme, "run bench/report.py"
+
+
+def test_the_page_of_results_and_the_drawings_are_made_from_the_results(tmp_path: Path) -> None:
+    results = report.read(ROOT / "bench" / "results")
+    assert (ROOT / "bench" / "results" / "README.md").read_text() == report.everything(results), "run bench/report.py"
+    report.draw(results, tmp_path)
+    drawings = sorted(tmp_path.iterdir())
+    assert drawings
+    for drawing in drawings:
+        assert (ROOT / "docs" / drawing.name).read_text() == drawing.read_text(), f"{drawing.name}: run bench/report.py"
+
+
+def test_the_architecture_page_names_every_panel_of_the_dashboards() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text().lower()
+    table = page.split("| panel | reads | with a sample |")[1].split("\n\n")[0]
+    titles = [panel.title for section in panels.sections(panels.Names()) for panel in section.panels]
+    assert [title for title in titles if title.lower() not in table] == []
 
 
 def argparse_flags(*folders: str) -> set[str]:

@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from embedded.testing.reference import conditions, exact, lstsq
+from streaming_regression import learners
 from streaming_regression.learners import (
     LIMIT,
     DivergedError,
@@ -60,6 +61,10 @@ LEARNERS = [
     GradientDescent(),
     GradientDescent(intercept=True),
 ]
+
+
+def test_every_learner_takes_the_tests_that_all_learners_must_pass() -> None:
+    assert {type(learner) for learner in LEARNERS} == set(learners.LEARNERS.values())
 
 
 @settings(deadline=None)
