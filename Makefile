@@ -43,10 +43,10 @@ test-cluster: $(DEV_READY) images ## run the tests on a Kubernetes that kind cre
 	  --kind-kubectl-bin="$$(command -v $(KUBECTL) || true)" $(ARGS)
 
 ##@ Develop
-JOBS ?= 2
+JOBS ?= 3
 SHELL_FILES := .ci/run $(wildcard .github/*.sh */*.sh)
 .PHONY: test test-slow lint format generate lock clean bench
-test: lint servers ## run all checks and the tests that matter for every change, JOBS files in parallel (JOBS=2 ARGS="-k name")
+test: lint servers ## run all checks and the tests that matter for every change, JOBS files in parallel (JOBS=3 ARGS="-k name")
 	@$(call pytest,not slow)
 
 test-slow: servers ## run the other tests: 20 random kills, long outages, growth, every wrong setting
