@@ -24,8 +24,9 @@ import numpy as np
 import psutil
 from elasticsearch import Elasticsearch as Client
 
-from bench import harness
-from bench.harness import Load, New, Run, clear, run, shown, spread, streaming, whole_flights
+from bench import harness, measurements
+from bench.harness import Load, New, Run, clear, run, streaming, whole_flights
+from bench.measurements import shown, spread
 from dashboards.page import Choice, Page
 from dashboards.panels import Names
 from embedded.testing.records import synthetic
@@ -180,7 +181,7 @@ def restarts(new: New, size: Sizes) -> dict[str, Any]:
 
 
 def main() -> None:
-    with harness.results("growth", __doc__) as (given, _, found), harness.servers() as new:
+    with measurements.results("growth", __doc__) as (given, _, found), harness.servers() as new:
         size = SIZES[given]
         found["restarts"] = restarts(new, size)
         print(f"start, restart: {', '.join(map(shown, found['restarts'].values()))} s", flush=True)

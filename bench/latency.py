@@ -27,8 +27,9 @@ import numpy as np
 from elasticsearch import ApiError
 from elasticsearch import Elasticsearch as Client
 
-from bench import harness
-from bench.harness import KEPT_UP, MLLIB, OURS, RIVER, Load, clear, run, spread, streaming, whole_flights
+from bench import harness, measurements
+from bench.harness import MLLIB, OURS, RIVER, Load, clear, run, streaming, whole_flights
+from bench.measurements import KEPT_UP, spread
 from bench.pipeline import CHOSEN, bodies, push, river_flags
 from embedded.testing.stream import App
 
@@ -176,7 +177,7 @@ def measure(program: str, watch: Watch, app: App, plan: Plan, reached: float) ->
 
 
 def main() -> None:
-    with harness.results("latency", __doc__) as (given, folder, results), harness.servers() as new:
+    with measurements.results("latency", __doc__) as (given, folder, results), harness.servers() as new:
         size = SIZES[given]
         known = folder / "pipeline.json"
         pipeline: dict[str, Any] = {"programs": {}, "chosen": CHOSEN}

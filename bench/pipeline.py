@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from elasticsearch import Elasticsearch as Client
 
-from bench import harness
-from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, run, shown, spread, whole_flights
+from bench import harness, measurements
+from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, run, whole_flights
+from bench.measurements import shown, spread
 from embedded.testing.stream import Stream
 from streaming_regression.documents import Origin, Points, Records, points
 from streaming_regression.records import Fields, decode
@@ -120,7 +121,7 @@ def best(name: str, stream: Stream, choices: dict[str, Callable[[Stream], Run]])
 
 
 def main() -> None:
-    with harness.results("pipeline", __doc__) as (given, _, results), harness.servers() as new:
+    with measurements.results("pipeline", __doc__) as (given, _, results), harness.servers() as new:
         size = SIZES[given]
         results |= {"per_batch": size.per_batch, "warm_up": size.warm_up}
 
@@ -172,7 +173,9 @@ def main() -> None:
             small = run(stream("small", 6 * size.small), "--max-offsets-per-trigger", "6")
             results["small"] = spread(np.diff([event["at"] for event in small.events[2:]]).tolist())
             print(f"a micro-batch of 6 records: {shown(results['small'])} s", flush=True)
-        results["programs"] = {program: harness.over(results_of_rounds) for program, results_of_rounds in found.items()}
+        results["programs"] = {
+            program: measurements.over(results_of_rounds) for program, results_of_rounds in found.items()
+        }
 
 
 if __name__ == "__main__":

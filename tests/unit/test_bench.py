@@ -7,8 +7,9 @@ import os
 import pytest
 
 from bench import report
-from bench.harness import Run, Usage, spread
+from bench.harness import Run, Usage
 from bench.latency import NEAR, bisect, grown
+from bench.measurements import spread
 
 
 class Idle(Usage):

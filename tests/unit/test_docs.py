@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 
 import dashboards.settings as dashboards
 import producer.settings as producer
-from bench import report
+from bench import drawings, report
 from dashboards import panels
 from streaming_regression.settings import Complete
 
@@ -30,10 +30,10 @@ def test_the_readme_shows_the_benchmarks_results() -> None:
 def test_the_page_of_results_and_the_drawings_are_made_from_the_results(tmp_path: Path) -> None:
     results = report.read(ROOT / "bench" / "results")
     assert (ROOT / "bench" / "results" / "README.md").read_text() == report.everything(results), "run bench/report.py"
-    report.draw(results, tmp_path)
-    drawings = sorted(tmp_path.iterdir())
-    assert drawings
-    for drawing in drawings:
+    drawings.draw(results, tmp_path)
+    drawn = sorted(tmp_path.iterdir())
+    assert drawn
+    for drawing in drawn:
         assert (ROOT / "docs" / drawing.name).read_text() == drawing.read_text(), f"{drawing.name}: run bench/report.py"
 
 
