@@ -104,13 +104,16 @@ def distinct(found: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def field_name(name: str) -> str:
-    """Return the name of a JSON field; ValueError for a name that Elasticsearch or a list cannot hold."""
+    r"""Return the name or path of a JSON field; ValueError for a name that Elasticsearch or a list cannot hold.
+
+    A backslash is allowed only in `\.`, a dot that is part of a key.
+    """
     if ":" in name:
-        raise ValueError(f"{name!r} looks like a name with a type: give only the name, every field is a JSON number")
-    if not name or re.search(r'[,*"\\<>{}\x00-\x1f]|^\.|\.$|\.\.', name):
+        raise ValueError(f"{name!r} looks like a name with a type: give only the name, every field is a number")
+    if not name or re.search(r'[,*"<>{}\x00-\x1f]|\\([^.]|$)|^\.|\.$|\.\.', name):
         raise ValueError(
-            f'{name!r} is not a valid field name: it must not be empty, contain one of , * " \\ < > {{ }}, begin or '
-            "end with a dot, or contain two dots in a row"
+            f'{name!r} is not a valid field name: it must not be empty, contain one of , * " < > {{ }}, begin or end '
+            "with a dot, contain two dots in a row, or a backslash that is not before a dot"
         )
     return name
 
