@@ -79,8 +79,19 @@ class Settings(BaseSettings):
         description="largest write request, in bytes; reduced automatically if a proxy refuses one (HTTP 413)",
     )
 
-    features: str = Field("dep_delay,distance,air_time", description="names of the JSON fields to learn from, a,b,c")
-    label: str = Field("arr_delay", description="name of the JSON field to predict")
+    features: str = Field(
+        "dep_delay,distance,air_time",
+        description="names of the JSON fields to learn from, a,b,c; if a record has no key payload.temp, that name is "
+        "the path to the key temp of the object payload; data.0.v leads through the first element of the array data; a "
+        "backslash before a dot makes the dot part of a key",
+    )
+    label: str = Field("arr_delay", description="name or path of the JSON field to predict")
+    numeric_strings: bool = Field(
+        False,
+        description="a feature or label that is a string counts as that number if it is a decimal number, such as "
+        '"1.5", " 2 " or "1e3"; a comma, NaN or hexadecimal digits make the record invalid',
+    )
+    booleans_as_numbers: bool = Field(False, description="a feature or label that is false counts as 0, and true as 1")
     learner: str = Field(
         "rls", description="; ".join(f"{name}: {learner.summary}" for name, learner in LEARNERS.items())
     )
@@ -134,8 +145,8 @@ class Settings(BaseSettings):
 
     @property
     def fields(self) -> Fields:
-        """The names of the features and of the label."""
-        return Fields(split(self.features), self.label)
+        """The names of the features and of the label, and which values count as numbers."""
+        return Fields(split(self.features), self.label, self.numeric_strings, self.booleans_as_numbers)
 
     @property
     def initial(self) -> tuple[float, ...]:

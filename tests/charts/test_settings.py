@@ -115,6 +115,7 @@ def test_values_reach_the_programs_as_they_are_meant(monkeypatch: pytest.MonkeyP
             monkeypatch.setenv(name, str(file))
     settings: Any = streaming_regression.settings.load([])  # the learners add attributes at run time
     assert settings.fields.features == ("temperature", "load.mean")
+    assert (settings.fields.numeric_strings, settings.fields.booleans_as_numbers) == (True, True)
     assert settings.initial == (2.0, 0.5, -1.5)
     assert (settings.learner, settings.rls_half_life, settings.rls_ridge) == ("sgd", 1e6, 0.1)
     assert (settings.sgd_iterations, settings.sgd_convergence_tolerance, settings.sgd_intercept) == (20, 0.0, True)
@@ -137,7 +138,9 @@ EXISTING_SEARCH = {"elasticsearch.enabled": False, "elasticsearch.url": "http://
 }
 EXISTING_KIBANA = {"kibana.enabled": False, "kibana.url": "http://kibana:5601"}
 NAMES = ["a", "a b", " a ", "a\u00a0", "größe", "T [K]", "it's", "a%20", "x/y?z#1", "$$", "$(LABEL)", "__proto__", "🌡️"]
+NAMES.append(r"a\.b")
 BAD_NAMES = ["", " ", "a,b", "a:b", "a*", 'a"', "a\\", "<a>", "{a", ".a", "a.", "a..b", "a\nb", "a\x7f", "a\u2028b"]
+BAD_NAMES += [r"a\b", r"a\\.b"]
 ADDRESSES = [
     "a:1",
     "a_b.c-d:65535",

@@ -4,6 +4,8 @@
 - {name: KAFKA_TEST_TOPIC, value: {{ include "streaming-ml.text" .Values.kafka.testTopic }}}
 - {name: FEATURES, value: {{ include "streaming-ml.features" . }}}
 - {name: LABEL, value: {{ include "streaming-ml.text" .Values.label }}}
+- {name: NUMERIC_STRINGS, value: {{ .Values.numericStrings | quote }}}
+- {name: BOOLEANS_AS_NUMBERS, value: {{ .Values.booleansAsNumbers | quote }}}
 - {name: LEARNER, value: {{ .Values.learner }}}
 {{- with .Values.initial.weights }}
 - {name: INITIAL_WEIGHTS, value: {{ join "," . | quote }}}
