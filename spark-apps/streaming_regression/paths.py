@@ -10,6 +10,14 @@ from typing import Any
 
 Record = dict[str, Any]
 MISSING = object()
+JSON_TYPES = {
+    str: "a string",
+    bool: "a boolean",
+    list: "an array",
+    dict: "an object",
+    int: "a number",
+    float: "a number",
+}
 
 
 @cache
@@ -102,19 +110,11 @@ def _end(value: object, path: tuple[str, ...]) -> str:
     where = ".".join(key.replace(".", "\\.") for key in path)
     if isinstance(value, dict):
         return f"not in {where}"
-    return f"{where} is {kind(value)}" if not isinstance(value, list) else f"not in {where}, an array"
+    if isinstance(value, list):
+        return f"not in {where}, an array"
+    return f"{where} is {kind(value)}"
 
 
 def kind(value: object) -> str:
     """Return what a value of JSON is, with its article."""
     return "null" if value is None else JSON_TYPES.get(type(value), "a value of another type")
-
-
-JSON_TYPES: dict[type, str] = {
-    str: "a string",
-    bool: "a boolean",
-    list: "an array",
-    dict: "an object",
-    int: "a number",
-    float: "a number",
-}
