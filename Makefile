@@ -46,11 +46,16 @@ test-cluster: $(DEV_READY) images ## run the tests on a Kubernetes that kind cre
 JOBS ?= 2
 SHELL_FILES := .ci/run $(wildcard .github/*.sh */*.sh)
 .PHONY: test test-slow lint format generate lock clean bench
-test: lint ## run all checks and the tests that matter for every change, JOBS files in parallel (JOBS=2 ARGS="-k name")
+test: lint servers ## run all checks and the tests that matter for every change, JOBS files in parallel (JOBS=2 ARGS="-k name")
 	@$(call pytest,not slow)
 
-test-slow: $(DEV_READY) ## run the other tests: 20 random kills, long outages, growth, every wrong setting
+test-slow: servers ## run the other tests: 20 random kills, long outages, growth, every wrong setting
 	@$(call pytest,slow)
+
+.PHONY: servers
+servers: $(DEV_READY)
+	@$(BIN)/python -m embedded fetch >/dev/null
+	@$(BIN)/python -m embedded fetch --elasticsearch 8.19.21 >/dev/null
 
 # A worker runs a whole file, as its tests share servers. Files of integration tests, which take longest, begin first.
 define pytest

@@ -91,7 +91,7 @@ def _store(spark: SparkSession, settings: Settings, kafka_topics: Topics, learne
     topics = (settings.kafka_train_topic, settings.kafka_test_topic)
     identity = Identity(settings.fields, learner, topics, kafka_topics.ids)
     files = Files(spark._jvm, spark.sparkContext._jsc.hadoopConfiguration(), settings.checkpoint)
-    return StateStore(files, settings.checkpoint, identity, BATCHES_KEPT)
+    return StateStore(files, identity, BATCHES_KEPT)
 
 
 def _learner(settings: Settings) -> Learner:

@@ -21,7 +21,7 @@ class Files:
 
     def __init__(self, jvm: JVMView, hadoop_conf: JavaObject, checkpoint: str) -> None:
         self._path = jvm.org.apache.hadoop.fs.Path
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         try:
             self._root = self._path(checkpoint)
             # A separate instance that writes no checksum files: a file and its checksum cannot be renamed in one step.
@@ -38,7 +38,7 @@ class Files:
     def unusable(self, error: Exception) -> ConfigError:
         """Return the error for a checkpoint in which no file can be written, or whose file system does not answer."""
         return ConfigError(
-            f"--checkpoint / CHECKPOINT: {self._checkpoint} cannot be used: {java_message(error)}; use a folder or "
+            f"--checkpoint / CHECKPOINT: {self.checkpoint} cannot be used: {java_message(error)}; use a folder or "
             "URI that is writable"
         )
 

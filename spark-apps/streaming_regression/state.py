@@ -48,9 +48,8 @@ def in_use(checkpoint: str) -> str:
 class StateStore:
     """Model states, one JSON file per micro-batch: `<checkpoint>/model/<batch>.json`; the last `keep` are kept."""
 
-    def __init__(self, files: Files, checkpoint: str, identity: Identity, keep: int) -> None:
+    def __init__(self, files: Files, identity: Identity, keep: int) -> None:
         self.files = files
-        self._checkpoint = checkpoint
         self._identity = identity
         self._keep = keep
         self._run: str | None = None
@@ -130,7 +129,7 @@ class StateStore:
         # Without them Spark would number its micro-batches from 0 again, and the old states would make them look done.
         if batches and not (self.files.exists(_offsets(batches[-1])) and self.run()):
             raise Refused(
-                f"checkpoint {self._checkpoint} is incomplete: model/{batches[-1]}.json exists, but metadata or "
+                f"checkpoint {self.files.checkpoint} is incomplete: model/{batches[-1]}.json exists, but metadata or "
                 f"offsets/{batches[-1]} of the same micro-batch does not: {REMEDY}"
             )
 
@@ -174,7 +173,7 @@ class StateStore:
         except JAVA_ERRORS as error:
             raise Refused(f"{self.files.full(_state(batch))} could not be written: {java_message(error)}") from error
         if not written:
-            raise Refused(in_use(self._checkpoint))
+            raise Refused(in_use(self.files.checkpoint))
 
     def prune(self) -> Model | None:
         """Delete all but the newest `keep` states, and temporary files left by a crash; return the newest model."""
@@ -231,7 +230,7 @@ class StateStore:
                 changed = [name for name, old, new in zip(state["topics"], found, mine, strict=True) if old != new]
                 raise recreated(" and ".join(changed))
             raise Refused(
-                f"checkpoint {self._checkpoint} holds a model with {key} {_as_text(found)}, but "
+                f"checkpoint {self.files.checkpoint} holds a model with {key} {_as_text(found)}, but "
                 f"{settings[key]} is {_as_text(mine)}: change it back, or start a new run with another "
                 "--checkpoint and --index-prefix"
             )

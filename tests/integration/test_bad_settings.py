@@ -428,7 +428,7 @@ SPOILT: dict[Callable[[Path], None], str] = {
     emptied: "model/0.json of the checkpoint is damaged (",
     of_another_size: "model/0.json of the checkpoint is damaged (",
     of_another_format: "holds a model with format 99, but the format of this version of the program is 2",
-    without_model: "model/0.json is missing, so batch 1 has no model to start from: restore the folder, or start",
+    without_model: "model/0.json is missing, so batch 1 has no model to start from: restore the folder from a backup",
     without_offsets: "is incomplete: model/0.json exists, but metadata or offsets/0 of the same micro-batch does not",
     without_run: "is incomplete: model/0.json exists, but metadata or offsets/0 of the same micro-batch does not",
     with_damaged_run: "checkpoint/metadata of the checkpoint is damaged (",

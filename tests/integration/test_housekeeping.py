@@ -39,7 +39,7 @@ def gateway() -> Iterator[JavaGateway]:
 
 def store(gateway: JavaGateway, folder: Path) -> StateStore:
     hadoop = gateway.jvm.org.apache.hadoop.conf.Configuration()
-    return StateStore(Files(gateway.jvm, hadoop, str(folder)), str(folder), IDENTITY, keep=100)
+    return StateStore(Files(gateway.jvm, hadoop, str(folder)), IDENTITY, keep=100)
 
 
 def model(rows: int) -> Model:

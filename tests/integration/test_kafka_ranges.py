@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadMaxRows
 
@@ -20,7 +20,7 @@ from streaming_regression.kafka import consumer
 from streaming_regression.kafka.admin import Topics
 from streaming_regression.kafka.connection import Connection, Range
 from streaming_regression.kafka.consumer import Reader
-from streaming_regression.kafka.ranges import KafkaRanges, Options, RangeReader
+from streaming_regression.kafka.ranges import KafkaRanges, Options, RangeReader, limited
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
@@ -56,6 +56,15 @@ class Topic:
             producer.produce(self.name, value, partition=0)
         producer.flush(30)
         (producer.commit_transaction if commit else producer.abort_transaction)(30)
+
+    def create_again(self) -> str:
+        """Return why it is not created yet: its deletion may not have ended."""
+        (created,) = self.admin.create_topics([NewTopic(self.name, 1, 1)]).values()
+        try:
+            created.result()
+        except KafkaException as error:
+            return str(error)
+        return ""
 
     def delete_before(self, offset: int, partition: int = 0) -> None:
         (deleted,) = self.admin.delete_records([TopicPartition(self.name, partition, offset)]).values()
@@ -324,7 +333,38 @@ def test_records_that_cannot_be_read_do_not_keep_the_task_waiting_for_ever(
 ) -> None:
     """librdkafka reports a damaged batch repeatedly; here the error is simulated, because no broker accepts one."""
     monkeypatch.setattr(consumer, "AWAY_S", 0.5)
-    damaged = SimpleNamespace(error=lambda: KafkaError(KafkaError._BAD_MSG, "CRC32 failed"))
+    damaged = SimpleNamespace(error=lambda: KafkaError(KafkaError._BAD_MSG, "CRC32 failed"), topic=lambda: None)
     monkeypatch.setattr(Reader, "_consume", lambda *_: ([], [damaged]))
     with pytest.raises(ServerUnavailable, match=f"only unreadable data of topic {topic.name} for . s: CRC32 failed"):
         list(Reader(topic.connection).read([Range(topic.name, 0, 0, 1)], gaps=False))
+
+
+def test_an_error_of_one_topic_does_not_name_the_other(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both topics are read together; the right to read the second one is withdrawn, which is simulated."""
+    error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    refused = SimpleNamespace(error=lambda: error, topic=lambda: "second")
+    monkeypatch.setattr(Reader, "_consume", lambda *_: ([], [refused]))
+    with pytest.raises(Refused, match="read topic second"):
+        list(Reader(topic.connection).read([Range(topic.name, 0, 0, 1), Range("second", 0, 0, 1)], gaps=False))
+
+
+def test_a_topic_that_is_recreated_while_the_app_reads_it_is_refused(topic: Topic) -> None:
+    """Otherwise the source would continue at the old offset of the new topic once it has as many records."""
+    topic.send([b"1"] * 5)
+    source = topic.source()
+    start = source.latestOffset({}, ReadAllAvailable())
+    (deleted,) = topic.admin.delete_topics([topic.name]).values()
+    deleted.result()
+    wait_until(topic.create_again, 30)
+    topic.send([b"2"] * 9)
+    with pytest.raises(Refused, match=f"topic {topic.name} was deleted and recreated"):
+        source.latestOffset(start, ReadAllAvailable())
+
+
+def test_a_small_partition_does_not_wait_behind_a_large_one() -> None:
+    begins = {("a", 0): 0, ("b", 0): 0, ("b", 1): 5}
+    assert limited(begins, {("a", 0): 7, ("b", 0): 50_000_000, ("b", 1): 5}, 1000) == {
+        ("a", 0): 1,
+        ("b", 0): 1000,
+        ("b", 1): 5,
+    }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming_regression.learners.model import LABEL, LIMIT, Learner, Model, names_at, option, published
+from streaming_regression.learners.model import LABEL, LIMIT, DivergedError, Learner, Model, names_at, option, usable
 from streaming_regression.learners.statistics import Floats, Statistics, lengths
 
 RANK_LIMIT = 1e-10
@@ -72,12 +72,12 @@ class LeastSquares(Learner):
         memory = Statistics.total([memory, batch], d)
         weights = self._solve(memory)
         level = float(memory.shift[-1] + memory.mean[-1] - memory.mean[:-1] @ weights)
-        wrong = [i for i, weight in enumerate(weights) if not abs(weight) <= LIMIT]
-        published(
-            np.append(weights, level),
-            f"{self.name} found no finite weights after {memory.rows} rows "
-            f"(features {names_at(self.features, wrong)}): {self.remedy}",
-        )
+        if not usable(np.append(weights, level)):
+            wrong = [i for i, weight in enumerate(weights) if not abs(weight) <= LIMIT]
+            raise DivergedError(
+                f"{self.name} found no finite weights after {memory.rows} rows "
+                f"(features {names_at(self.features, wrong)}): {self.remedy}"
+            )
         return Model.around(memory.shift[:-1], level, weights, model.rows_seen + batch.rows, memory)
 
     def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:
@@ -150,7 +150,7 @@ class LeastSquares(Learner):
             # its part of the solution. Divided by the column's length it would give an unbounded weight.
             faded = np.abs(part - start) <= NOISE * lengths(b[:, None])[0]
             varies[varies], part, scale = ~faded, part[~faded], scale[~faded]
-        with np.errstate(over="ignore"):  # `published` raises DivergedError
+        with np.errstate(over="ignore"):  # `update` raises DivergedError
             weights[varies] = part / scale
         return np.asarray(weights, dtype=np.float64)
 

@@ -13,8 +13,6 @@ from streaming_regression.learners.statistics import Floats, Statistics, lengths
 
 LIMIT = 1e70
 """Largest magnitude of a feature, a label or a weight: a sum of (1e70 · 1e70)² over 1e26 rows still fits a float64."""
-
-
 LABEL = -1
 """The label's position in `Learner.doubts`."""
 
@@ -129,11 +127,9 @@ class Learner(ABC):
         return None
 
 
-def published(weights: Floats, remedy: str) -> Floats:
-    """Return `weights` if predictions with them are finite, else raise DivergedError with `remedy`."""
-    if np.isfinite(weights).all() and np.abs(weights).max(initial=0.0) <= LIMIT:
-        return weights
-    raise DivergedError(remedy)
+def usable(weights: Floats) -> bool:
+    """Return whether predictions with these weights are finite: none is NaN or beyond LIMIT."""
+    return bool((np.abs(weights) <= LIMIT).all())
 
 
 def names_at(features: Sequence[str], positions: Iterable[int]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming_regression.learners.model import Learner, Model, names_at, option, published
+from streaming_regression.learners.model import DivergedError, Learner, Model, names_at, option, usable
 from streaming_regression.learners.statistics import Floats, Statistics, lengths
 
 STUCK = 1e-3
@@ -60,12 +60,13 @@ class GradientDescent(Learner):
             model.weights[first:],
             batch.rows,
         )
-        size = _size(batch)
-        remedy = (
-            f"sgd diverged on a micro-batch of {batch.rows} rows: lower --sgd-step-size (now {self.step_size:g}), "
-            f"scale {self._shown(self._too_large(batch)[0], size)} to about 1, or use --learner rls"
-        )
-        weights = published(np.concatenate([model.weights[:first], moved]), remedy)
+        weights = np.concatenate([model.weights[:first], moved])
+        if not usable(weights):
+            large, _ = self._too_large(batch)
+            raise DivergedError(
+                f"sgd diverged on a micro-batch of {batch.rows} rows: lower --sgd-step-size (now {self.step_size:g}), "
+                f"scale {self._shown(large, _size(batch))} to about 1, or use --learner rls"
+            )
         return Model(weights, model.rows_seen + batch.rows)
 
     def doubts(self, model: Model, batch: Statistics) -> Mapping[int, str]:
@@ -78,9 +79,8 @@ class GradientDescent(Learner):
         if not batch.rows:
             return {}
         size = _size(batch)
-        factor = batch.shifted(np.zeros_like(batch.shift)).factor  # of [1 X y]
         large, growth = self._too_large(batch)
-        if growth > 1 and model.error(batch) > lengths(factor[:, -1:])[0]:
+        if growth > 1 and model.error(batch) > lengths(batch.unshifted[:, -1:])[0]:
             text = (
                 f"sgd diverges: a micro-batch of {batch.rows} rows multiplies an error of its weights by {growth:.3g}: "
                 f"lower --sgd-step-size (now {self.step_size:g}), scale {self._shown(large, size)} to about 1, or use "
@@ -102,7 +102,7 @@ class GradientDescent(Learner):
         1 - step_size / √i · λ.
         """
         first = 0 if self.intercept else 1
-        columns = batch.shifted(np.zeros_like(batch.shift)).factor[:, first:-1] / np.sqrt(batch.rows)
+        columns = batch.unshifted[:, first:-1] / np.sqrt(batch.rows)
         _, singular, directions = np.linalg.svd(columns)
         steps = self.step_size / np.sqrt(np.arange(1, self.iterations + 1))
         with np.errstate(over="ignore", divide="ignore"):
@@ -118,7 +118,7 @@ class GradientDescent(Learner):
 
     def _descend(self, xtx: Floats, xty: Floats, start: Floats, rows: int) -> Floats:
         weights = start
-        with np.errstate(over="ignore", invalid="ignore"):  # `published` raises DivergedError
+        with np.errstate(over="ignore", invalid="ignore"):  # `update` raises DivergedError
             for i in range(1, self.iterations + 1):
                 last, weights = weights, weights - self.step_size / np.sqrt(i) * (xtx @ weights - xty) / rows
                 small = self.convergence_tolerance * max(float(np.linalg.norm(weights)), 1.0)
@@ -130,8 +130,7 @@ class GradientDescent(Learner):
 
 def _size(batch: Statistics) -> Floats:
     """Return the root mean square of each feature, shape (d,)."""
-    raw = batch.shifted(np.zeros_like(batch.shift)).factor[:, 1:-1]
-    return np.asarray(lengths(raw) / np.sqrt(batch.rows), dtype=np.float64)
+    return np.asarray(lengths(batch.unshifted[:, 1:-1]) / np.sqrt(batch.rows), dtype=np.float64)
 
 
 LEARNER = GradientDescent

@@ -120,9 +120,14 @@ class Statistics:
         return np.asarray(self.factor[0, 1:] / self.factor[0, 0], dtype=np.float64)
 
     @property
+    def unshifted(self) -> Floats:
+        """The factor R of [1 X y], without a shift; shape (d + 2, d + 2)."""
+        return self.shifted(np.zeros_like(self.shift)).factor
+
+    @property
     def gram(self) -> Floats:
         """AᵀA for A = [1 X y], without a shift; shape (d + 2, d + 2)."""
-        factor = self.shifted(np.zeros_like(self.shift)).factor
+        factor = self.unshifted
         return factor.T @ factor
 
 
