@@ -17,7 +17,7 @@ def login(pod: Object, server: str) -> Object:
     (container,) = pod["spec"]["containers"]
     found = {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in container["env"]}
     others = ("_TOPIC", "_BYTES", "_BOOTSTRAP")
-    return {name: value for name, value in found.items() if name.startswith(server) and not name.endswith(others)}
+    return {name: value for name, value in found.items() if name.startswith(f"{server}_") and not name.endswith(others)}
 
 
 def files(pod: Object) -> dict[str, str]:
