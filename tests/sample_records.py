@@ -1,8 +1,10 @@
-"""Invalid records of every kind, and unusual but valid ones, for the features a and b and the label y."""
+"""Invalid records of every kind, and unusual but valid ones: flat (a, b and the label y) and nested."""
 
 from __future__ import annotations
 
 import json
+
+from streaming_regression.records import Fields
 
 NAN, INFINITE = "not finite: NaN", "not finite: infinite or beyond ±1.8e308"
 
@@ -98,4 +100,50 @@ GOOD: list[tuple[bytes, tuple[float, float, float]]] = [
     (raw("1E+2"), (1.5, 100.0, 4.25)),
     (raw("0." + "1" * 500), (1.5, 1 / 9, 4.25)),
     (raw("18446744073709551616"), (1.5, 2.0**64, 4.25)),
+]
+
+# Records as Kafka Connect, MQTT bridges and databases write them.
+AS_THEY_COME = Fields(("payload.temp", "data.0.v"), r"after\.x.y", numeric_strings=True, booleans_as_numbers=True)
+
+
+def as_it_comes(temp: object = 1.5, data: object = ({"v": -2},), label: object = 4.25, **more: object) -> bytes:
+    """A valid record with some parts changed; a part set to ... is left out."""
+    parts: dict[str, object] = {"payload": {"temp": temp}, "data": data, "after.x": {"y": label}, **more}
+    return json.dumps({key: value for key, value in parts.items() if value is not ...}).encode()
+
+
+BAD_AS_THEY_COME: list[tuple[bytes | None, str | None, str]] = [
+    (b"[]", None, "not a JSON object but an array"),
+    (as_it_comes(payload=...), "payload.temp", "missing"),
+    (as_it_comes(payload=None), "payload.temp", "missing: payload is null"),
+    (as_it_comes(payload="{}"), "payload.temp", "missing: payload is a string"),
+    (as_it_comes(payload={}), "payload.temp", "missing: not in payload"),
+    (as_it_comes(payload=[1]), "payload.temp", "missing: not in payload, an array"),
+    (as_it_comes(data=[]), "data.0.v", "missing: not in data, an array"),
+    (as_it_comes(data=[7]), "data.0.v", "missing: data.0 is a number"),
+    (as_it_comes(data=[{}]), "data.0.v", "missing: not in data.0"),
+    (as_it_comes(data={"1": {"v": 2}}), "data.0.v", "missing: not in data"),
+    (as_it_comes(**{"after.x": {"z": 1}}), r"after\.x.y", r"missing: not in after\.x"),
+    (as_it_comes(**{"after.x": ..., "after": {"x": {"y": 1}}}), r"after\.x.y", "missing"),
+    (as_it_comes(None), "payload.temp", "null"),
+    (as_it_comes({}), "payload.temp", "not a number but an object"),
+    (as_it_comes(" "), "payload.temp", "not a number but an empty string"),
+    (as_it_comes("1,5"), "payload.temp", "not a number but a string with a comma: only a point separates decimals"),
+    (as_it_comes("1.234,5"), "payload.temp", "not a number but a string with a comma: only a point separates decimals"),
+    *(
+        (as_it_comes(text), "payload.temp", "not a number but a string that is not a decimal number")
+        for text in ("NaN", "inf", "-Infinity", "0x10", "1_000", "1e", "1 2", "\u0661", "hunter2")
+    ),
+    (as_it_comes("1e400"), "payload.temp", INFINITE),
+    (as_it_comes("1e300"), "payload.temp", "not finite: beyond ±1e+70"),
+    (as_it_comes(float("nan")), "payload.temp", NAN),
+    (as_it_comes(**{"payload.temp": "x"}), "payload.temp", "not a number but a string that is not a decimal number"),
+]
+GOOD_AS_THEY_COME: list[tuple[bytes, tuple[float, float, float]]] = [
+    (as_it_comes(), (1.5, -2, 4.25)),
+    (as_it_comes(" 2 ", [{"v": "1e3"}], "-.5"), (2, 1000, -0.5)),
+    (as_it_comes(True, [{"v": False}, "x"], True), (1, 0, 1)),
+    (as_it_comes("x", **{"payload.temp": 7}), (7, -2, 4.25)),
+    (as_it_comes(data={"0": {"v": 3}}), (1.5, 3, 4.25)),
+    (b'{"payload":{"temp":"1.5"},"data":[{"v":-2}],"after.x":{"y":4.25},"z":1e400}', (1.5, -2, 4.25)),
 ]

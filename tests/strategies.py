@@ -12,7 +12,7 @@ AWKWARD_NAMES = (
     *("Air temperature [K]", "f(x)", "it's", "100 %", "a&b", "#1", "why?", "a/b", "x+1=y", "a-b|c", "$t;@`~^!"),
     *("größe", "温度", "🌡️ °C", "a.b", "a", "a.b.c", "0", "-1", "true", "null", "_id", "@timestamp", "%s", "$x"),
     *("__proto__", "constructor", "toString", "hasOwnProperty", "prototype", "length", "x", "y", "pred", "series"),
-    *("value", "feature", "label", "a1", "began", "datum", "x\u00a0y", "n" * 200),
+    *("value", "feature", "label", "a1", "began", "datum", "x\u00a0y", "n" * 200, r"a\.b"),
 )
 """Valid names of features or labels, each with a special meaning in some language into which it may be inserted."""
 

@@ -149,15 +149,17 @@ class Kibana:
             self.where += f", space {settings.kibana_space}"
         self.version = "unknown version"
         headers = {"kbn-xsrf": "dashboards"}
-        if settings.kibana_api_key_file:
-            key = search.secret(settings.kibana_api_key_file, "kibana_api_key_file")
-            if not key.isascii():
-                raise ConfigError(
-                    f"--kibana-api-key-file / KIBANA_API_KEY_FILE: {settings.kibana_api_key_file} is not an API key: "
-                    "it contains characters that are not ASCII"
-                )
-            headers["Authorization"] = f"ApiKey {key}"
-        elif settings.kibana_user and settings.kibana_password_file:
+        keys = {"ApiKey": "kibana_api_key_file", "Bearer": "kibana_token_file"}
+        for scheme, name in keys.items():
+            if file := getattr(settings, name):
+                key = search.secret(file, name)
+                if not key.isascii():
+                    raise ConfigError(
+                        f"--{name.replace('_', '-')} / {name.upper()}: {file} is not an API key or token: it "
+                        "contains characters that are not ASCII"
+                    )
+                headers["Authorization"] = f"{scheme} {key}"
+        if settings.kibana_user and settings.kibana_password_file:
             password = search.secret(settings.kibana_password_file, "kibana_password_file")
             headers["Authorization"] = f"Basic {b64encode(f'{settings.kibana_user}:{password}'.encode()).decode()}"
         self._headers = headers
@@ -235,7 +237,7 @@ class Kibana:
         if response.status == 401:
             raise ConfigError(
                 f"{self.where} refused the login: check --kibana-user and --kibana-password-file, "
-                "or --kibana-api-key-file"
+                "or --kibana-api-key-file, or --kibana-token-file"
             )
         if response.status == 403:
             raise Refused(

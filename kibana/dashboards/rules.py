@@ -76,8 +76,14 @@ def stripped(value: object) -> object:
 
 
 def setting(value: object, name: str, default: object) -> object:
-    """Return a setting's value, `stripped`, or `default` for a blank; ValueError for a file that cannot be used."""
-    value = stripped(value)
+    """Return a setting's value, `stripped`, or `default` for a blank; ValueError for a file that cannot be used.
+
+    A setting whose name ends with `_option` has a value on each line.
+    """
+    if name.endswith("_option") and isinstance(value, str):
+        value = "\n".join(str(stripped(line)) for line in value.strip().split("\n"))
+    else:
+        value = stripped(value)
     if value == "":
         return default
     if name.endswith("_file") and isinstance(value, str):
@@ -104,13 +110,16 @@ def distinct(found: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def field_name(name: str) -> str:
-    """Return the name of a JSON field; ValueError for a name that Elasticsearch or a list cannot hold."""
+    r"""Return the name or path of a JSON field; ValueError for a name that Elasticsearch or a list cannot hold.
+
+    A backslash is allowed only in `\.`, a dot that is part of a key.
+    """
     if ":" in name:
-        raise ValueError(f"{name!r} looks like a name with a type: give only the name, every field is a JSON number")
-    if not name or re.search(r'[,*"\\<>{}\x00-\x1f]|^\.|\.$|\.\.', name):
+        raise ValueError(f"{name!r} looks like a name with a type: give only the name, every field is a number")
+    if not name or re.search(r'[,*"<>{}\x00-\x1f]|\\([^.]|$)|^\.|\.$|\.\.', name):
         raise ValueError(
-            f'{name!r} is not a valid field name: it must not be empty, contain one of , * " \\ < > {{ }}, begin or '
-            "end with a dot, or contain two dots in a row"
+            f'{name!r} is not a valid field name: it must not be empty, contain one of , * " < > {{ }}, begin or end '
+            "with a dot, contain two dots in a row, or a backslash that is not before a dot"
         )
     return name
 
@@ -148,15 +157,44 @@ def _is_address(address: str) -> bool:
 
 
 def urls(value: str, server: str) -> str:
-    """Return a list of URLs; ValueError for an invalid URL. The settings' names in messages begin with `server`."""
+    """Return a list of URLs, each with its port; ValueError for an invalid URL. A port left out is 443 or 80.
+
+    The settings' names in messages begin with `server`.
+    """
     if "@" in value:
         raise ValueError(f"a URL must not contain a password: use --{server}-user and --{server}-password-file")
     found = distinct(parts(value))
+    whole = []
     for url in found:
-        match = re.fullmatch(r"https?://([^/?#\s]+)(/[^\s?#]*)?", url)
-        if not match or not _is_address(match[1]):
+        match = re.fullmatch(r"(https?)://([^/?#\s]+)(/[^\s?#]*)?", url)
+        address = match[2] if match else ""
+        if match and ":" not in address.rpartition("]")[2]:
+            address += ":443" if match[1] == "https" else ":80"
+        if not match or not _is_address(address):
             raise ValueError(f"{url!r} is not http://host:port or https://host:port (a port is 1 to 65535)")
-    return ",".join(found)
+        whole.append(f"{match[1]}://{address}{match[3] or ''}")
+    return ",".join(distinct(tuple(whole)))
+
+
+def check_login(settings: object, server: str) -> None:
+    """Raise ValueError if the settings of a login do not go together; their names begin with `server`."""
+    names = ("user", "password_file", "api_key_file", "token_file", "certificate_file", "key_file", "key_password_file")
+    given = {name: getattr(settings, f"{server}_{name}", None) for name in names}
+    flag = f"--{server}"
+    https = all(url.startswith("https:") for url in getattr(settings, f"{server}_url").split(","))
+    if getattr(settings, f"{server}_ca_file") and not https:
+        raise ValueError(f"{flag}-ca-file needs https: use https in {flag}-url, or leave the CA file out")
+    if given["certificate_file"] and not https:
+        raise ValueError(f"{flag}-certificate-file needs https: use https in {flag}-url, or leave the certificate out")
+    for first, second in (("user", "password_file"), ("certificate_file", "key_file")):
+        if bool(given[first]) != bool(given[second]):
+            both = f"{flag}-{first} and {flag}-{second}".replace("_", "-")
+            raise ValueError(f"{both} must be given together: one is missing")
+    if given["key_password_file"] and not given["key_file"]:
+        raise ValueError(f"{flag}-key-password-file is the password of {flag}-key-file, which is not set")
+    logins = [f"{flag}-{name}".replace("_", "-") for name in ("token_file", "api_key_file", "user") if given[name]]
+    if len(logins) > 1:
+        raise ValueError(f"{logins[0]} and {logins[1]} cannot be given together: use one of them")
 
 
 def error_message(error: Mapping[str, Any], secrets: Collection[str]) -> str:

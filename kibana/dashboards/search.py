@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,10 +37,14 @@ def secret(path: Path, setting: str) -> str:
 def client(settings: WithElasticsearch, timeout_s: float) -> Iterator[Elasticsearch]:
     """Yield a client that does not retry. It has version 8, which works with Elasticsearch 8 and 9."""
     options: dict[str, Any] = {}
-    if settings.elasticsearch_ca_file:
+    if settings.elasticsearch_certificate_file:
+        options["ssl_context"] = _ssl_context(settings)
+    elif settings.elasticsearch_ca_file:
         options["ca_certs"] = str(settings.elasticsearch_ca_file)
     if settings.elasticsearch_api_key_file:
         options["api_key"] = secret(settings.elasticsearch_api_key_file, "elasticsearch_api_key_file")
+    elif settings.elasticsearch_token_file:
+        options["bearer_auth"] = secret(settings.elasticsearch_token_file, "elasticsearch_token_file")
     elif settings.elasticsearch_user and settings.elasticsearch_password_file:
         password = secret(settings.elasticsearch_password_file, "elasticsearch_password_file")
         options["basic_auth"] = (settings.elasticsearch_user, password)
@@ -49,6 +54,24 @@ def client(settings: WithElasticsearch, timeout_s: float) -> Iterator[Elasticsea
         yield opened
     finally:
         opened.close()
+
+
+def _ssl_context(settings: WithElasticsearch) -> ssl.SSLContext:
+    certificate, key = settings.elasticsearch_certificate_file, settings.elasticsearch_key_file
+    assert certificate is not None  # noqa: S101 - the caller has checked it
+    password = ""  # without one, OpenSSL would ask for it on the terminal
+    if settings.elasticsearch_key_password_file:
+        password = secret(settings.elasticsearch_key_password_file, "elasticsearch_key_password_file")
+    try:
+        context = ssl.create_default_context(cafile=settings.elasticsearch_ca_file)
+        context.load_cert_chain(certificate, key, password)
+    except OSError as error:  # includes ssl.SSLError
+        raise ConfigError(
+            f"--elasticsearch-certificate-file / ELASTICSEARCH_CERTIFICATE_FILE: {certificate} is not a certificate in "
+            f"PEM format with the private key {key} (--elasticsearch-key-file), --elasticsearch-key-password-file is "
+            "not the key's password, or --elasticsearch-ca-file is not a certificate in PEM format"
+        ) from error
+    return context
 
 
 def translated(error: ApiError | TransportError, settings: WithElasticsearch) -> DashboardsError:
@@ -62,12 +85,14 @@ def translated(error: ApiError | TransportError, settings: WithElasticsearch) ->
         )
     if isinstance(error, TransportError):
         how = "does not answer in time" if isinstance(error, ConnectionTimeout) else "cannot be reached"
-        how = "failed in the TLS handshake" if isinstance(error, TlsError) else how
+        if isinstance(error, TlsError):
+            certificate = settings.elasticsearch_certificate_file or "not set"
+            how = f"failed in the TLS handshake (does it accept --elasticsearch-certificate-file, {certificate}?)"
         return ServerUnavailable(f"{where} {how}")
     if error.status_code == 401:
         return ConfigError(
             f"{where} refused the login: check --elasticsearch-user and --elasticsearch-password-file, "
-            "or --elasticsearch-api-key-file"
+            "or --elasticsearch-api-key-file, or --elasticsearch-token-file"
         )
     if error.status_code in BUSY:
         return ServerUnavailable(f"{where} is not ready (HTTP {error.status_code})")

@@ -24,7 +24,9 @@ from dashboards.errors import ConfigError
 from dashboards.panels import Names
 
 SECRETS = frozenset(
-    f"{server}_{kind}_file" for server in ("kibana", "elasticsearch") for kind in ("password", "api_key")
+    f"{server}_{kind}_file"
+    for server in ("kibana", "elasticsearch")
+    for kind in ("password", "api_key", "token", "key_password")
 )
 CONFIG = SettingsConfigDict(
     frozen=True,
@@ -109,11 +111,22 @@ class Build(WithNames):
 class WithElasticsearch(WithNames):
     """The connection to Elasticsearch."""
 
-    elasticsearch_url: str = Field("http://localhost:9200", description="nodes, http[s]://host:port[,…]")
+    elasticsearch_url: str = Field(
+        "http://localhost:9200",
+        description="nodes, http[s]://host[:port][,…]; without a port, https means 443 and http 80",
+    )
     elasticsearch_ca_file: FilePath | None = Field(None, description="PEM file with the CA of the nodes' certificates")
     elasticsearch_user: str | None = Field(None, description="user name")
     elasticsearch_password_file: FilePath | None = Field(None, description="file with that user's password")
     elasticsearch_api_key_file: FilePath | None = Field(None, description="file with an API key, instead of a user")
+    elasticsearch_token_file: FilePath | None = Field(None, description="file with a bearer token, instead of a user")
+    elasticsearch_certificate_file: FilePath | None = Field(
+        None, description="PEM file with this client's certificate, for nodes that require one"
+    )
+    elasticsearch_key_file: FilePath | None = Field(None, description="PEM file with that certificate's private key")
+    elasticsearch_key_password_file: FilePath | None = Field(
+        None, description="file with the password of that key, if it is encrypted"
+    )
 
     @field_validator("elasticsearch_url")
     @classmethod
@@ -122,7 +135,7 @@ class WithElasticsearch(WithNames):
 
     @model_validator(mode="after")
     def _login(self) -> WithElasticsearch:
-        _check_login(self, "elasticsearch")
+        rules.check_login(self, "elasticsearch")
         return self
 
 
@@ -131,11 +144,15 @@ class Load(WithElasticsearch):
 
     model_config = CONFIG | SettingsConfigDict(cli_prog_name="python -m dashboards load")
 
-    kibana_url: str = Field("http://localhost:5601", description="Kibana, http[s]://host:port[/base-path]")
+    kibana_url: str = Field(
+        "http://localhost:5601",
+        description="Kibana, http[s]://host[:port][/base-path]; without a port, https means 443 and http 80",
+    )
     kibana_ca_file: FilePath | None = Field(None, description="PEM file with the CA of Kibana's certificate")
     kibana_user: str | None = Field(None, description="user name")
     kibana_password_file: FilePath | None = Field(None, description="file with that user's password")
     kibana_api_key_file: FilePath | None = Field(None, description="file with an API key, instead of a user")
+    kibana_token_file: FilePath | None = Field(None, description="file with a bearer token, instead of a user")
     kibana_space: str | None = Field(None, description="id of the space to import into; not set: the default space")
     dashboards_file: FilePath | None = Field(
         None, description="NDJSON file to import instead of the built-in dashboards"
@@ -168,7 +185,7 @@ class Load(WithElasticsearch):
 
     @model_validator(mode="after")
     def _kibana_login(self) -> Load:
-        _check_login(self, "kibana")
+        rules.check_login(self, "kibana")
         return self
 
 
@@ -210,14 +227,3 @@ def load(settings: type[AnySettings], argv: Sequence[str]) -> AnySettings:
         raise ConfigError("\n".join(lines)) from error
     except SettingsError as error:
         raise ConfigError(rules.without_values(str(error))) from error
-
-
-def _check_login(settings: WithNames, server: str) -> None:
-    user, password, key = (getattr(settings, f"{server}_{name}") for name in ("user", "password_file", "api_key_file"))
-    urls = getattr(settings, f"{server}_url").split(",")
-    if getattr(settings, f"{server}_ca_file") and not all(url.startswith("https:") for url in urls):
-        raise ValueError(f"--{server}-ca-file needs https: use https in --{server}-url, or leave the CA file out")
-    if bool(user) != bool(password):
-        raise ValueError(f"--{server}-user and --{server}-password-file must be given together: one is missing")
-    if key and user:
-        raise ValueError(f"--{server}-api-key-file and --{server}-user cannot be given together: use one of them")

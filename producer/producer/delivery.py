@@ -12,7 +12,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producer.errors import Interrupted, Refused, ServerUnavailable, StreamError
-from producer.kafka import Watch, client, connect, topic_failure
+from producer.kafka import Watch, connect, topic_failure
 from producer.layout import Layout, Place
 from producer.pacing import Pacer
 from producer.progress import LINE_EVERY_S, every
@@ -158,8 +158,9 @@ class Delivery:
         self._done = 0
         self._producer = connect(
             Producer,
-            client(settings, watch)
-            | {
+            settings,
+            watch,
+            {
                 "enable.idempotence": True,
                 "acks": "all",
                 "compression.type": "lz4",

@@ -4,13 +4,13 @@ import logging
 import re
 import signal
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from producer.errors import ConfigError, Interrupted, Refused, ServerUnavailable, StreamError
+from producer.login import Login, certificate_failure, client_config, login, token_failure, wrong_config
 from producer.settings import Settings, setting
 
 CALL_S = 1.0
@@ -34,37 +34,6 @@ class Stop:
         signal.signal(signum, signal.SIG_DFL)
 
 
-def client(settings: Settings, watch: "Watch") -> dict[str, Any]:
-    """Return the configuration common to consumer and producer; it contains the password, so never log it."""
-    config: dict[str, Any] = {
-        "bootstrap.servers": settings.kafka_bootstrap,
-        "client.id": "producer",
-        "security.protocol": settings.kafka_security_protocol,
-        "reconnect.backoff.max.ms": 1000,  # a broker that comes back is found within about a second
-        "socket.keepalive.enable": True,
-        "error_cb": watch.on_error,
-        "logger": watch,
-    }
-    if settings.kafka_ca_file:
-        config["ssl.ca.location"] = str(settings.kafka_ca_file)
-    if settings.sasl and settings.kafka_password_file:
-        config["sasl.mechanism"] = settings.kafka_sasl_mechanism
-        config["sasl.username"] = settings.kafka_user
-        config["sasl.password"] = _password(settings.kafka_password_file)
-    return config
-
-
-def _password(file: Path) -> str:
-    name = f"{setting('kafka_password_file')}: {file}"
-    try:
-        password = file.read_text("utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name} cannot be read as UTF-8 text: it must contain the password") from error
-    if not password:
-        raise ConfigError(f"{name} is empty: it must contain the password")
-    return password
-
-
 class Watch:
     """Waits for a broker that is away, for up to `server_timeout_s`, and detects permanent errors."""
 
@@ -76,9 +45,12 @@ class Watch:
         self._reason = ""
         self._since = self._logged = clock()
 
-    def log(self, _level: int, form: str, *args: object) -> None:
-        """Log librdkafka's messages at level DEBUG; librdkafka calls this like `logging.Logger.log`."""
-        log.debug(form, *args)
+    def log(self, _level: int, _form: str, *args: object) -> None:
+        """Log librdkafka's messages at level DEBUG; librdkafka calls this like `logging.Logger.log`.
+
+        The client's name is left out, because a user may have set it by an option.
+        """
+        log.debug("%s %s", args[0], args[-1])
         if args[0] == "FAIL":
             self._reason = _plain(str(args[-1]))
 
@@ -133,20 +105,40 @@ class Watch:
 
     def _permanent(self, error: KafkaError) -> StreamError | None:
         code, text = error.code(), _plain(error.str())
-        if "certificate verify failed" in text:
-            ca = self._settings.kafka_ca_file or "the system’s CA store"
-            return ConfigError(
-                f"{setting('kafka_ca_file')}: the brokers' certificate is not signed by a CA in {ca}, or is not issued "
-                f"for their address: {text}"
-            )
+        given = login(self._settings)
+        if token := token_failure(text, given):
+            self._reason, passes = token
+            return None if passes else ConfigError(self._reason)
+        if failure := _tls_failure(text, given):
+            return failure
         if code in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
-            if "nsupported" in text:
-                return ConfigError(f"{setting('kafka_sasl_mechanism')}: the broker does not support it: {text}")
-            fields = f"{setting('kafka_user')}, {setting('kafka_password_file')}"
-            return ConfigError(f"{fields}: the broker refused this user or password: {text}")
+            return _refused_login(text, given)
         if code == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
             return Refused(f"{setting('kafka_user')}: the user needs the ACL Write on both topics: {text}")
         return None
+
+
+def _tls_failure(text: str, given: Login) -> ConfigError | None:
+    if "certificate verify failed" in text:
+        ca = given.ca_file or "the system’s CA store"
+        return ConfigError(
+            f"{setting('kafka_ca_file')}: the brokers' certificate is not signed by a CA in {ca}, or is not issued "
+            f"for their address: {text}"
+        )
+    message = certificate_failure(text, given)
+    return ConfigError(f"{setting('kafka_bootstrap')}: {message}") if message else None
+
+
+def _refused_login(text: str, given: Login) -> ConfigError:
+    if "nsupported" in text:
+        return ConfigError(f"{setting('kafka_sasl_mechanism')}: the broker does not support it: {text}")
+    if given.oauth:
+        return ConfigError(
+            f"{setting('kafka_oauth_token_url')}: the brokers refused the token of {given.oauth_client_id}: they must "
+            "trust its issuer, and accept its audience, scope and subject"
+        )
+    fields = f"{setting('kafka_user')}, {setting('kafka_password_file')}"
+    return ConfigError(f"{fields}: the broker refused this user or password: {text}")
 
 
 def topic_failure(settings: Settings, topic: str, error: KafkaError) -> StreamError | None:
@@ -165,14 +157,21 @@ def _plain(text: str) -> str:
     return re.sub(r"^\[thrd:[^\]]*\]: | \(after \d+ms in state \w+\)", "", text)
 
 
-def connect(kind: Callable[[dict[str, Any]], _T], config: dict[str, Any]) -> _T:
-    """Return a consumer or producer; ConfigError when librdkafka cannot use a setting."""
+def connect(kind: Callable[[dict[str, Any]], _T], settings: Settings, watch: Watch, options: Mapping[str, Any]) -> _T:
+    """Return a consumer or producer with `options`; ConfigError when librdkafka cannot use a setting."""
+    given = client_config(login(settings), settings.kafka_option or "")
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka_bootstrap,
+        "client.id": "producer",
+        "reconnect.backoff.max.ms": 1000,  # a broker that comes back is found within about a second
+        "socket.keepalive.enable": True,
+        "error_cb": watch.on_error,
+        "logger": watch,
+    }
     try:
-        return kind(config)
+        return kind({**config, **options, **given})
     except KafkaException as error:
-        text = error.args[0].str()
-        field = f"{setting('kafka_ca_file')}: " if "ssl.ca.location" in text else ""
-        raise ConfigError(field + text) from error
+        raise wrong_config(error.args[0].str(), login(settings), given) from None  # its text may contain a secret
 
 
 def ask(consumer: Consumer, watch: Watch, call: Callable[[], _T]) -> _T:

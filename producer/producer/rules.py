@@ -61,6 +61,28 @@ def validate_arguments(argv: Sequence[str], switches: Collection[str]) -> list[s
     return arguments
 
 
+def join_repeated(argv: Sequence[str], flag: str) -> list[str]:
+    """Return the arguments with the values of a flag that may be given several times as one value, each on a line.
+
+    Raises
+    ------
+    ConfigError
+        For an empty value.
+    """
+    others: list[str] = []
+    values: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name != flag:
+            others.append(word)
+            continue
+        values.append((value if equals else next(words, "")).strip())
+        if not values[-1]:
+            raise ConfigError(f"{flag}: the value is empty; leave the flag out to use the default")
+    return [*others, flag, "\n".join(values)] if values else others
+
+
 def stripped(value: object) -> object:
     """Return a value without blanks around it; ValueError for text that is not UTF-8 or has control characters."""
     if not isinstance(value, str):
@@ -76,8 +98,14 @@ def stripped(value: object) -> object:
 
 
 def setting(value: object, name: str, default: object) -> object:
-    """Return a setting's value, `stripped`, or `default` for a blank; ValueError for a file that cannot be used."""
-    value = stripped(value)
+    """Return a setting's value, `stripped`, or `default` for a blank; ValueError for a file that cannot be used.
+
+    A setting whose name ends with `_option` has a value on each line.
+    """
+    if name.endswith("_option") and isinstance(value, str):
+        value = "\n".join(str(stripped(line)) for line in value.strip().split("\n"))
+    else:
+        value = stripped(value)
     if value == "":
         return default
     if name.endswith("_file") and isinstance(value, str):
@@ -104,13 +132,16 @@ def distinct(found: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def field_name(name: str) -> str:
-    """Return the name of a JSON field; ValueError for a name that Elasticsearch or a list cannot hold."""
+    r"""Return the name or path of a JSON field; ValueError for a name that Elasticsearch or a list cannot hold.
+
+    A backslash is allowed only in `\.`, a dot that is part of a key.
+    """
     if ":" in name:
-        raise ValueError(f"{name!r} looks like a name with a type: give only the name, every field is a JSON number")
-    if not name or re.search(r'[,*"\\<>{}\x00-\x1f]|^\.|\.$|\.\.', name):
+        raise ValueError(f"{name!r} looks like a name with a type: give only the name, every field is a number")
+    if not name or re.search(r'[,*"<>{}\x00-\x1f]|\\([^.]|$)|^\.|\.$|\.\.', name):
         raise ValueError(
-            f'{name!r} is not a valid field name: it must not be empty, contain one of , * " \\ < > {{ }}, begin or '
-            "end with a dot, or contain two dots in a row"
+            f'{name!r} is not a valid field name: it must not be empty, contain one of , * " < > {{ }}, begin or end '
+            "with a dot, contain two dots in a row, or a backslash that is not before a dot"
         )
     return name
 

@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
 
 from producer import rules
 from producer.errors import ConfigError
+from producer.login import check_login, login, options, token_url
 
 
 def setting(field: str) -> str:
@@ -67,7 +68,9 @@ FRACTION = r"[0-9]{1,12}(/[0-9]{1,12})?|[0-9]{0,12}\.[0-9]{1,12}|[0-9](\.[0-9]{0
 
 MIN_RATE = 1e-6
 MAX_RATE = 1e9
-SECRETS = frozenset(["kafka_password_file"])
+SECRETS = frozenset(
+    ["kafka_password_file", "kafka_key_password_file", "kafka_oauth_client_secret_file", "kafka_options_file"]
+)
 
 # The streaming regression accepts no larger numbers. Beyond 1.8e308 a label would be infinite, which JSON cannot hold.
 Number = Annotated[FiniteFloat, Field(ge=-1e70, le=1e70)]
@@ -139,13 +142,40 @@ class Settings(BaseSettings):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="protocol of the brokers: encryption (SSL) and login (SASL)"
     )
-    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "OAUTHBEARER"] = Field(
         "SCRAM-SHA-512", description="mechanism of the login, with a SASL_ protocol"
     )
     kafka_user: str | None = Field(None, description="user name, with a SASL_ protocol")
     kafka_password_file: FilePath | None = Field(None, description="file with that user's password")
     kafka_ca_file: FilePath | None = Field(
         None, description="PEM file with the CA of the brokers' certificates; default: the system's CA store"
+    )
+    kafka_certificate_file: FilePath | None = Field(
+        None, description="PEM file with this client's certificate, for brokers that require one (mutual TLS)"
+    )
+    kafka_key_file: FilePath | None = Field(None, description="PEM file with that certificate's private key")
+    kafka_key_password_file: FilePath | None = Field(
+        None, description="file with the password of that key, if it is encrypted"
+    )
+    kafka_oauth_token_url: str | None = Field(
+        None, description="OAUTHBEARER: URL of the token endpoint, which gives tokens for client credentials"
+    )
+    kafka_oauth_client_id: str | None = Field(None, description="OAUTHBEARER: client id at the token endpoint")
+    kafka_oauth_client_secret_file: FilePath | None = Field(
+        None, description="OAUTHBEARER: file with the client's secret"
+    )
+    kafka_oauth_scope: str | None = Field(None, description="OAUTHBEARER: scopes to request, separated by blanks")
+    kafka_oauth_ca_file: FilePath | None = Field(
+        None, description="OAUTHBEARER: PEM file with the CA of the token endpoint's certificate"
+    )
+    kafka_option: str | None = Field(
+        None,
+        repr=False,
+        description="any other option of librdkafka, name=value; the flag may be given several times, and the variable "
+        "has one option a line",
+    )
+    kafka_options_file: FilePath | None = Field(
+        None, description="file with options whose values are secrets, one name=value a line"
     )
     kafka_train_topic: Topic = Field("train", description="topic to learn from")
     kafka_test_topic: Topic = Field("test", description="topic to predict only")
@@ -162,18 +192,30 @@ class Settings(BaseSettings):
         name = str(info.field_name)
         return rules.setting(value, name, cls.model_fields[name].default)
 
+    @field_validator("kafka_oauth_token_url")
+    @classmethod
+    def _endpoint(cls, value: str | None) -> str | None:
+        return value and token_url(value)
+
+    @field_validator("kafka_option")
+    @classmethod
+    def _options(cls, value: str | None) -> str | None:
+        options(value or "")
+        return value
+
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
         if lines := [f"{setting(field)}: {text}" for field, text in self._clashes()]:
             raise ValueError("\n".join(lines))
+        check_login(self)
         return self
 
     def _clashes(self) -> Iterator[tuple[str, str]]:
         if self.kafka_test_topic == self.kafka_train_topic:
             yield "kafka_test_topic", f"{self.kafka_test_topic!r} is also the train topic: use two different topics"
-        if self.sasl and not self.kafka_user:
+        if login(self).password and not self.kafka_user:
             yield "kafka_user", f"not set: {self.kafka_security_protocol} needs the user's name"
-        if self.sasl and not self.kafka_password_file:
+        if login(self).password and not self.kafka_password_file:
             yield "kafka_password_file", f"not set: {self.kafka_security_protocol} needs a file with the password"
 
         if self.source != "ndjson" and self.input_file:
@@ -200,11 +242,6 @@ class Settings(BaseSettings):
             yield missing, "not set: --drift-row and --drift-weights must be given together"
 
     @property
-    def sasl(self) -> bool:
-        """Whether the connection logs in."""
-        return self.kafka_security_protocol.startswith("SASL")
-
-    @property
     def stdin(self) -> bool:
         """Whether the records come from standard input."""
         return self.input_file == STDIN
@@ -212,6 +249,7 @@ class Settings(BaseSettings):
 
 def load(argv: Sequence[str]) -> Settings:
     """Return the settings; ConfigError has one line for each wrong setting."""
+    argv = rules.join_repeated(argv, "--kafka-option")
     arguments = rules.validate_arguments(argv, rules.switches(Settings.model_fields))
     try:
         return CliApp.run(Settings, cli_args=arguments)

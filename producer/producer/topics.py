@@ -18,7 +18,7 @@ from contextlib import suppress
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from producer.errors import ServerUnavailable
-from producer.kafka import CALL_S, Watch, ask, client, connect, partitions, topic_failure
+from producer.kafka import CALL_S, Watch, ask, connect, partitions, topic_failure
 from producer.layout import Layout, Place
 from producer.progress import LINE_EVERY_S, every
 from producer.resume import Chunk, Mark, Range, Written, read_mark, search
@@ -44,8 +44,9 @@ class Topics:
         self._clock = clock
         self._consumer = connect(
             Consumer,
-            client(settings, watch)
-            | {
+            settings,
+            watch,
+            {
                 "group.id": "producer",  # required by the client; no group is joined
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from functools import partial
@@ -15,8 +16,10 @@ from streaming_regression.elasticsearch import connection as elasticsearch
 from streaming_regression.elasticsearch.claim import claim
 from streaming_regression.elasticsearch.indices import Indices
 from streaming_regression.files import Files
+from streaming_regression.kafka import consumer
 from streaming_regression.kafka.admin import Topics
-from streaming_regression.kafka.connection import Connection
+from streaming_regression.kafka.connection import OPTION, Connection
+from streaming_regression.kafka.login import login
 from streaming_regression.kafka.ranges import KafkaRanges, Options
 from streaming_regression.learners import Learner
 from streaming_regression.micro_batch import TASKS_PER_CORE, MicroBatches
@@ -39,6 +42,8 @@ def run(settings: Settings, stop: Stop) -> None:
     """
     connection = _connection(settings)
     kafka = _kafka(settings)
+    os.environ[OPTION] = settings.kafka_option or ""
+    consumer.check_settings(kafka)
     gaps = settings.on_data_loss == "continue"
     with connection.open() as client:
         elasticsearch.wait(connection, client)
@@ -106,19 +111,14 @@ def _connection(settings: Settings) -> elasticsearch.Connection:
         user=settings.elasticsearch_user,
         password_file=settings.elasticsearch_password_file,
         api_key_file=settings.elasticsearch_api_key_file,
+        token_file=settings.elasticsearch_token_file,
+        certificate_file=settings.elasticsearch_certificate_file,
+        key_file=settings.elasticsearch_key_file,
+        key_password_file=settings.elasticsearch_key_password_file,
         timeout_s=settings.server_timeout_s,
         max_request_bytes=settings.elasticsearch_max_request_bytes,
     )
 
 
 def _kafka(settings: Settings) -> Connection:
-    return Connection(
-        bootstrap=settings.kafka_bootstrap,
-        train_topic=settings.kafka_train_topic,
-        test_topic=settings.kafka_test_topic,
-        security_protocol=settings.kafka_security_protocol,
-        sasl_mechanism=settings.kafka_sasl_mechanism,
-        user=settings.kafka_user,
-        password_file=settings.kafka_password_file,
-        ca_file=settings.kafka_ca_file,
-    )
+    return Connection(settings.kafka_bootstrap, settings.kafka_train_topic, settings.kafka_test_topic, login(settings))

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import orjson
 
 from streaming_regression.learners import LIMIT, Floats
+from streaming_regression.paths import MISSING, Record, find, kind, picker
 
 NUMBERS = frozenset([int, float])  # compared exactly, because isinstance(True, int) holds
-JSON_TYPES = {
-    str: "a string",
-    bool: "a boolean",
-    list: "an array",
-    dict: "an object",
-    int: "a number",
-    float: "a number",
-}
+BLANKS = "[ \t\r\n]*"
+DECIMAL = re.compile(rf"{BLANKS}[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?{BLANKS}")
+WITH_COMMA = re.compile(rf"{BLANKS}[+-]?[0-9.]*,[0-9.,]*([eE][+-]?[0-9]+)?{BLANKS}")
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The names of the d features and of the label."""
+    """The names of the d features and of the label, and which values besides JSON numbers count as numbers.
+
+    Attributes
+    ----------
+    features, label : keys of the record, or paths such as `payload.temp` and `data.0.v`.
+    numeric_strings : a string that contains a decimal number, such as "1.5", " 2 " or "1e3", counts as that number.
+    booleans_as_numbers : false counts as 0, true as 1.
+    """
 
     features: tuple[str, ...]
     label: str
+    numeric_strings: bool = False
+    booleans_as_numbers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +74,14 @@ class _InvalidRecord(ValueError):
 def decode(values: Sequence[bytes | None], fields: Fields, *, label_needed: bool) -> Decoded:
     """Decode records: JSON objects in UTF-8 whose features and label are finite numbers.
 
-    Unless `label_needed`, the label may be absent or null. If a name is repeated, its last value counts; other names
-    are ignored. Numbers above `LIMIT` in magnitude count as not finite, because sums of their squares could overflow.
+    A name stands for the key of that name, or else for a path (see `paths`). Unless `label_needed`, the label may be
+    absent or null. If a key is repeated, its last value counts; other keys are ignored. Numbers above `LIMIT` in
+    magnitude count as not finite, because sums of their squares could overflow.
     Any bytes give a point or an `Invalid`, never an exception.
     """
     names = (*fields.features, fields.label)
-    pick = itemgetter(*names)
+    pick = picker(names)
+    numbers = NUMBERS | {bool} if fields.booleans_as_numbers else NUMBERS
     loads = orjson.loads
     rows: list[tuple[float, ...]] = []
     positions: list[int] = []
@@ -80,9 +89,9 @@ def decode(values: Sequence[bytes | None], fields: Fields, *, label_needed: bool
     for position, value in enumerate(values):
         try:
             row = pick(loads(value))  # type: ignore[arg-type]
-            if not NUMBERS.issuperset(map(type, row)):
-                raise TypeError
-        except (ValueError, KeyError, TypeError):  # the fast path failed: decode it thoroughly
+            if not numbers.issuperset(map(type, row)):
+                row = _converted(row, numbers, fields.numeric_strings)
+        except (ValueError, LookupError, TypeError):  # the fast path failed: decode it thoroughly
             try:
                 row = _row(value, fields, label_needed)
             except _InvalidRecord as error:
@@ -103,19 +112,34 @@ def decode(values: Sequence[bytes | None], fields: Fields, *, label_needed: bool
     return Decoded(positions, table[:, :-1], table[:, -1], invalid)
 
 
+def _converted(row: tuple[object, ...], numbers: frozenset[type], numeric_strings: bool) -> tuple[Any, ...]:
+    """Return the row with numbers instead of strings; TypeError or ValueError for any other value."""
+    if numeric_strings:
+        row = tuple([_decimal(value) if type(value) is str else value for value in row])
+    if not numbers.issuperset(map(type, row)):
+        raise TypeError
+    return row
+
+
+def _decimal(text: str) -> float:
+    if not DECIMAL.fullmatch(text) or math.isinf(number := float(text)):
+        raise ValueError
+    return number
+
+
 def _row(value: bytes | None, fields: Fields, label_needed: bool) -> tuple[float, ...]:
     """Return the numbers of one record, or raise its first fault; slower than the path in `decode`, but complete."""
     constants: list[str] = []  # NaN, Infinity, -Infinity: some encoders write them, but they are not JSON
     record = _parse(value, constants)
-    row = [_number(record, name) for name in fields.features]
-    unlabelled = not label_needed and record.get(fields.label) is None  # null often means "unknown"
-    row.append(np.nan if unlabelled else _number(record, fields.label))
+    row = [_number(record, name, fields) for name in fields.features]
+    unlabelled = not label_needed and find(record, fields.label)[0] in (MISSING, None)  # null often means "unknown"
+    row.append(np.nan if unlabelled else _number(record, fields.label, fields))
     if constants:
         raise _InvalidRecord(None, f"not JSON: {constants[0]}")
     return tuple(row)
 
 
-def _parse(value: bytes | None, constants: list[str]) -> dict[str, object]:
+def _parse(value: bytes | None, constants: list[str]) -> Record:
     if value is None:
         raise _InvalidRecord(None, "tombstone: no value")
     if not value:
@@ -140,7 +164,7 @@ def _parse(value: bytes | None, constants: list[str]) -> dict[str, object]:
     except json.JSONDecodeError:
         raise _InvalidRecord(None, f"not JSON: {_fault(value)}") from None
     if not isinstance(record, dict):
-        raise _InvalidRecord(None, f"not a JSON object but {_kind(record)}")
+        raise _InvalidRecord(None, f"not a JSON object but {kind(record)}")
     return record
 
 
@@ -153,18 +177,27 @@ def _fault(value: bytes) -> str:
     return "syntax error"
 
 
-def _number(record: dict[str, object], name: str) -> float:
-    if name not in record:
-        raise _InvalidRecord(name, "missing")
-    value = record[name]
+def _number(record: Record, name: str, fields: Fields) -> float:
+    value, end = find(record, name)
+    if value is MISSING:
+        raise _InvalidRecord(name, f"missing: {end}" if end else "missing")
     if value is None:
         raise _InvalidRecord(name, "null")
+    if isinstance(value, str) and fields.numeric_strings and DECIMAL.fullmatch(value):
+        value = float(value)
+    if isinstance(value, bool) and fields.booleans_as_numbers:
+        value = float(value)
     if not isinstance(value, float):
-        raise _InvalidRecord(name, f"not a number but {_kind(value)}")
+        detail = _text_kind(value) if isinstance(value, str) and fields.numeric_strings else kind(value)
+        raise _InvalidRecord(name, f"not a number but {detail}")
     if not np.isfinite(value):
         raise _InvalidRecord(name, "not finite: NaN" if np.isnan(value) else "not finite: infinite or beyond ±1.8e308")
     return value
 
 
-def _kind(value: object) -> str:
-    return "null" if value is None else JSON_TYPES.get(type(value), "a value of another type")
+def _text_kind(text: str) -> str:
+    if not text.strip():
+        return "an empty string"
+    if WITH_COMMA.fullmatch(text):
+        return "a string with a comma: only a point separates decimals"
+    return "a string that is not a decimal number"

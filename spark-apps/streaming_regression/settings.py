@@ -21,7 +21,9 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, Settings
 
 from streaming_regression import rules
 from streaming_regression.errors import ConfigError
-from streaming_regression.learners import LEARNERS, LIMIT, options
+from streaming_regression.kafka.login import check_login, login, options, token_url
+from streaming_regression.learners import LEARNERS, LIMIT
+from streaming_regression.learners import options as learner_fields
 from streaming_regression.records import Fields
 
 
@@ -31,7 +33,11 @@ def split(value: str) -> tuple[str, ...]:
 
 
 DAY_S = 86_400.0
-SECRETS = frozenset(["kafka_password_file", "elasticsearch_password_file", "elasticsearch_api_key_file"])
+SECRETS = frozenset(
+    ["kafka_password_file", "kafka_key_password_file", "kafka_oauth_client_secret_file", "kafka_options_file"]
+    + [f"elasticsearch_{kind}_file" for kind in ("password", "api_key", "token", "key_password")]
+)
+"""Settings whose value may be the secret itself, by mistake."""
 
 
 class Settings(BaseSettings):
@@ -60,18 +66,56 @@ class Settings(BaseSettings):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="protocol of the brokers: encryption (SSL) and login (SASL)"
     )
-    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "OAUTHBEARER"] = Field(
         "SCRAM-SHA-512", description="mechanism of the login, with a SASL_ protocol"
     )
     kafka_user: str | None = Field(None, description="user name, with a SASL_ protocol")
     kafka_password_file: FilePath | None = Field(None, description="file with that user's password")
     kafka_ca_file: FilePath | None = Field(None, description="PEM file with the CA of the brokers' certificates")
+    kafka_certificate_file: FilePath | None = Field(
+        None, description="PEM file with this client's certificate, for brokers that require one (mutual TLS)"
+    )
+    kafka_key_file: FilePath | None = Field(None, description="PEM file with that certificate's private key")
+    kafka_key_password_file: FilePath | None = Field(
+        None, description="file with the password of that key, if it is encrypted"
+    )
+    kafka_oauth_token_url: str | None = Field(
+        None, description="OAUTHBEARER: URL of the token endpoint, which gives tokens for client credentials"
+    )
+    kafka_oauth_client_id: str | None = Field(None, description="OAUTHBEARER: client id at the token endpoint")
+    kafka_oauth_client_secret_file: FilePath | None = Field(
+        None, description="OAUTHBEARER: file with the client's secret"
+    )
+    kafka_oauth_scope: str | None = Field(None, description="OAUTHBEARER: scopes to request, separated by blanks")
+    kafka_oauth_ca_file: FilePath | None = Field(
+        None, description="OAUTHBEARER: PEM file with the CA of the token endpoint's certificate"
+    )
+    kafka_option: str | None = Field(
+        None,
+        repr=False,
+        description="any other option of librdkafka, name=value; the flag may be given several times, and the variable "
+        "has one option a line",
+    )
+    kafka_options_file: FilePath | None = Field(
+        None, description="file with options whose values are secrets, one name=value a line"
+    )
 
-    elasticsearch_url: str = Field("http://localhost:9200", description="nodes, http[s]://host:port[,…]")
+    elasticsearch_url: str = Field(
+        "http://localhost:9200",
+        description="nodes, http[s]://host[:port][,…]; without a port, https means 443 and http 80",
+    )
     elasticsearch_ca_file: FilePath | None = Field(None, description="PEM file with the CA of the nodes' certificates")
     elasticsearch_user: str | None = Field(None, description="user name")
     elasticsearch_password_file: FilePath | None = Field(None, description="file with that user's password")
     elasticsearch_api_key_file: FilePath | None = Field(None, description="file with an API key, instead of a user")
+    elasticsearch_token_file: FilePath | None = Field(None, description="file with a bearer token, instead of a user")
+    elasticsearch_certificate_file: FilePath | None = Field(
+        None, description="PEM file with this client's certificate, for nodes that require one"
+    )
+    elasticsearch_key_file: FilePath | None = Field(None, description="PEM file with that certificate's private key")
+    elasticsearch_key_password_file: FilePath | None = Field(
+        None, description="file with the password of that key, if it is encrypted"
+    )
     elasticsearch_max_request_bytes: PositiveInt = Field(
         8_000_000,
         ge=1_000,
@@ -79,8 +123,19 @@ class Settings(BaseSettings):
         description="largest write request, in bytes; reduced automatically if a proxy refuses one (HTTP 413)",
     )
 
-    features: str = Field("dep_delay,distance,air_time", description="names of the JSON fields to learn from, a,b,c")
-    label: str = Field("arr_delay", description="name of the JSON field to predict")
+    features: str = Field(
+        "dep_delay,distance,air_time",
+        description="names of the JSON fields to learn from, a,b,c; if a record has no key payload.temp, that name is "
+        "the path to the key temp of the object payload; data.0.v leads through the first element of the array data; a "
+        "backslash before a dot makes the dot part of a key",
+    )
+    label: str = Field("arr_delay", description="name or path of the JSON field to predict")
+    numeric_strings: bool = Field(
+        False,
+        description="a feature or label that is a string counts as that number if it is a decimal number, such as "
+        '"1.5", " 2 " or "1e3"; a comma, NaN or hexadecimal digits make the record invalid',
+    )
+    booleans_as_numbers: bool = Field(False, description="a feature or label that is false counts as 0, and true as 1")
     learner: str = Field(
         "rls", description="; ".join(f"{name}: {learner.summary}" for name, learner in LEARNERS.items())
     )
@@ -134,8 +189,8 @@ class Settings(BaseSettings):
 
     @property
     def fields(self) -> Fields:
-        """The names of the features and of the label."""
-        return Fields(split(self.features), self.label)
+        """The names of the features and of the label, and which values count as numbers."""
+        return Fields(split(self.features), self.label, self.numeric_strings, self.booleans_as_numbers)
 
     @property
     def initial(self) -> tuple[float, ...]:
@@ -160,6 +215,17 @@ class Settings(BaseSettings):
     @classmethod
     def _brokers(cls, value: str) -> str:
         return rules.brokers(value)
+
+    @field_validator("kafka_oauth_token_url")
+    @classmethod
+    def _endpoint(cls, value: str | None) -> str | None:
+        return value and token_url(value)
+
+    @field_validator("kafka_option")
+    @classmethod
+    def _options(cls, value: str | None) -> str | None:
+        options(value or "")
+        return value
 
     @field_validator("elasticsearch_url")
     @classmethod
@@ -212,21 +278,11 @@ class Settings(BaseSettings):
         features, weights = len(self.fields.features), len(self.initial) - 1
         if features != weights:
             raise ValueError(f"--initial-weights has {weights} numbers for {features} --features: give one for each")
-        if bool(self.elasticsearch_user) != bool(self.elasticsearch_password_file):
-            raise ValueError(
-                "--elasticsearch-user and --elasticsearch-password-file must be given together: one is missing"
-            )
-        if self.elasticsearch_ca_file and not all(url.startswith("https:") for url in split(self.elasticsearch_url)):
-            raise ValueError(
-                "--elasticsearch-ca-file needs https: use https in --elasticsearch-url, or leave the CA file out"
-            )
-        if self.elasticsearch_api_key_file and self.elasticsearch_user:
-            raise ValueError(
-                "--elasticsearch-api-key-file and --elasticsearch-user cannot be given together: use one of them"
-            )
-        protocol, login = self.kafka_security_protocol, self.kafka_user and self.kafka_password_file
-        if protocol.startswith("SASL") and not login:
+        rules.check_login(self, "elasticsearch")
+        if login(self).password and not (self.kafka_user and self.kafka_password_file):
+            protocol = self.kafka_security_protocol
             raise ValueError(f"--kafka-security-protocol {protocol} needs --kafka-user and --kafka-password-file")
+        check_login(self)
         return self
 
 
@@ -238,7 +294,7 @@ def _options() -> dict[str, Any]:
             Field(option.default, description=option.metadata["description"], **option.metadata["limits"]),
         )
         for name, learner in LEARNERS.items()
-        for option in options(learner)
+        for option in learner_fields(learner)
     }
 
 
@@ -261,6 +317,7 @@ def load(argv: Sequence[str]) -> Settings:
     ConfigError
         With one line for each wrong setting, which names its flag and its variable.
     """
+    argv = rules.join_repeated(argv, "--kafka-option")
     arguments = rules.validate_arguments(argv, rules.switches(Complete.model_fields))
     try:
         return CliApp.run(Complete, cli_args=arguments)

@@ -193,3 +193,9 @@ def test_points_flow_when_there_are_some_and_they_grow_or_none_wait(
     if words.startswith("7"):
         points += 1
         assert CHECK["points"](environment, seen) == ""
+
+
+def test_a_token_is_the_login_if_the_secret_has_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setitem(CHECK["authorization"].__globals__, "LOGIN", tmp_path)
+    (tmp_path / "token").write_text("abc\n")
+    assert CHECK["authorization"]() == "Bearer abc"

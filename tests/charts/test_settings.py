@@ -25,11 +25,20 @@ TEXT = (CHART / "values.yaml").read_text()
 BY_SECRET = {
     "KAFKA_PASSWORD_FILE",
     "KAFKA_CA_FILE",
+    "KAFKA_CERTIFICATE_FILE",
+    "KAFKA_KEY_FILE",
+    "KAFKA_OAUTH_CLIENT_SECRET_FILE",
+    "KAFKA_OAUTH_CA_FILE",
+    "KAFKA_OPTIONS_FILE",
     "ELASTICSEARCH_USER",
     "ELASTICSEARCH_PASSWORD_FILE",
     "ELASTICSEARCH_CA_FILE",
+    "ELASTICSEARCH_TOKEN_FILE",
+    "ELASTICSEARCH_CERTIFICATE_FILE",
+    "ELASTICSEARCH_KEY_FILE",
     "KIBANA_USER",
     "KIBANA_PASSWORD_FILE",
+    "KIBANA_TOKEN_FILE",
     "KIBANA_CA_FILE",
 }
 """Variables that the chart sets from Secrets, whose names are values."""
@@ -38,6 +47,9 @@ NOT_OFFERED = {
     "CHECKPOINT",  # the folder follows from indexPrefix
     "ELASTICSEARCH_API_KEY_FILE",
     "KIBANA_API_KEY_FILE",
+    "KAFKA_KEY_PASSWORD_FILE",  # keys in Secrets are not encrypted
+    "ELASTICSEARCH_KEY_PASSWORD_FILE",
+    "KAFKA_OPTION",  # kafka.optionsSecret names a Secret with options
     "DASHBOARDS_FILE",
     "DRY_RUN",
     "REQUEST_TIMEOUT_S",
@@ -115,6 +127,7 @@ def test_values_reach_the_programs_as_they_are_meant(monkeypatch: pytest.MonkeyP
             monkeypatch.setenv(name, str(file))
     settings: Any = streaming_regression.settings.load([])  # the learners add attributes at run time
     assert settings.fields.features == ("temperature", "load.mean")
+    assert (settings.fields.numeric_strings, settings.fields.booleans_as_numbers) == (True, True)
     assert settings.initial == (2.0, 0.5, -1.5)
     assert (settings.learner, settings.rls_half_life, settings.rls_ridge) == ("sgd", 1e6, 0.1)
     assert (settings.sgd_iterations, settings.sgd_convergence_tolerance, settings.sgd_intercept) == (20, 0.0, True)
@@ -132,12 +145,22 @@ def test_values_reach_the_programs_as_they_are_meant(monkeypatch: pytest.MonkeyP
 
 
 EXISTING_KAFKA = {"kafka.enabled": False, "kafka.bootstrap": "kafka:9092", "kafka.securityProtocol": "PLAINTEXT"}
+OAUTH = {
+    "kafka.enabled": False,
+    "kafka.bootstrap": "kafka:9093",
+    "kafka.saslMechanism": "OAUTHBEARER",
+    "kafka.oauth.clientId": "me",
+    "kafka.oauth.tokenUrl": "https://login/token",
+    "kafka.oauth.clientSecret": "login",
+}
 EXISTING_SEARCH = {"elasticsearch.enabled": False, "elasticsearch.url": "http://search:9200"} | {
     f"{name}Secret": "one" for name in ("elasticsearch.app", "elasticsearch.dashboards", "kibana.elasticsearch")
 }
 EXISTING_KIBANA = {"kibana.enabled": False, "kibana.url": "http://kibana:5601"}
 NAMES = ["a", "a b", " a ", "a\u00a0", "größe", "T [K]", "it's", "a%20", "x/y?z#1", "$$", "$(LABEL)", "__proto__", "🌡️"]
+NAMES.append(r"a\.b")
 BAD_NAMES = ["", " ", "a,b", "a:b", "a*", 'a"', "a\\", "<a>", "{a", ".a", "a.", "a..b", "a\nb", "a\x7f", "a\u2028b"]
+BAD_NAMES += [r"a\b", r"a\\.b"]
 ADDRESSES = [
     "a:1",
     "a_b.c-d:65535",
@@ -149,10 +172,10 @@ ADDRESSES = [
 ]
 BAD_ADDRESSES = ["a", "a:0", "a:65536", "a:01", ":1", "::1:9092", "[::1::]:1", "[1:2]:3", "[::g]:1", "[::1%0]:1"]
 BAD_ADDRESSES += ["a:1,", "a:1,,b:1", "a:1,a:1", "a;b:1", "a b:1", "me:it@a:1", "http://a:1"]
-URLS = ["http://a:1", "https://[::1]:9200", "http://a:1/base/path", " http://a:1 "]
+URLS = ["http://a", "https://[::1]/x", "http://a:1", "https://[::1]:9200", "http://a:1/base/path", " http://a:1 "]
 BAD_URLS = [
     "a:1",
-    "http://a",
+    "http://a:",
     "ftp://a:1",
     "http://a:1?b",
     "http://a:1/#b",
@@ -160,6 +183,8 @@ BAD_URLS = [
     "http://::1:1",
     "http://a:0",
 ]
+TOKEN_URLS = ["https://a/b", "http://a:1", "https://[::1]:8/x?y=z", " https://a/b "]
+BAD_TOKEN_URLS = ["a/b", "ftp://a/b", "https://me:it@a/b", "https://a b/c", "https://a/b#c", "https://a/b\x01"]
 TOPICS = ["a", "_a", "A.b-c_D", "x" * 249, " a "]
 BAD_TOPICS = ["", ".", "..", "a b", "ä", "x" * 250, "a/b"]
 PREFIXES = ["a", "9", "a.b-c_d", "x" * 200, " a "]
@@ -176,6 +201,9 @@ SAME: list[tuple[str, list[Any], list[Any], Object]] = [
     ("kafka.trainTopic", TOPICS, [*BAD_TOPICS[1:], "test"], EXISTING_KAFKA),
     ("indexPrefix", PREFIXES, BAD_PREFIXES, {}),
     ("kafka.bootstrap", ADDRESSES, BAD_ADDRESSES, EXISTING_KAFKA),
+    ("kafka.oauth.tokenUrl", TOKEN_URLS, BAD_TOKEN_URLS, OAUTH),
+    ("kafka.oauth.clientId", ["me", " $(X) "], ["a\nb"], OAUTH),
+    ("kafka.oauth.scope", ["a b"], ["a\nb"], OAUTH),
     ("elasticsearch.url", [*URLS, "http://a:1, http://b:2"], [*BAD_URLS, "http://a:1,http://a:1"], EXISTING_SEARCH),
     ("kibana.url", URLS, [*BAD_URLS, "http://a:1,http://b:2"], EXISTING_KIBANA),
     ("initial.weights", [[1, -2.5, 1e70], [0, 0, 0]], [[1, 2], [1, 2, 1.1e70]], {}),
@@ -201,7 +229,19 @@ def taken_by_programs(variable: str, value: Any) -> bool:
         (lambda argv: dashboards.settings.load(dashboards.settings.Load, argv), dashboards.settings.Load),
         (producer.settings.load, producer.settings.Settings),
     ]
-    needed = {"INITIAL_WEIGHTS": ["--features=a,b,c"]}
+    oauth = {"TOKEN_URL": "https://a", "CLIENT_ID": "me", "CLIENT_SECRET_FILE": __file__}
+    login = ["--kafka-security-protocol=SASL_SSL", "--kafka-sasl-mechanism=OAUTHBEARER"]
+    needed = {"INITIAL_WEIGHTS": ["--features=a,b,c"]} | {
+        f"KAFKA_OAUTH_{name}": [
+            *login,
+            *(
+                f"--kafka-oauth-{other.lower().replace('_', '-')}={text}"
+                for other, text in oauth.items()
+                if other != name
+            ),
+        ]
+        for name in (*oauth, "SCOPE")
+    }
     answers = set()
     for load, settings in programs:
         ours = variable.lower() in settings.model_fields

@@ -114,12 +114,12 @@ EXISTING_KAFKA = {"kafka.enabled": False, "kafka.bootstrap": "kafka:9093"}
         ({"image.dashboards.repository": "dashboards:1"}, ["/image/dashboards/repository"]),
         ({"kafka.bootstrap": "a:999999"}, ['kafka.bootstrap: "a:999999" is not host:port']),
         (
-            {"elasticsearch.url": "https://search"},
-            ['elasticsearch.url: "https://search" is not http(s)://host:port'],
+            {"elasticsearch.url": "https://search:"},
+            ['elasticsearch.url: "https://search:" is not http(s)://host:port'],
         ),  # as the app
         (
-            {"kibana.url": "https://kibana"},
-            ['kibana.url: "https://kibana" is not http(s)://host:port'],
+            {"kibana.url": "https://kibana:"},
+            ['kibana.url: "https://kibana:" is not http(s)://host:port'],
         ),  # as the loader
         ({"app.driver.memory": "10m"}, ["/app/driver/memory"]),
         ({"app.executor.memory": "499m"}, ["/app/executor/memory"]),
@@ -150,6 +150,33 @@ EXISTING_KAFKA = {"kafka.enabled": False, "kafka.bootstrap": "kafka:9093"}
         ({"kafka.enabled": False}, ["kafka.bootstrap must name the brokers"]),
         (EXISTING_KAFKA, ["SASL_SSL needs kafka.user and kafka.passwordSecret"]),
         (EXISTING_KAFKA | {"kafka.securityProtocol": "SSL", "kafka.user": "me"}, ["need kafka.securityProtocol SASL"]),
+        ({"kafka.authentication": "plain"}, ["/kafka/authentication"]),
+        (EXISTING_KAFKA | {"kafka.authentication": "tls"}, ["kafka.authentication is for this chart's Kafka"]),
+        ({"kafka.certificateSecret": "one"}, ["kafka.certificateSecret is for an existing Kafka"]),
+        ({"kafka.oauth.clientId": "me"}, ["kafka.oauth.clientId is for an existing Kafka"]),
+        (
+            EXISTING_KAFKA | {"kafka.securityProtocol": "PLAINTEXT", "kafka.certificateSecret": "one"},
+            ["kafka.certificateSecret needs kafka.securityProtocol SSL or SASL_SSL, not PLAINTEXT"],
+        ),
+        (
+            EXISTING_KAFKA | {"kafka.saslMechanism": "OAUTHBEARER"},
+            ["OAUTHBEARER needs kafka.oauth.tokenUrl, kafka.oauth.clientId and kafka.oauth.clientSecret"],
+        ),
+        (
+            EXISTING_KAFKA | {"kafka.saslMechanism": "OAUTHBEARER", "kafka.user": "me"},
+            ["are not used by kafka.saslMechanism OAUTHBEARER"],
+        ),
+        (EXISTING_KAFKA | {"kafka.oauth.scope": "a"}, ["kafka.oauth.scope needs kafka.saslMechanism OAUTHBEARER"]),
+        (
+            EXISTING_KAFKA | {"kafka.oauth.tokenUrl": "http://a/b", "kafka.oauth.caSecret": "ca"},
+            ["kafka.oauth.caSecret needs https"],
+        ),
+        ({"elasticsearch.authentication": "token"}, ["elasticsearch.authentication is for an existing Elastic"]),
+        ({"elasticsearch.certificateSecret": "one"}, ["elasticsearch.certificateSecret is for an existing Elastic"]),
+        (
+            EXISTING_SEARCH | {"elasticsearch.url": "http://search", "elasticsearch.certificateSecret": "one"},
+            ["elasticsearch.certificateSecret needs https"],
+        ),
         ({"elasticsearch.url": "https://search:9200"}, ["elasticsearch.url is for an existing Elasticsearch"]),
         ({"elasticsearch.enabled": False}, ["elasticsearch.url must name the nodes", "elasticsearch.appSecret"]),
         (EXISTING_SEARCH, ["elasticsearch.dashboardsSecret must name", "kibana.elasticsearchSecret must name"]),
@@ -188,6 +215,8 @@ def test_bad_values_are_refused_by_name(overrides: dict[str, Any], words: list[s
         EXISTING_KAFKA | {"kafka.securityProtocol": "PLAINTEXT", "kafka.trainTopic": "train_"},
         EXISTING_KAFKA | {"kafka.securityProtocol": "PLAINTEXT", "kafka.bootstrap": "a:1,[::1]:65535"},
         {"kafka.nodes": 5},
+        {"kafka.authentication": "tls", "kafka.optionsSecret": "options"},
+        EXISTING_KAFKA | {"kafka.saslMechanism": "OAUTHBEARER", "kafka.optionsSecret": "options"},
         {"image.spark.repository": "localhost:5000/a/b_c.d", "image.spark.tag": "v1.2_3-x"},
         {"image.dashboards.tag": f"0.1.0@sha256:{'a' * 64}"},
         {"app.driver.memory": "500m", "app.executor.memory": "1g", "app.driver.coreRequest": "0.5"},

@@ -12,7 +12,13 @@ import trustme
 from embedded import Elasticsearch, Kafka
 from embedded.testing.repeated import Repeated, repeated
 from embedded.testing.stream import Stream
-from tests.integration.secure_kafka import secure_kafka
+from tests.integration.secure_kafka import SecureKafka
+from tests.integration.token_endpoint import TokenEndpoint
+
+CLIENTS = {"learner": "Cl1entSecret", "stranger": "Cl1entSecret"}
+"""Secrets of the clients of `tokens`."""
+PLAIN_USERS = {"plainly": "Pl41nSecret"}
+"""Passwords of the users of PLAIN at `secure_broker`."""
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +40,19 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture(scope="session")
-def secure_broker(authority: trustme.CA) -> Iterator[Kafka]:
-    """A Kafka with TLS, users and access rights at `secure_bootstrap`."""
-    with secure_kafka(authority) as kafka:
+def tokens(authority: trustme.CA) -> Iterator[TokenEndpoint]:
+    """The token endpoint, with https, whose tokens `secure_broker` accepts."""
+    with TokenEndpoint(CLIENTS, authority.issue_cert("localhost")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def secure_broker(authority: trustme.CA, tokens: TokenEndpoint) -> Iterator[SecureKafka]:
+    """A Kafka with TLS, users and access rights, and listeners for each kind of login."""
+    with (
+        TokenEndpoint({}, key=tokens.key) as keys,  # with http, so that the broker needs no CA
+        SecureKafka(authority, keys.keys_url, PLAIN_USERS) as kafka,
+    ):
         yield kafka
 
 

@@ -28,6 +28,7 @@ class Kibana:
     newest: tuple[int, ...] = (8, 9, 0)  # the newest type version that it can migrate from
     starting: int = 0  # number of first requests that it answers with 503
     login: str | None = None  # user:password, or the key after "ApiKey "
+    token: str | None = None  # after "Bearer "
     forbidden: bool = False
     spaces: tuple[str, ...] = ("default",)
     fails: list[Answer | str] = field(default_factory=list)  # results of the next imports: a response, "drop" or "hang"
@@ -105,6 +106,8 @@ class Handler(BaseHTTPRequestHandler):
             user = f"Basic {b64encode(kibana.login.encode()).decode()}"
             if self.headers["Authorization"] not in {user, f"ApiKey {kibana.login}"}:
                 return 401, {"statusCode": 401, "error": "Unauthorized", "message": "Unauthorized"}
+        if kibana.token and self.headers["Authorization"] != f"Bearer {kibana.token}":
+            return 401, {"statusCode": 401, "error": "Unauthorized", "message": "Unauthorized"}
         if not match:
             return 404, {"statusCode": 404, "error": "Not Found", "message": "Not Found"}
         if match[2] == "/api/status":

@@ -7,7 +7,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -28,11 +28,12 @@ def anything(_method: str, _path: str) -> bool:
 
 @dataclass(frozen=True)
 class Accounts:
-    """The users and their rights: passwords by user name, and API keys as clients send them."""
+    """The users and their rights: passwords by user name, and API keys and bearer tokens as clients send them."""
 
     passwords: Mapping[str, str]
     api_keys: Mapping[str, str]
     rights: Mapping[str, Allowed]
+    tokens: Mapping[str, str] = field(default_factory=dict)
 
     def user(self, authorization: str) -> str | None:
         """Return the user with this Authorization header, or None."""
@@ -40,20 +41,31 @@ class Accounts:
         if kind == "Basic":
             user, _, password = base64.b64decode(credentials).decode().partition(":")
             return user if self.passwords.get(user) == password else None
-        return next((name for name, key in self.api_keys.items() if kind == "ApiKey" and key == credentials), None)
+        keys = {"ApiKey": self.api_keys, "Bearer": self.tokens}.get(kind, {})
+        return next((name for name, key in keys.items() if key == credentials), None)
 
 
 class SecureSearch:
     """An HTTPS server that passes permitted requests on to the Elasticsearch at `backend`.
 
-    It answers others with 401 or 403, as Elasticsearch does.
+    It answers others with 401 or 403, as Elasticsearch does. With `client_authority` it requires a client certificate
+    of that CA, as Elasticsearch with `xpack.security.http.ssl.client_authentication: required`.
     """
 
-    def __init__(self, backend: str, certificate: trustme.LeafCert, accounts: Accounts) -> None:
+    def __init__(
+        self,
+        backend: str,
+        certificate: trustme.LeafCert,
+        accounts: Accounts,
+        client_authority: trustme.CA | None = None,
+    ) -> None:
         self.requests: dict[str, int] = {}
         """Number of requests passed on, by user."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(context)
+        if client_authority:
+            context.verify_mode = ssl.CERT_REQUIRED
+            client_authority.configure_trust(context)
         handler = type("Handler", (_Handler,), {"backend": urlsplit(backend), "accounts": accounts, "owner": self})
         self._server = _Server(("127.0.0.1", 0), handler)
         # Each connection's thread does its own handshake; else a client that never begins it would block all others.

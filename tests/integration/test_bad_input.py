@@ -17,7 +17,7 @@ from embedded.testing.reference import lstsq
 from embedded.testing.stream import Stream
 from streaming_regression.records import Fields
 from streaming_regression.schema import mappings
-from tests.sample_records import BAD, GOOD, record
+from tests.sample_records import AS_THEY_COME, BAD, BAD_AS_THEY_COME, GOOD, GOOD_AS_THEY_COME, as_it_comes, record
 
 
 def documented(value: Value) -> dict[str, object]:
@@ -77,6 +77,31 @@ def test_bad_records_are_kept_with_field_and_reason_and_the_good_ones_are_learne
     assert not any("squared_error" in point for point in predicted)
 
     want = lstsq(np.array(learned))
+    assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
+
+
+def test_nested_fields_strings_and_booleans_are_read_and_reasons_name_the_path(stream: Stream) -> None:
+    """Documents, mappings and the model's state call a feature by the path that was given."""
+    stream.features, stream.label, stream.partitions = AS_THEY_COME.features, AS_THEY_COME.label, 1
+    stream.create_topics()
+    rng = np.random.default_rng(9)
+    fill = [(a, b, 2 * a - b + 3) for a, b in rng.normal(size=(50, 2)).round(3).tolist()]
+    rows = [row for _, row in GOOD_AS_THEY_COME] + fill
+    good = [value for value, _ in GOOD_AS_THEY_COME] + [as_it_comes(str(a), [{"v": b}], y) for a, b, y in fill]
+    bad = [value for value, _, _ in BAD_AS_THEY_COME]
+    stream.produce(train=good + bad, test=[as_it_comes(**{"after.x": ...})])
+    done = stream.run("--numeric-strings", "--booleans-as-numbers")
+    assert done.returncode == 0, done.stderr
+    assert "hunter2" not in done.stderr
+    kept = {fault["offset"]: (fault.get("field"), fault["reason"]) for fault in stream.documents("invalid")}
+    assert kept == {len(good) + i: (field, reason) for i, (_, field, reason) in enumerate(BAD_AS_THEY_COME)}
+    points = {(point["topic"], point["offset"]): point for point in stream.documents("points")}
+    assert "y" not in points.pop((stream.test, 0))
+    assert {offset: (*point["x"].values(), point["y"]) for (_, offset), point in points.items()} == dict(
+        enumerate(rows)
+    )
+    assert all([*point["x"]] == list(stream.features) for point in points.values())
+    want = lstsq(np.array(rows))
     assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
 
 

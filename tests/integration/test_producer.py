@@ -402,7 +402,11 @@ def test_sasl_ssl_needs_rights_on_the_topics_only_and_keeps_the_password_secret(
             2,
             "--kafka-ca-file / KAFKA_CA_FILE: .* not signed by a CA in .*other.pem, .*verify failed",
         ),
-        (["--kafka-ca-file", "right"], 2, "--kafka-ca-file / KAFKA_CA_FILE: .*ssl.ca.location failed"),
+        (
+            ["--kafka-ca-file", "right"],
+            2,
+            "--kafka-ca-file / KAFKA_CA_FILE: .*/right contains no readable certificate in PEM",
+        ),
         (
             ["--kafka-password-file", "wrong"],
             2,

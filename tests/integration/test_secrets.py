@@ -21,8 +21,11 @@ from embedded.testing.records import synthetic
 from embedded.testing.repeated import repeated
 from embedded.testing.stream import Stream
 from embedded.testing.waiting import wait_until
+from tests.integration.certificates import write
 from tests.integration.secure_kafka import add_user, allow
 from tests.integration.secure_search import Accounts, SecureSearch, anything
+from tests.integration.token_endpoint import TokenEndpoint
+from tests.slow import slow_except
 
 Material = dict[str, str]
 """Texts by their source: a file, a page, a command line."""
@@ -33,12 +36,20 @@ KAFKA_PASSWORD = 'it\'s a "quote" ${x} \\ ünlike-K4fk4Secret;=,'
 PLAIN_KAFKA_PASSWORD = "Plain-K4fk4Secret"
 SEARCH_PASSWORD = 'no "quote" either: Se4rchSecret'
 API_KEY = base64.b64encode(b"ApiKeyId:Ap1KeySecret").decode()
+TOKEN = "AAEAAWVsYXN0aWM-T0kenSecret"
 SECRETS = (
     "K4fk4Secret",
     "Se4rchSecret",
     API_KEY,
     base64.b64encode(f"{SEARCH_USER}:{SEARCH_PASSWORD}".encode()).decode(),
+    "K3ySecret",
+    "Cl1entSecret",
+    "T0kenSecret",
+    "Opt10nFileSecret",
+    "Opt10nEnvSecret",
 )
+OPTION = "socket.timeout.ms=50000\nsasl.oauthbearer.config=Opt10nEnvSecret"
+"""The variable KAFKA_OPTION. Kafka's client uses its second option only for tokens that it makes itself."""
 PAGES = (
     *("/", "/jobs/", "/jobs/job/?id=0", "/stages/", "/stages/stage/?id=0&attempt=0", "/storage/", "/environment/"),
     *("/executors/", "/executors/threadDump/?executorId=driver", "/SQL/", "/SQL/execution/?id=0", "/StreamingQuery/"),
@@ -51,7 +62,10 @@ REST = (
 
 @pytest.fixture
 def secure_search(search: Elasticsearch, authority: trustme.CA) -> Iterator[SecureSearch]:
-    accounts = Accounts({SEARCH_USER: SEARCH_PASSWORD}, {"key": API_KEY}, {SEARCH_USER: anything, "key": anything})
+    users = (SEARCH_USER, "key", "service")
+    accounts = Accounts(
+        {SEARCH_USER: SEARCH_PASSWORD}, {"key": API_KEY}, dict.fromkeys(users, anything), {"service": TOKEN}
+    )
     with SecureSearch(search.url, authority.issue_cert("127.0.0.1"), accounts) as proxy:
         yield proxy
 
@@ -63,13 +77,18 @@ def secured(secure_broker: Kafka, search: Elasticsearch, authority: trustme.CA, 
     stream.create_topics()
     add_user(secure_broker, KAFKA_USER, KAFKA_PASSWORD)
     add_user(secure_broker, "plain", PLAIN_KAFKA_PASSWORD)
-    for user in (KAFKA_USER, "plain"):
+    for user in (KAFKA_USER, "plain", "learner"):
         allow(secure_broker, user, [stream.train, stream.test])
     (tmp_path / "ca.pem").write_bytes(authority.cert_pem.bytes())
     (tmp_path / "kafka-password").write_text(KAFKA_PASSWORD + "\n")
     (tmp_path / "plain-password").write_text(PLAIN_KAFKA_PASSWORD)
     (tmp_path / "search-password").write_text(SEARCH_PASSWORD + "\n")
     (tmp_path / "api-key").write_text(API_KEY + "\n")
+    (tmp_path / "client-secret").write_text("Cl1entSecret\n")
+    (tmp_path / "key-password").write_text("K3ySecret\n")
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    (tmp_path / "options").write_text("client.rack=Opt10nFileSecret\n")
+    write(authority.issue_cert("app.test", common_name="app"), tmp_path, "app", "K3ySecret")
     return stream
 
 
@@ -99,16 +118,46 @@ def with_api_key(stream: Stream, search: SecureSearch) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("given", "level"), [(with_passwords, "DEBUG"), pytest.param(with_api_key, "INFO", marks=pytest.mark.slow)]
-)
+def with_certificates(stream: Stream, search: SecureSearch) -> list[str]:
+    """Settings with an OAuth client, certificates whose keys are encrypted, a bearer token and an options file."""
+    folder = stream.folder
+    pairs = [
+        word
+        for server in ("kafka", "elasticsearch")
+        for name, file in (("certificate", "app.crt"), ("key", "app.key"), ("key-password", "key-password"))
+        for word in (f"--{server}-{name}-file", str(folder / file))
+    ]
+    return [
+        *(*common(stream, search), *pairs, "--elasticsearch-token-file", str(folder / "token")),
+        *("--kafka-sasl-mechanism", "OAUTHBEARER", "--kafka-oauth-client-id", "learner"),
+        *("--kafka-oauth-client-secret-file", str(folder / "client-secret")),
+        *("--kafka-oauth-ca-file", str(folder / "ca.pem"), "--kafka-options-file", str(folder / "options")),
+    ]
+
+
+Given = Callable[[Stream, SecureSearch], list[str]]
+CASES: dict[Given, tuple[str, str, str]] = {
+    with_passwords: ("DEBUG", SEARCH_USER, KAFKA_USER),
+    with_certificates: ("DEBUG", "service", "client-secret"),
+    with_api_key: ("INFO", "key", "plain-password"),
+}
+"""Log level, the user that Elasticsearch then knows, and a word of the command line."""
+
+
+@pytest.mark.parametrize("given", slow_except([with_passwords, with_certificates], CASES))
 def test_points_arrive_and_no_secret_shows_anywhere(
-    secured: Stream, secure_search: SecureSearch, given: Callable[[Stream, SecureSearch], list[str]], level: str
+    secured: Stream,
+    secure_search: SecureSearch,
+    tokens: TokenEndpoint,
+    given: Given,
 ) -> None:
+    level, user, word = CASES[given]
     secured.produce(train=synthetic(300, seed=1), test=synthetic(30, seed=2))
     folder, port = secured.folder, free_port()
     settings = [*given(secured, secure_search), "--log-level", level]
-    with secured.app(*settings, **spark_environment(folder, port)) as app:
+    if given is with_certificates:
+        settings += ["--kafka-oauth-token-url", tokens.url]
+    with secured.app(*settings, **spark_environment(folder, port), KAFKA_OPTION=OPTION) as app:
         app.wait_for("batch 0: 330 rows, 0 invalid")
         secured.produce(train=synthetic(300, seed=3))
         app.wait_for("INFO batch 1: ")  # of all 300 rows, or some: the app may read while they are being sent
@@ -119,11 +168,11 @@ def test_points_arrive_and_no_secret_shows_anywhere(
     left = contents(folder / "tmp")
 
     assert secured.count("points") == 630
-    assert set(secure_search.requests) == {SEARCH_USER if level == "DEBUG" else "key"}
+    assert set(secure_search.requests) == {user}
     assert not found(material | left, *SECRETS)
     # The search works: it finds texts that are there in every kind of source.
     for prefix, text in (
-        ("command line", "plain-password" if level == "INFO" else KAFKA_USER),
+        ("command line", word),
         ("command line", "org.apache.spark.deploy.SparkSubmit"),
         ("command line", "streaming_regression.spark.daemon"),
         ("page /environment/", "spark.ui.port"),

@@ -17,9 +17,13 @@ import dashboards.rules
 import dashboards.settings
 import demo.__main__
 import embedded.__main__
+import producer.login
 import producer.rules
+import producer.secret
 import producer.settings
+import streaming_regression.kafka.login
 import streaming_regression.rules
+import streaming_regression.secret
 import streaming_regression.settings
 from dashboards.errors import ConfigError as DashboardsConfigError
 from producer.errors import ConfigError as ProducerConfigError
@@ -86,6 +90,21 @@ def test_the_programs_share_no_code_but_have_the_same_rules() -> None:
             "error_message",
             "without_values",
         } <= shared
+
+
+def test_app_and_producer_log_in_to_kafka_alike() -> None:
+    """The two modules differ only in their imports and in the name of the other program."""
+    app, other = streaming_regression.kafka.login, producer.login
+    assert functions(app) == functions(other)
+    assert functions(streaming_regression.secret) == functions(producer.secret)
+    for name in ("OWN", "FIXED", "NO_TOKEN", "REFUSED", "WRONG_TLS"):
+        assert getattr(app, name) == getattr(other, name)
+    assert inspect.getsource(app.Login) == inspect.getsource(other.Login)
+    fields = [
+        {name: repr(field) for name, field in kind.model_fields.items() if name.startswith("kafka_o") or "key" in name}
+        for kind in (streaming_regression.settings.Settings, producer.settings.Settings)
+    ]
+    assert {name: field for name, field in fields[0].items() if name in fields[1]} == fields[1]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -190,6 +209,9 @@ NAMES = [
     ("a:int", "'a:int' looks like a name with a type"),
     ("a..b", "'a..b' is not a valid field name"),
     ("a*", "'a*' is not a valid field name"),
+    ("a\\", r"'a\\' is not a valid field name"),
+    ("a\\b", r"'a\\b' is not a valid field name"),
+    ("a\\\\.b", r"'a\\\\.b' is not a valid field name"),
     ("a,\nb", r"contains a line break or another control character, '\n': remove it"),
     ("a\x7f", r"contains a line break or another control character, '\x7f': remove it"),
     ("a\udcff", "is not valid UTF-8 text"),
@@ -263,7 +285,27 @@ def test_addresses_of_nodes_are_read_as_those_of_brokers(program: str, value: st
 
 
 @pytest.mark.parametrize("program", having("elasticsearch_url"))
-@pytest.mark.parametrize("value", [value for value, text in WRONG_ADDRESSES if "part" not in text])
+@pytest.mark.parametrize(
+    ("value", "read_as"),
+    [
+        ("https://a", "https://a:443"),
+        ("http://a", "http://a:80"),
+        ("https://a.b/c:1", "https://a.b:443/c:1"),
+        ("https://[::1]", "https://[::1]:443"),
+        ("http://[::1]/x, https://b:1", "http://[::1]:80/x,https://b:1"),
+    ],
+)
+def test_a_url_without_a_port_has_that_of_its_scheme(program: str, value: str, read_as: str) -> None:
+    assert read(program, "--elasticsearch-url", value).elasticsearch_url == read_as
+    if program == "load" and "," not in value:
+        assert read(program, "--kibana-url", value).kibana_url == read_as
+    assert "http://a:80 is listed twice" in fault(program, "--elasticsearch-url", "http://a,http://a:80")
+
+
+@pytest.mark.parametrize("program", having("elasticsearch_url"))
+@pytest.mark.parametrize(
+    "value", [value for value, text in WRONG_ADDRESSES if "part" not in text and value not in {"a", "[::1]"}]
+)
 def test_wrong_addresses_of_nodes_are_refused_as_those_of_brokers(program: str, value: str) -> None:
     fault(program, f"--elasticsearch-url={_as_urls(value)}")
     if program == "load":
@@ -280,6 +322,17 @@ def test_an_address_with_a_password_and_what_follows_an_unknown_flag_are_not_rep
         ("kafka_password_file", "hunter2"),
         ("kafka_password_file", "hunter2" * 1000),
         ("kafka_password_file", "hunter2\nhunter2"),
+        ("kafka_key_password_file", "hunter2"),
+        ("kafka_oauth_client_secret_file", "hunter2"),
+        ("kafka_oauth_token_url", "https://me:hunter2@a/token"),
+        ("kafka_options_file", "sasl.password=hunter2"),
+        ("kafka_option", "sasl.password=hunter2"),
+        ("kafka_option", "hunter2"),
+        ("kafka_option", "hunter2==="),
+        ("kafka_option", "group.id=hunter2"),
+        ("kafka_option", "a.b=hunter2\x01"),
+        ("elasticsearch_token_file", "hunter2"),
+        ("elasticsearch_key_password_file", "hunter2"),
         ("elasticsearch_api_key_file", "hunter2" * 1000),
     ):
         if name in PROGRAMS[program][0].model_fields:
@@ -288,6 +341,140 @@ def test_an_address_with_a_password_and_what_follows_an_unknown_flag_are_not_rep
             assert "hunter2" not in line
     assert fault(program, "--password", "hunter2").endswith("unrecognized arguments: --password (see --help)")
     assert "hunter2" not in fault(program, "--password=hunter2")
+
+
+OPTIONS = [
+    ("fetch.wait.max.ms=5", {"fetch.wait.max.ms": "5"}),
+    (" a.b = x,y \n\n# c=d\nssl.cipher.suites=a=b,c ", {"a.b": "x,y", "ssl.cipher.suites": "a=b,c"}),
+    ("a.b=", {"a.b": ""}),
+    ("a.b=\"q\" 's' [1]", {"a.b": "\"q\" 's' [1]"}),
+]
+WRONG_OPTIONS = [
+    ("a.b", "line 1 is not NAME=VALUE with the name of an option of librdkafka"),
+    ("a.b=1\nA=2", "line 2 is not NAME=VALUE"),
+    ("=1", "line 1 has no name before the =: write NAME=VALUE"),
+    ("a.b=1\na.b=2", "a.b is given twice: give it once"),
+    ("sasl.password=1", "sasl.password has a setting of its own: use --kafka-password-file"),
+    ("bootstrap.servers=a:1", "bootstrap.servers has a setting of its own: use --kafka-bootstrap"),
+    ("ssl.key.password=1", "use --kafka-key-password-file"),
+    ("https.ca.location=/x", "use --kafka-oauth-ca-file"),
+    ("sasl.oauthbearer.client.secret=1", "use --kafka-oauth-client-secret-file"),
+    ("group.id=1", "group.id cannot be changed: the program must read each record exactly once"),
+    ("isolation.level=read_uncommitted", "isolation.level cannot be changed"),
+    ("enable.partition.eof=false", "cannot be changed"),
+    ("transactional.id=1", "transactional.id cannot be changed: the program must send each record exactly once"),
+    ("acks=0", "acks cannot be changed"),
+    ("error_cb=1", "error_cb cannot be changed: it is for programs that use librdkafka"),
+    ("debug=all", "debug cannot be changed: its messages may contain secrets"),
+    ("log_level=7", "log_level cannot be changed: use --log-level"),
+]
+
+
+@pytest.mark.parametrize("program", having("kafka_option"))
+@pytest.mark.parametrize(("value", "read_as"), OPTIONS)
+def test_an_option_is_a_line_or_a_flag_of_its_own(
+    environment: pytest.MonkeyPatch, program: str, value: str, read_as: dict[str, str]
+) -> None:
+    words = [word for line in value.split("\n") if line.strip() for word in ("--kafka-option", line)]
+    settings = read(program, *words)
+    assert producer.login.options(settings.kafka_option) == read_as
+    assert not [text for text in read_as.values() if len(text) > 1 and text in repr(settings)]
+    environment.setenv("KAFKA_OPTION", value)
+    assert producer.login.options(read(program).kafka_option) == read_as
+    assert read(program, "--kafka-option=x.y=1").kafka_option == "x.y=1"
+
+
+@pytest.mark.parametrize("program", having("kafka_option"))
+@pytest.mark.parametrize(("value", "text"), WRONG_OPTIONS)
+def test_an_option_that_the_program_sets_itself_is_refused_with_the_right_setting(
+    environment: pytest.MonkeyPatch, program: str, value: str, text: str
+) -> None:
+    environment.setenv("KAFKA_OPTION", value)
+    line = fault(program)
+    assert line.startswith("--kafka-option / KAFKA_OPTION: ")
+    assert text in line
+    words = [word for line in value.split("\n") for word in ("--kafka-option", line)]
+    assert fault(program, *words) == line
+
+
+@pytest.mark.parametrize("module", [streaming_regression.kafka.login, producer.login])
+def test_an_option_in_a_file_is_refused_like_one_on_the_command_line(module: Any, tmp_path: Path) -> None:
+    file = tmp_path / "options"
+    login = module.Login(options_file=file)
+    for value, text in WRONG_OPTIONS:
+        file.write_text(value)
+        with pytest.raises(CONFIG_ERRORS) as error:
+            module.client_config(login, "")
+        assert str(error.value).startswith(f"--kafka-options-file / KAFKA_OPTIONS_FILE: {file}: ")
+        assert text in str(error.value)
+    file.write_text("a.b=hunter2")
+    assert module.client_config(login, "c.d=1") == {"security.protocol": "PLAINTEXT", "c.d": "1", "a.b": "hunter2"}
+    with pytest.raises(CONFIG_ERRORS, match=r"a\.b is also given by --kafka-option: give it once"):
+        module.client_config(login, "a.b=1")
+
+
+CLASHES: list[tuple[list[str], str]] = [
+    (
+        ["--kafka-certificate-file", __file__, "--kafka-security-protocol", "SSL"],
+        "--kafka-key-file / KAFKA_KEY_FILE: not",
+    ),
+    (
+        ["--kafka-key-file", __file__],
+        "--kafka-certificate-file / KAFKA_CERTIFICATE_FILE: not set: --kafka-key-file needs",
+    ),
+    (["--kafka-key-password-file", __file__], "is the password of --kafka-key-file, which is not set"),
+    (
+        ["--kafka-certificate-file", __file__, "--kafka-key-file", __file__],
+        "--kafka-certificate-file / KAFKA_CERTIFICATE_FILE: needs --kafka-security-protocol SSL or SASL_SSL (found",
+    ),
+    (
+        [
+            *("--kafka-certificate-file", __file__, "--kafka-key-file", __file__, "--kafka-security-protocol", "SSL"),
+            *("--kafka-user", "me", "--kafka-password-file", __file__),
+        ],
+        "--kafka-password-file / KAFKA_PASSWORD_FILE: with --kafka-security-protocol SSL the certificate is the login",
+    ),
+    (
+        ["--kafka-oauth-client-id", "me"],
+        "--kafka-oauth-client-id / KAFKA_OAUTH_CLIENT_ID: needs --kafka-sasl-mechanism",
+    ),
+    (
+        ["--kafka-security-protocol", "SASL_SSL", "--kafka-sasl-mechanism", "OAUTHBEARER"],
+        "--kafka-oauth-token-url / KAFKA_OAUTH_TOKEN_URL: not set: OAUTHBEARER needs the token endpoint",
+    ),
+    (
+        [
+            *("--kafka-security-protocol", "SASL_SSL", "--kafka-sasl-mechanism", "OAUTHBEARER", "--kafka-user", "me"),
+            *("--kafka-oauth-token-url", "https://a/b", "--kafka-oauth-client-id", "me"),
+            *("--kafka-oauth-client-secret-file", __file__),
+        ],
+        "--kafka-user / KAFKA_USER: is not used by OAUTHBEARER",
+    ),
+    (
+        [
+            *("--kafka-security-protocol", "SASL_SSL", "--kafka-sasl-mechanism", "OAUTHBEARER"),
+            *("--kafka-oauth-token-url", "http://a/b", "--kafka-oauth-client-id", "me"),
+            *("--kafka-oauth-client-secret-file", __file__, "--kafka-oauth-ca-file", __file__),
+        ],
+        "--kafka-oauth-ca-file / KAFKA_OAUTH_CA_FILE: needs https",
+    ),
+    (["--kafka-oauth-token-url", "login/token"], "'login/token' is not http://host:port/path or https://host/path"),
+]
+
+
+@pytest.mark.parametrize("program", having("kafka_option"))
+@pytest.mark.parametrize(("argv", "text"), CLASHES)
+def test_settings_of_the_login_to_kafka_that_do_not_go_together_are_named(
+    program: str, argv: list[str], text: str
+) -> None:
+    assert text in fault(program, *argv)
+
+
+@pytest.mark.parametrize("program", having("kafka_option"))
+def test_with_options_oauthbearer_may_get_its_token_in_another_way(program: str) -> None:
+    login = ["--kafka-security-protocol", "SASL_SSL", "--kafka-sasl-mechanism", "OAUTHBEARER"]
+    option = "sasl.oauthbearer.metadata.authentication.type=azure_imds"
+    assert read(program, *login, "--kafka-option", option).kafka_option == option
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -22,6 +22,10 @@ GIVEN: dict[str, Any] = {
     "kafka_security_protocol": "SSL",
     "kafka_sasl_mechanism": "PLAIN",
     "kafka_user": "sparky",
+    "kafka_oauth_token_url": "https://login.example.com/token",
+    "kafka_oauth_client_id": "learner",
+    "kafka_oauth_scope": "kafka read",
+    "kafka_option": "fetch.wait.max.ms=5",
     "elasticsearch_user": "elf",
     "elasticsearch_url": "https://a:1,https://b:2/path",
     "features": "a,b,c",
@@ -51,7 +55,36 @@ GIVEN: dict[str, Any] = {
     "log_format": "json",
 }
 """A value other than the default for each setting except files."""
+OAUTH = {
+    "kafka_security_protocol": "SASL_SSL",
+    "kafka_sasl_mechanism": "OAUTHBEARER",
+    "kafka_oauth_token_url": "https://login:8443/token",
+    "kafka_oauth_client_id": "me",
+    "kafka_oauth_client_secret_file": __file__,
+}
+
+
+def oauth(*but: str) -> list[str]:
+    """The flags of OAUTHBEARER without some of them."""
+    return [word for name, value in OAUTH.items() if name not in but for word in (flag(name), value)]
+
+
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+KEY_PAIR = ["--kafka-security-protocol", "SSL", "--kafka-certificate-file", __file__, "--kafka-key-file", __file__]
+HTTPS = ["--elasticsearch-url", "https://a:9200"]
 BESIDE = {
+    **{name: oauth(name) for name in (*OAUTH, "kafka_oauth_scope", "kafka_oauth_ca_file") if "oauth" in name},
+    "kafka_certificate_file": [*KEY_PAIR[:2], *KEY_PAIR[4:]],
+    "kafka_key_file": KEY_PAIR[:4],
+    "kafka_key_password_file": KEY_PAIR,
+    "elasticsearch_certificate_file": [*HTTPS, "--elasticsearch-key-file", __file__],
+    "elasticsearch_key_file": [*HTTPS, "--elasticsearch-certificate-file", __file__],
+    "elasticsearch_key_password_file": [
+        *(*HTTPS, "--elasticsearch-certificate-file", __file__, "--elasticsearch-key-file", __file__)
+    ],
     "elasticsearch_ca_file": ["--elasticsearch-url", "https://a:9200"],
     "elasticsearch_user": ["--elasticsearch-password-file", __file__],
     "elasticsearch_password_file": ["--elasticsearch-user", "elf"],
@@ -75,10 +108,6 @@ def help_text(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         load(["--help"])
     assert end.value.code == 0
     return capsys.readouterr().out
-
-
-def flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def given(name: str, value: Any) -> list[str]:
@@ -259,6 +288,26 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
         (
             [*BESIDE["elasticsearch_user"], "--elasticsearch-user", "u", "--elasticsearch-api-key-file", __file__],
             "cannot be given together: use one of them",
+        ),
+        (
+            ["--elasticsearch-token-file", __file__, *BESIDE["elasticsearch_user"], "--elasticsearch-user", "u"],
+            "--elasticsearch-token-file and --elasticsearch-user cannot be given together: use one of them",
+        ),
+        (
+            ["--elasticsearch-token-file", __file__, "--elasticsearch-api-key-file", __file__],
+            "--elasticsearch-token-file and --elasticsearch-api-key-file cannot be given together",
+        ),
+        (
+            [*HTTPS, "--elasticsearch-key-file", __file__],
+            "--elasticsearch-certificate-file and --elasticsearch-key-file must be given together",
+        ),
+        (
+            [*BESIDE["elasticsearch_key_file"][2:], "--elasticsearch-key-file", __file__],
+            "--elasticsearch-certificate-file needs https: use https in --elasticsearch-url",
+        ),
+        (
+            ["--elasticsearch-key-password-file", __file__],
+            "--elasticsearch-key-password-file is the password of --elasticsearch-key-file, which is not set",
         ),
         (["--kafka-security-protocol", "SASL_SSL"], "needs --kafka-user and --kafka-password-file"),
         (["--kafka-security-protocol", "SASL_PLAINTEXT", "--kafka-user", "u"], "--kafka-password-file"),

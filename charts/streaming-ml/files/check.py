@@ -185,11 +185,11 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
     prefix = environment["INDEX_PREFIX"]
 
     def search(index: str, body: Object) -> Object:
-        user, password = ((LOGIN / key).read_text().rstrip("\r\n") for key in ("username", "password"))
-        login = base64.b64encode(f"{user}:{password}".encode()).decode()
-        headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+        headers = {"Authorization": authorization(), "Content-Type": "application/json"}
         ca = environment.get("ELASTICSEARCH_CA_FILE")
         context = ssl.create_default_context(cafile=ca) if url.startswith("https:") else None
+        if context and (certificate := environment.get("ELASTICSEARCH_CERTIFICATE_FILE")):
+            context.load_cert_chain(certificate, environment["ELASTICSEARCH_KEY_FILE"])
         request = urllib.request.Request(f"{url}/{index}/_search", json.dumps(body).encode(), headers)  # noqa: S310
         hits: Object = json.loads(fetch(request, context))["hits"]
         return hits
@@ -217,6 +217,14 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
         say(f"no records since {model['@timestamp']}: {sends}, or the driver waits for Kafka (its log says so)")
     before = seen.setdefault("points", count)
     return f"{count} {found} and no more yet, though {lag} records wait in Kafka" if lag and count <= before else ""
+
+
+def authorization() -> str:
+    """Return the header of the login: a token if the Secret has one, else user and password."""
+    if (LOGIN / "token").exists():
+        return f"Bearer {(LOGIN / 'token').read_text().strip()}"
+    user, password = ((LOGIN / key).read_text().rstrip("\r\n") for key in ("username", "password"))
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def diagnosis(cluster: Cluster, release: str) -> Iterator[str]:

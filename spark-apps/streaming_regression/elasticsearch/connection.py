@@ -37,6 +37,10 @@ class Connection:
     user: str | None = None
     password_file: Path | None = None
     api_key_file: Path | None = None
+    token_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    key_password_file: Path | None = None
     timeout_s: float = 600.0
     max_request_bytes: int = MAX_REQUEST_BYTES
 
@@ -48,7 +52,8 @@ class Connection:
     @property
     def login(self) -> str:
         """The user's name in messages."""
-        return f"user {self.user or '(API key)'}"
+        others = {"API key": self.api_key_file, "token": self.token_file, "certificate": self.certificate_file}
+        return f"user {self.user or next((f'({name})' for name, file in others.items() if file), '(anonymous)')}"
 
     def open(self) -> Elasticsearch:
         """Return a client that does not retry; `Backoff` times the retries.
@@ -57,15 +62,44 @@ class Connection:
         Elasticsearch 8.
         """
         options: dict[str, Any] = {}
-        if self.ca_file:
-            options["ssl_context"] = _ssl_context(self.ca_file)
-        if self.api_key_file:
-            options["api_key"] = secret.read(self.api_key_file, "elasticsearch_api_key_file")
+        if self.ca_file or self.certificate_file:
+            options["ssl_context"] = self._ssl_context()
+        if file := self.api_key_file or self.token_file:
+            kind = "api_key" if self.api_key_file else "token"
+            key = secret.read(file, f"elasticsearch_{kind}_file")
+            if not key.isascii():
+                raise ConfigError(
+                    f"--elasticsearch-{kind.replace('_', '-')}-file / ELASTICSEARCH_{kind.upper()}_FILE: {file} is not "
+                    "an API key or token: it contains characters that are not ASCII"
+                )
+            options["api_key" if self.api_key_file else "bearer_auth"] = key
         elif self.user and self.password_file:
             options["basic_auth"] = (self.user, secret.read(self.password_file, "elasticsearch_password_file"))
         return Elasticsearch(
             list(self.urls), request_timeout=REQUEST_TIMEOUT_S, max_retries=0, retry_on_timeout=False, **options
         )
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except OSError as error:  # includes ssl.SSLError
+            raise ConfigError(
+                f"--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {self.ca_file} contains no readable certificate in "
+                "PEM format"
+            ) from error
+        if self.certificate_file:
+            password = ""  # without one, OpenSSL would ask for it on the terminal
+            if self.key_password_file:
+                password = secret.read(self.key_password_file, "elasticsearch_key_password_file")
+            try:
+                context.load_cert_chain(self.certificate_file, self.key_file, password)
+            except OSError as error:
+                raise ConfigError(
+                    f"--elasticsearch-certificate-file / ELASTICSEARCH_CERTIFICATE_FILE: {self.certificate_file} is "
+                    f"not a certificate in PEM format with the private key {self.key_file} (--elasticsearch-key-file), "
+                    "or --elasticsearch-key-password-file is not the key's password"
+                ) from error
+        return context
 
     def retrying(
         self, call: Callable[Parameters, Result], *args: Parameters.args, **options: Parameters.kwargs
@@ -126,12 +160,3 @@ def wait(connection: Connection, client: Elasticsearch) -> None:
             f"{connection.where} is red: some of its primary shards are not assigned (GET _cluster/allocation/explain "
             "says why)"
         )
-
-
-def _ssl_context(ca_file: Path) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # includes ssl.SSLError
-        raise ConfigError(
-            f"--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE: {ca_file} contains no readable certificate in PEM format"
-        ) from error

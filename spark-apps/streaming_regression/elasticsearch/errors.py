@@ -49,7 +49,7 @@ def _permanent_answer(error: ApiError, connection: Connection) -> StreamError | 
     if error.status_code == 401:
         return ConfigError(
             f"{where} refused the login: check --elasticsearch-user and --elasticsearch-password-file, "
-            "or --elasticsearch-api-key-file"
+            "or --elasticsearch-api-key-file, or --elasticsearch-token-file"
         )
     if not product:
         text = f"{where} is not Elasticsearch (the page of a proxy or a login, or a wrong path?): it answered"
@@ -73,7 +73,8 @@ def passing(error: ApiError | TransportError, connection: Connection) -> str:
     if isinstance(error, ApiError):
         return f"{connection.where} is busy: {_response_text(error)}"
     if isinstance(error, TlsError):
-        return f"{connection.where} ended the TLS handshake early: {_tls_text(error)}"
+        hint = "" if connection.certificate_file else " (does it require a client certificate?)"
+        return f"{connection.where} ended the TLS handshake early: {_tls_text(error)}{hint}"
     kind = "does not answer in time" if isinstance(error, ConnectionTimeout) else "cannot be reached"
     return f"{connection.where} {kind}"
 
@@ -88,6 +89,16 @@ def _permanent_tls(error: TlsError, connection: Connection) -> StreamError | Non
             f"the certificate of {connection.where} is not signed by a CA in "
             f"{connection.ca_file or 'the system’s CA store'} ({reason}): name the file with its CA "
             "(--elasticsearch-ca-file / ELASTICSEARCH_CA_FILE)"
+        )
+    if "alert" in text and ("certificate" in text or "unknown ca" in text):
+        if not connection.certificate_file:
+            return ConfigError(
+                f"{connection.where} requires a client certificate: set --elasticsearch-certificate-file and "
+                "--elasticsearch-key-file"
+            )
+        return ConfigError(
+            f"{connection.where} refused the client certificate {connection.certificate_file}: "
+            "--elasticsearch-certificate-file must be signed by a CA that the nodes trust, and not have expired"
         )
     if "WRONG_VERSION_NUMBER" in text or "HTTP_REQUEST" in text:
         return ConfigError(f"{connection.where} does not speak https: is it http://?")

@@ -147,7 +147,6 @@ class Topics:
 
     def _ask(self, *calls: Callable[[], Mapping[Any, Any]]) -> list[dict[Any, Any]]:
         """Run calls of the admin client concurrently; return the answers of each call, by topic or partition."""
-        self._reported.clear()
         topic = self._names[0]
         try:
             found = []
@@ -157,9 +156,11 @@ class Topics:
                     topic = getattr(key, "topic", key)
                     answers[key] = future.result()
                 found.append(answers)
+            self._reported.clear()
             return found
         except KafkaException as failure:
             self._admin().poll(0)  # calls error_cb, which gets the causes of broken connections
+            del self._reported[:-10]  # kept for the next try: librdkafka requests a token only every 10 s
             known = [*self._reported, failure.args[0]]
             raise (
                 errors.permanent(known, self.connection, topic) or errors.passing(known, self.connection, topic)

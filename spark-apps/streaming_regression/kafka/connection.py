@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from streaming_regression import secret
-from streaming_regression.errors import ConfigError
+from streaming_regression.kafka.login import Login, client_config, wrong_config
 
 Client = TypeVar("Client")
 
@@ -28,27 +27,38 @@ class Range(NamedTuple):
     end: int
 
 
+NO_LOGIN = Login()
+OPTION = "STREAMING_REGRESSION_KAFKA_OPTION"
+"""Variable by which all processes of the app get --kafka-option, because Spark shows neither variables nor closures."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """Where the brokers are and how to log in.
 
-    The object travels to executors. It names the file with the password, never the password: each process reads the
-    file when it opens a client.
+    The object travels to executors and is shown in Spark's plans. It names the files with secrets, never the secrets:
+    each process reads the files when it opens a client.
     """
 
     bootstrap: str
     train_topic: str
     test_topic: str
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str = "SCRAM-SHA-512"
-    user: str | None = None
-    password_file: Path | None = None
-    ca_file: Path | None = None
+    login: Login = NO_LOGIN
 
     @property
     def where(self) -> str:
         """The brokers' name in messages."""
         return f"Kafka at {self.bootstrap} (--kafka-bootstrap / KAFKA_BOOTSTRAP)"
+
+    @property
+    def user(self) -> str:
+        """The user's name in messages."""
+        login = self.login
+        if login.oauth:
+            return f"client {login.oauth_client_id}"
+        if login.password:
+            return f"user {login.user}"
+        return "the user of the certificate" if login.certificate_file else "user (anonymous)"
 
     def open(
         self,
@@ -61,29 +71,18 @@ class Connection:
         Raises
         ------
         ConfigError
-            When the password file cannot be read, or librdkafka cannot use a setting.
+            When a file with a secret cannot be read, or librdkafka cannot use a setting.
         """
+        given = client_config(self.login, os.environ.get(OPTION, ""))
         config: dict[str, Any] = {
             "bootstrap.servers": self.bootstrap,
             "client.id": "streaming-regression",
-            "security.protocol": self.security_protocol,
             "reconnect.backoff.max.ms": 1000,  # a broker that comes back is found within about a second
             "socket.keepalive.enable": True,
             "log_level": 0,  # librdkafka reports the same to `on_error`
             "error_cb": on_error,
         }
-        if self.ca_file:
-            config["ssl.ca.location"] = str(self.ca_file)
-        if self.password_file and self.security_protocol.startswith("SASL"):
-            config["sasl.mechanism"] = self.sasl_mechanism
-            config["sasl.username"] = self.user
-            config["sasl.password"] = secret.read(self.password_file, "kafka_password_file")
         try:
-            return kind(config | options)
+            return kind(config | options | given)
         except KafkaException as error:
-            text = error.args[0].str()
-            if "ssl.ca.location" in text:
-                raise ConfigError(
-                    f"--kafka-ca-file / KAFKA_CA_FILE: {self.ca_file} contains no readable certificate in PEM format"
-                ) from error
-            raise ConfigError(f"{self.where}: {text}") from error
+            raise wrong_config(error.args[0].str(), self.login, given) from None  # its text may contain a secret

@@ -34,6 +34,23 @@ of 2."""
 AWAY_S = 30.0
 """Seconds without any answer from the brokers after which the task fails; then the driver waits for Kafka."""
 
+OPTIONS: dict[str, Any] = {
+    "group.id": "streaming-regression",  # required by the client; no offset is committed
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "isolation.level": "read_committed",  # skip records of aborted transactions
+    "auto.offset.reset": "error",
+    "receive.message.max.bytes": 1_000_000_000,  # a single record may be larger than the default, 100 MB
+    "max.poll.interval.ms": 86_400_000,  # Elasticsearch may be away for long between two polls
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 32 * 1024,
+    # The defaults, 1 s and 0.5 s, would delay each range.
+    "fetch.queue.backoff.ms": 5,
+    "fetch.wait.max.ms": 1,
+}
+"""Options of the consumer; a user can change those that `login.FIXED` does not list."""
+
 POLL_S = 0.05
 WATERMARKS_S = 2.0
 METADATA_S = 2.0
@@ -111,21 +128,7 @@ class Reader:
         self._consumer = connection.open(
             Consumer,
             self._reported.append,
-            {
-                "group.id": "streaming-regression",  # required by the client; no offset is committed
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "enable.partition.eof": True,
-                "isolation.level": "read_committed",  # skip records of aborted transactions
-                "auto.offset.reset": "error",
-                "receive.message.max.bytes": 1_000_000_000,  # a single record may be larger than the default, 100 MB
-                "max.poll.interval.ms": 86_400_000,  # Elasticsearch may be away for long between two polls
-                "queued.min.messages": 20_000,
-                "queued.max.messages.kbytes": 32 * 1024,
-                # The defaults, 1 s and 0.5 s, would delay each range.
-                "fetch.queue.backoff.ms": 5,
-                "fetch.wait.max.ms": 1,
-            },
+            OPTIONS,
         )
         # Without this, librdkafka requests the partitions' leaders only a second after the first assignment of each
         # topic. If no broker answers, `read` raises the error.
@@ -267,6 +270,11 @@ def _by_place(messages: list[Message], readings: list[_Reading]) -> Iterator[tup
         return
     for place, mine in groupby(messages, lambda message: (message.topic(), message.partition())):
         yield place, list(mine)
+
+
+def check_settings(connection: Connection) -> None:
+    """Raise ConfigError if librdkafka cannot use a setting or an option; this needs no broker."""
+    connection.open(Consumer, lambda _: None, OPTIONS).close()
 
 
 @cache

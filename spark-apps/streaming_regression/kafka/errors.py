@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError
 
 from streaming_regression.errors import ConfigError, KafkaUnavailable, Refused, StreamError, TopicMissing
 from streaming_regression.kafka.connection import Connection
+from streaming_regression.kafka.login import certificate_failure, token_failure
 
 LOGIN = frozenset(
     [KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError.UNSUPPORTED_SASL_MECHANISM]
@@ -21,20 +22,31 @@ def permanent(errors: Iterable[KafkaError], connection: Connection, topic: str) 
     """Return the error that ends the program if one of `errors` is permanent, else None."""
     for error in errors:
         code, text = error.code(), error.str()
+        if message := certificate_failure(text, connection.login):
+            return ConfigError(f"{connection.where}: {message}")
+        if token := token_failure(text, connection.login):
+            message, passes = token
+            if passes:
+                continue
+            return ConfigError(message)
         if code in LOGIN:
-            return ConfigError(
-                f"{connection.where} refused the login of user {connection.user}: check --kafka-user, "
-                "--kafka-password-file and --kafka-sasl-mechanism"
-            )
+            return _refused_login(connection)
         if code == KafkaError._SSL and any(reason in text for reason in WRONG_TLS):
+            ca, protocol = connection.login.ca_file or "not set", connection.login.security_protocol
             return ConfigError(
-                f"{connection.where}: the TLS handshake failed: check that --kafka-ca-file "
-                f"({connection.ca_file or 'not set'}) is the CA of the broker's certificate and that the port uses "
-                f"{connection.security_protocol} (--kafka-security-protocol)"
+                f"{connection.where}: the TLS handshake failed: check that --kafka-ca-file ({ca}) is the CA of the "
+                f"broker's certificate and that the port uses {protocol} (--kafka-security-protocol)"
             )
         if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             return no_right_to_read(connection, topic)
     return None
+
+
+def _refused_login(connection: Connection) -> ConfigError:
+    settings = "--kafka-user, --kafka-password-file and --kafka-sasl-mechanism"
+    if connection.login.oauth:
+        settings = "that the brokers trust the token endpoint's issuer and accept its tokens (audience, scope, subject)"
+    return ConfigError(f"{connection.where} refused the login of {connection.user}: check {settings}")
 
 
 def passing(errors: Iterable[KafkaError], connection: Connection, topic: str) -> StreamError:
@@ -45,8 +57,10 @@ def passing(errors: Iterable[KafkaError], connection: Connection, topic: str) ->
             f"{connection.where} has no topic {topic}: create it, or correct --kafka-{flag}-topic / "
             f"KAFKA_{flag.upper()}_TOPIC"
         )
+    if tokens := [token for error in errors if (token := token_failure(error.str(), connection.login))]:
+        return KafkaUnavailable(tokens[-1][0])
     return KafkaUnavailable(
-        f"{connection.where} does not answer, or does not speak {connection.security_protocol} "
+        f"{connection.where} does not answer, or does not speak {connection.login.security_protocol} "
         "(--kafka-security-protocol)"
     )
 
@@ -58,8 +72,9 @@ def no_topic(errors: Iterable[KafkaError]) -> bool:
 
 def no_right_to_read(connection: Connection, topic: str) -> Refused:
     """Return the error for a user that may not read `topic`."""
-    user = connection.user or "(anonymous)"
-    return Refused(f"{connection.where} does not let user {user} read topic {topic}: give the user the ACL Read on it")
+    return Refused(
+        f"{connection.where} does not let {connection.user} read topic {topic}: give the user the ACL Read on it"
+    )
 
 
 def lost(topic: str, partition: int, first: int, end: int, wanted: int) -> Refused:

@@ -20,6 +20,7 @@ from pyspark.sql.types import StructType
 
 from streaming_regression.kafka.admin import Position, Topics, check_held, flat, nested
 from streaming_regression.kafka.connection import Connection, Place, Range
+from streaming_regression.kafka.login import Login
 
 SCHEMA = "topic string, partition int, start bigint, end bigint"
 FIRST = 500
@@ -55,8 +56,10 @@ class Options:
         """Return the options that `to_json` wrote."""
         known = json.loads(text)
         given: dict[str, Any] = known.pop("connection")
-        files = {name: Path(given[name]) for name in ("password_file", "ca_file") if given[name]}
-        return cls(Connection(**{**given, **files}), **known)
+        login: dict[str, Any] = {
+            name: Path(text) if text and name.endswith("_file") else text for name, text in given["login"].items()
+        }
+        return cls(Connection(**{**given, "login": Login(**login)}), **known)
 
 
 class Share(InputPartition):

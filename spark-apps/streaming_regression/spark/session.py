@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 
 from streaming_regression import logs
 from streaming_regression.errors import ConfigError, ServerUnavailable, StreamError
+from streaming_regression.kafka.connection import OPTION
 from streaming_regression.settings import Settings
 from streaming_regression.stopping import Stop
 
@@ -63,6 +64,7 @@ def session(settings: Settings, stop: Stop) -> Iterator[SparkSession]:
                 "Spark's JVM did not start (the lines before this one may name the cause): Spark needs Java 17 or "
                 "newer, on the PATH or in the folder JAVA_HOME"
             ) from error
+    spark.sparkContext.environment[OPTION] = os.environ.get(OPTION, "")  # of the Python processes on executors
     try:
         yield spark
     except (Py4JError, ConnectionError, PySparkException) as error:

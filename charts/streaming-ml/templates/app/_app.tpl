@@ -4,6 +4,8 @@
 - {name: KAFKA_TEST_TOPIC, value: {{ include "streaming-ml.text" .Values.kafka.testTopic }}}
 - {name: FEATURES, value: {{ include "streaming-ml.features" . }}}
 - {name: LABEL, value: {{ include "streaming-ml.text" .Values.label }}}
+- {name: NUMERIC_STRINGS, value: {{ .Values.numericStrings | quote }}}
+- {name: BOOLEANS_AS_NUMBERS, value: {{ .Values.booleansAsNumbers | quote }}}
 - {name: LEARNER, value: {{ .Values.learner }}}
 {{- with .Values.initial.weights }}
 - {name: INITIAL_WEIGHTS, value: {{ join "," . | quote }}}
@@ -44,15 +46,11 @@ spark.metrics.conf.driver.sink.prometheusServlet.path: /metrics/prometheus
 {{- end }}
 
 {{- define "streaming-ml.app.secretVolumes" -}}
-{{- include "streaming-ml.secretVolume" (list "kafka" (include "streaming-ml.kafka.passwordSecret" .) "password") }}
-{{- include "streaming-ml.secretVolume" (list "kafka-ca" (include "streaming-ml.kafka.caSecret" .) "ca.crt") }}
-{{- include "streaming-ml.secretVolume" (list "elasticsearch" (include "streaming-ml.elasticsearch.secret" (list . "app")) "password") }}
-{{- include "streaming-ml.secretVolume" (list "elasticsearch-ca" (include "streaming-ml.elasticsearch.caSecret" .) "ca.crt") }}
+{{- include "streaming-ml.kafka.volumes" . }}
+{{- include "streaming-ml.elasticsearch.volumes" (list . (include "streaming-ml.elasticsearch.secret" (list . "app"))) }}
 {{- end }}
 
 {{- define "streaming-ml.app.secretMounts" -}}
-{{- include "streaming-ml.secretMount" (list "kafka" (include "streaming-ml.kafka.passwordSecret" .)) }}
-{{- include "streaming-ml.secretMount" (list "kafka-ca" (include "streaming-ml.kafka.caSecret" .)) }}
-{{- include "streaming-ml.secretMount" (list "elasticsearch" (include "streaming-ml.elasticsearch.secret" (list . "app"))) }}
-{{- include "streaming-ml.secretMount" (list "elasticsearch-ca" (include "streaming-ml.elasticsearch.caSecret" .)) }}
+{{- include "streaming-ml.kafka.mounts" . }}
+{{- include "streaming-ml.elasticsearch.mounts" . }}
 {{- end }}

@@ -15,9 +15,7 @@ containers:
     env:
       {{- include "streaming-ml.elasticsearch.env" (list . $secret) | nindent 6 }}
       - {name: KIBANA_URL, value: {{ include "streaming-ml.text" (include "streaming-ml.kibana.url" .) }}}
-      - name: KIBANA_USER
-        valueFrom: {secretKeyRef: {name: {{ $secret | quote }}, key: username}}
-      - {name: KIBANA_PASSWORD_FILE, value: /etc/streaming-ml/elasticsearch/password}
+      {{- include "streaming-ml.elasticsearch.login" (list . "KIBANA" $secret) | nindent 6 }}
       {{- if include "streaming-ml.kibana.caSecret" . }}
       - {name: KIBANA_CA_FILE, value: /etc/streaming-ml/kibana-ca/ca.crt}
       {{- end }}
@@ -34,13 +32,11 @@ containers:
     resources: {{- toYaml .Values.dashboards.resources | nindent 6 }}
     volumeMounts:
       - {name: tmp, mountPath: /tmp}
-      {{- include "streaming-ml.secretMount" (list "elasticsearch" $secret) | nindent 6 }}
-      {{- include "streaming-ml.secretMount" (list "elasticsearch-ca" (include "streaming-ml.elasticsearch.caSecret" .)) | nindent 6 }}
+      {{- include "streaming-ml.elasticsearch.mounts" . | nindent 6 }}
       {{- include "streaming-ml.secretMount" (list "kibana-ca" (include "streaming-ml.kibana.caSecret" .)) | nindent 6 }}
 volumes:
   - {name: tmp, emptyDir: {}}
-  {{- include "streaming-ml.secretVolume" (list "elasticsearch" $secret "password") | nindent 2 }}
-  {{- include "streaming-ml.secretVolume" (list "elasticsearch-ca" (include "streaming-ml.elasticsearch.caSecret" .) "ca.crt") | nindent 2 }}
+  {{- include "streaming-ml.elasticsearch.volumes" (list . $secret) | nindent 2 }}
   {{- include "streaming-ml.secretVolume" (list "kibana-ca" (include "streaming-ml.kibana.caSecret" .) "ca.crt") | nindent 2 }}
 {{- end }}
 
