@@ -35,17 +35,22 @@ def line(panel: Line) -> Spec:
 
 
 def sample(panel: Sample, names: Names, feature: str) -> Spec:
-    """Return the specification of a sample's chart, for the rows that `queries.read_sample` returns."""
+    """Return the specification of a sample's chart over a field, for the rows that `queries.read_sample` returns."""
     if panel.drawing == "residuals":
         return residuals(names, {"field": "start", "bin": {"binned": True}}, {"field": "count"})
     if panel.drawing == "diagonal":
         return diagonal(names)
-    return cloud(names, feature)
+    return cloud(names, feature, categories=bool(names.categories[feature]))
 
 
-def cloud(names: Names, feature: str | None) -> Spec:
-    """Return the specification of y and pred over x, which is `feature`, or chosen by the user if that is None."""
+def cloud(names: Names, feature: str | None, *, categories: bool) -> Spec:
+    """Return the specification of y and pred over x, which is `feature`, or chosen by the user if that is None.
+
+    `categories`: the values of x are categories, else numbers.
+    """
     x, value = _number("x", _title(feature or "feature")), _number("value", _title(names.label))
+    if categories:
+        x = {**_nominal("x"), "title": x["title"]}
     return {
         "transform": [
             {"calculate": "datum.y", "as": "observed"},
