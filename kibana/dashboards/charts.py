@@ -8,12 +8,13 @@ from dashboards.panels import TIME, Line, Names, Sample
 
 Spec = dict[str, Any]
 SERIES = ("observed", "predicted")
+LEGEND = 30  # names that a legend has room for; the tooltip of a line also shows its name
 CLOCK = {"hours": "%H:%M", "minutes": "%H:%M", "seconds": ":%S"}  # Vega's default is a 12-hour clock
 
 
 def line(panel: Line) -> Spec:
     """Return the specification of a line chart for rows of x, series and value."""
-    legend = {"orient": "top", "title": None} if len(panel.measures) > 1 else None
+    legend = {"orient": "top", "title": None} if 1 < len(panel.measures) <= LEGEND else None
     time = panel.across == TIME
     x = {"field": "x", "type": "temporal" if time else "quantitative", "title": None if time else panel.x_title}
     axis = {"axis": {"format": CLOCK}} if time else {}
