@@ -27,6 +27,7 @@ NAMES = ("streaming-ml", "operators")
 BEGIN, END = "<!-- values: made by `make generate` -->\n", "<!-- end of values -->\n"
 LEARNERS_BEGIN = "# Learners: made by `make generate` from spark-apps/streaming_regression/learners\n"
 LEARNERS_END = "\n# End of the learners\n"
+BAR = "\\|"  # a bar that does not end a cell of a table
 LIMITS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 """Limits of a setting: JSON Schema's names by pydantic's."""
 STAMPED = {
@@ -86,7 +87,10 @@ def readme(chart: str) -> str:
     text = (CHARTS / chart / "README.md").read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    rows = [f"| `{name}` | `{_shown(value.default)}` | {value.meaning} |" for name, value in _leaves(values(chart))]
+    rows = [
+        f"| `{name}` | `{_shown(value.default)}` | {value.meaning.replace('|', BAR)} |"
+        for name, value in _leaves(values(chart))
+    ]
     table = "\n".join(["| value | default | meaning |", "|---|---|---|", *rows])
     return f"{before}{BEGIN}{table}\n{END}{after}"
 
@@ -208,7 +212,7 @@ def _leaves(group: tuple[Value, ...], prefix: str = "") -> Iterator[tuple[str, V
 
 
 def _shown(default: object) -> str:
-    return json.dumps(default, ensure_ascii=False).replace("|", "\\|")
+    return json.dumps(default, ensure_ascii=False).replace("|", BAR)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ from dashboards.panels import TIME, Line, Names, Sample
 
 Spec = dict[str, Any]
 SERIES = ("observed", "predicted")
+LEGEND = 30  # names that a legend has room for; the tooltip of a line also shows its name
 CLOCK = {"hours": "%H:%M", "minutes": "%H:%M", "seconds": ":%S"}  # Vega's default is a 12-hour clock
 
 
 def line(panel: Line) -> Spec:
     """Return the specification of a line chart for rows of x, series and value."""
-    legend = {"orient": "top", "title": None} if len(panel.measures) > 1 else None
+    legend = {"orient": "top", "title": None} if 1 < len(panel.measures) <= LEGEND else None
     time = panel.across == TIME
     x = {"field": "x", "type": "temporal" if time else "quantitative", "title": None if time else panel.x_title}
     axis = {"axis": {"format": CLOCK}} if time else {}
@@ -35,17 +36,22 @@ def line(panel: Line) -> Spec:
 
 
 def sample(panel: Sample, names: Names, feature: str) -> Spec:
-    """Return the specification of a sample's chart, for the rows that `queries.read_sample` returns."""
+    """Return the specification of a sample's chart over a field, for the rows that `queries.read_sample` returns."""
     if panel.drawing == "residuals":
         return residuals(names, {"field": "start", "bin": {"binned": True}}, {"field": "count"})
     if panel.drawing == "diagonal":
         return diagonal(names)
-    return cloud(names, feature)
+    return cloud(names, feature, categories=bool(names.categories[feature]))
 
 
-def cloud(names: Names, feature: str | None) -> Spec:
-    """Return the specification of y and pred over x, which is `feature`, or chosen by the user if that is None."""
+def cloud(names: Names, feature: str | None, *, categories: bool) -> Spec:
+    """Return the specification of y and pred over x, which is `feature`, or chosen by the user if that is None.
+
+    `categories`: the values of x are categories, else numbers.
+    """
     x, value = _number("x", _title(feature or "feature")), _number("value", _title(names.label))
+    if categories:
+        x = {**_nominal("x"), "title": x["title"]}
     return {
         "transform": [
             {"calculate": "datum.y", "as": "observed"},

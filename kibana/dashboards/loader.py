@@ -118,7 +118,7 @@ def _install(settings: Load, client: Elasticsearch, name: str, wanted: Mapping[s
                 log.warning(
                     "index template %s exists, but lacks fields of --features %s: it is not changed; the streaming "
                     "regression updates it when it is started with the same --features",
-                    *(name, settings.features),
+                    *(name, settings.names.summary),
                 )
             return False
         if not settings.dry_run:

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from dashboards import charts, queries, search
 from dashboards.errors import ServerUnavailable
-from dashboards.panels import REFRESH_S, TIME, AnyPanel, Line, Metric, Names, Sample, Section, Table, sections
+from dashboards.panels import REFRESH_S, SHOWN, TIME, AnyPanel, Line, Metric, Names, Sample, Section, Table, sections
 
 REQUEST_TIMEOUT_S = 10.0
 STOPPED_AFTER_S = 30.0
@@ -45,13 +45,14 @@ class Choice:
         offered: dict[str, dict[str, Any]] = {
             "topic": topics,
             "range": {value: since for value, (_, since) in RANGES.items()},
-            "feature": {feature: feature for feature in names.features},
+            "feature": {field: field for field in names.fields},
         }
         chosen = []
-        for (name, options), default in zip(offered.items(), ("all", "all", names.features[0]), strict=True):
+        for (name, options), default in zip(offered.items(), ("all", "all", names.fields[0]), strict=True):
             value = parameters.get(name, default)
             if value not in options:
-                raise HTTPException(400, f"{name} must be one of: {', '.join(options)}")
+                offers = ", ".join(options) if len(options) <= SHOWN else f"the {len(options):,} choices of the page"
+                raise HTTPException(400, f"{name} must be one of: {offers}")
             chosen.append(options[value])
         return cls(*chosen)
 
@@ -70,7 +71,7 @@ class Page:
             "choices": {
                 "topic": [("all", "train and test"), ("train", "train"), ("test", "test")],
                 "range": [(value, text) for value, (text, _) in RANGES.items()],
-                "feature": [(feature, feature) for feature in self.names.features],
+                "feature": [(field, field) for field in self.names.fields],
             },
             "sections": [
                 {

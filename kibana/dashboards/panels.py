@@ -5,21 +5,47 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dashboards.rules import column_names, split_feature
+
 Index = Literal["points", "metrics", "models", "invalid"]
 Drawing = Literal["feature", "diagonal", "residuals"]
 SAMPLE = 2000  # limit of points drawn per topic
+SHOWN = 50
+"""Limit of features or weights in one chart, list of columns or Kibana drop-down: more would be slow and unreadable."""
 REFRESH_S = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names that differ between installations."""
+    """The names that differ between installations. A feature is `field`, or `field[category|category]`."""
 
     features: tuple[str, ...] = ("dep_delay", "distance", "air_time")
     label: str = "arr_delay"
     prefix: str = "spark"
     train: str = "train"
     test: str = "test"
+
+    @property
+    def categories(self) -> dict[str, tuple[str, ...]]:
+        """The declared categories of each feature's field; a field that is a number has none."""
+        return dict(map(split_feature, self.features))
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The features' fields, in their order."""
+        return tuple(self.categories)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the model's weights: a field that is a number, or `field=category` for each category."""
+        return column_names(self.features)
+
+    @property
+    def summary(self) -> str:
+        """The features' fields, shortened if there are many."""
+        fields = self.fields
+        more = f" and {len(fields) - 10:,} more" if len(fields) > 10 else ""
+        return ", ".join(fields[:10]) + more
 
     def pattern(self, index: Index) -> str:
         """Return the index pattern for all indices of a kind."""
@@ -221,6 +247,8 @@ def _records_section(name: str, title: str, topic: str, names: Names) -> Section
 
 
 def _model_section(names: Names) -> Section:
+    columns = names.columns
+    some = f" The chart shows the first {SHOWN} of {len(columns):,} weights." if len(columns) > SHOWN else ""
     return Section(
         "model",
         "Model",
@@ -273,11 +301,11 @@ def _model_section(names: Names) -> Section:
                 "model-weights",
                 "Weights",
                 f"The model's weights over time: by how much the predicted {names.label} changes if a feature grows by "
-                "one. Flat lines mean that the model has converged.",
+                f"one. Flat lines mean that the model has converged.{some}",
                 Place(0, 6, 24, 12),
                 "models",
                 None,
-                tuple(Measure(feature, f"average({f'weights.{feature}'!r})") for feature in names.features),
+                tuple(Measure(name, f"average({f'weights.{name}'!r})") for name in columns[:SHOWN]),
                 TIME,
                 "time",
                 f"{names.label} per unit",

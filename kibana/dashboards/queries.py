@@ -269,7 +269,8 @@ def read_sample(panel: Sample, answer: Mapping[str, Any], feature: str) -> list[
     ]
     found = [row for row in found if row["x"] is not None]  # the stream may have other features than the page
     if panel.drawing == "feature":
-        return sorted(found, key=lambda row: float(row["x"]))
+        # A category is a text. The field may be a number in another day's index, of a run before.
+        return sorted(found, key=lambda row: (isinstance(row["x"], str), row["x"]))
     labelled = [row for row in found if row["y"] is not None]
     if panel.drawing == "diagonal":
         return sorted(({"y": row["y"], "pred": row["pred"]} for row in labelled), key=lambda row: float(row["y"]))

@@ -15,6 +15,7 @@ from dashboards import charts, lens
 from dashboards.panels import (
     REFRESH_S,
     SAMPLE,
+    SHOWN,
     TIME,
     AnyPanel,
     Index,
@@ -126,7 +127,14 @@ def _saved_search(names: Names, section: Section) -> Json:
         "title": section.title,
         "description": f"The stored points of topic {section.topic} with their predictions; a sample if "
         "--points-fraction is below 1",
-        "columns": [*(f"x.{name}" for name in names.features), "y", "pred", "Squared error", "partition", "offset"],
+        "columns": [
+            *(f"x.{name}" for name in names.fields[:SHOWN]),
+            "y",
+            "pred",
+            "Squared error",
+            "partition",
+            "offset",
+        ],
         "sort": [[TIME, "desc"]],
         "grid": {},
         "hideChart": False,
@@ -221,17 +229,18 @@ def vega(names: Names, panel: Sample) -> Json:
         "data": {"url": {"index": names.pattern("points"), "body": body}, "format": {"property": "hits.hits"}},
     }
     if panel.drawing == "feature":
-        first, *others = names.features
+        drawn, categories = _drawn(names)
+        first, *others = drawn
         if others:
-            choice = {"input": "select", "options": list(names.features), "name": "feature "}
+            choice = {"input": "select", "options": list(drawn), "name": "feature "}
             spec["params"] = [{"name": "feature", "value": first, "bind": choice}]
             spec["config"] = {"kibana": {"restoreSignalValuesOnRefresh": True}}  # keeps the choice on refresh
         # The whole path, "x.constructor", because Vega does not read a member named like a method of all objects.
-        body["fields"] = ["x.*"]
+        body["fields"] = ["x.*"] if len(drawn) == len(names.features) else [f"x.{name}" for name in drawn]
         chosen = "'x.' + feature" if others else json.dumps(f"x.{first}")
         fields.append({"calculate": f"datum.fields && datum.fields[{chosen}]", "as": "found"})
         fields.append({"calculate": "datum.found ? datum.found[0] : null", "as": "x"})
-        drawing = charts.cloud(names, None if others else first)
+        drawing = charts.cloud(names, None if others else first, categories=categories)
     else:
         fields.append({"filter": "isValid(datum.y)"})
         drawing = charts.diagonal(names)
@@ -239,6 +248,16 @@ def vega(names: Names, panel: Sample) -> Json:
         fields.append({"calculate": "datum.y - datum.pred", "as": "residual"})
         drawing = charts.residuals(names, {"field": "residual", "bin": {"maxbins": 30}}, {"aggregate": "count"})
     return {**spec, **drawing, "transform": [*fields, *drawing.get("transform", [])]}
+
+
+def _drawn(names: Names) -> tuple[tuple[str, ...], bool]:
+    """Return the fields that Kibana's chart over a feature offers, and whether they are categories.
+
+    The axis of a chart has one type, whatever the user chooses, so categories are offered only if there are no numbers.
+    Every point is loaded with all fields that are offered. The live page loads only the chosen field and offers all.
+    """
+    numbers = tuple(field for field, categories in names.categories.items() if not categories)
+    return (numbers or names.fields)[:SHOWN], not numbers
 
 
 def _dashboard(names: Names, found: tuple[Section, ...], sets: list[Section]) -> Json:
@@ -255,7 +274,7 @@ def _dashboard(names: Names, found: tuple[Section, ...], sets: list[Section]) ->
     ]
     attributes = {
         "title": "Streaming machine learning",
-        "description": f"How well {names.label} is predicted from {', '.join(names.features)}, and the model's state",
+        "description": f"How well {names.label} is predicted from {names.summary}, and the model's state",
         "version": 1,
         "timeRestore": True,
         "timeFrom": "now-15m",

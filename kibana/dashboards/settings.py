@@ -48,7 +48,11 @@ class WithNames(BaseSettings):
 
     model_config = CONFIG
 
-    features: str = Field("dep_delay,distance,air_time", description="names of the model's features, a,b,c")
+    features: str = Field(
+        "dep_delay,distance,air_time",
+        description="the model's features, a,b,c[x|y], as the streaming regression has them; @FILE reads them from a "
+        "file, one a line",
+    )
     label: str = Field("arr_delay", description="name of the field that is predicted")
     index_prefix: str = Field("spark", description="indices are named PREFIX-points-DATE and so on")
     kafka_train_topic: str = Field("train", description="topic that the model learns from")
@@ -74,7 +78,7 @@ class WithNames(BaseSettings):
     @field_validator("features")
     @classmethod
     def _names(cls, value: str) -> str:
-        return ",".join(map(rules.field_name, rules.distinct(rules.parts(value))))
+        return ",".join(rules.features(value))
 
     @field_validator("label")
     @classmethod
@@ -93,7 +97,7 @@ class WithNames(BaseSettings):
 
     @model_validator(mode="after")
     def _differ(self) -> WithNames:
-        if self.label in self.names.features:
+        if self.label in self.names.fields:
             raise ValueError(f"--label {self.label} is also one of the --features: a label cannot predict itself")
         if self.kafka_train_topic == self.kafka_test_topic:
             raise ValueError("--kafka-train-topic and --kafka-test-topic are the same: use two different topics")

@@ -7,6 +7,7 @@ from typing import Any
 from dashboards.panels import Names
 
 KEYWORD, INTEGER, LONG, DOUBLE = ({"type": name} for name in ("keyword", "integer", "long", "double"))
+CATEGORY = {"type": "keyword", "ignore_above": 1024}
 COMMON = {"run": KEYWORD, "@timestamp": {"type": "date"}}
 PLACE = {"topic": KEYWORD, "partition": INTEGER, "offset": LONG}
 COUNTS = ("first_offset", "last_offset", "rows", "labelled", "invalid")
@@ -15,9 +16,12 @@ SUMS = ("sum_squared_error", "sum_absolute_error", "sum_y", "sum_y_squared")
 
 def templates(names: Names) -> dict[str, dict[str, Any]]:
     """Return the index templates by name."""
-    by_feature = {"type": "object", "subobjects": False, "properties": dict.fromkeys(names.features, DOUBLE)}
+    x = {field: CATEGORY if categories else DOUBLE for field, categories in names.categories.items()}
+    weights = dict.fromkeys(names.columns, DOUBLE)
+    fields = len(weights) + 100  # Elasticsearch's limit is 1,000, unless an index has another one
+    limit = {"mapping": {"total_fields": {"limit": fields}}} if fields > 1000 else {}
     mappings: dict[str, dict[str, Any]] = {
-        "points": {**PLACE, "x": by_feature, "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG},
+        "points": {**PLACE, "x": _flat(x), "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG},
         "metrics": {
             "batch": LONG,
             "topic": KEYWORD,
@@ -29,7 +33,7 @@ def templates(names: Names) -> dict[str, dict[str, Any]]:
             "batch": LONG,
             "learner": KEYWORD,
             "intercept": DOUBLE,
-            "weights": by_feature,
+            "weights": _flat(weights),
             "rows_seen": LONG,
             "seconds": DOUBLE,
             "lag": LONG,
@@ -50,9 +54,13 @@ def templates(names: Names) -> dict[str, dict[str, Any]]:
             "index_patterns": [f"{names.prefix}-{kind}-*"],
             "priority": 500 + len(names.prefix),  # if prefixes overlap, the longer one takes precedence
             "template": {
-                "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"},
+                "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1", **limit},
                 "mappings": {"dynamic": "strict", "properties": {**COMMON, **properties}},
             },
         }
         for kind, properties in mappings.items()
     }
+
+
+def _flat(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "subobjects": False, "properties": properties}

@@ -36,8 +36,17 @@ def _split(value: object) -> object:
     return rules.parts(value) if isinstance(value, str) else value
 
 
-def _names(value: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(map(rules.field_name, rules.distinct(value)))
+def _names(value: object) -> object:
+    return tuple(map(rules.field_name, rules.names(value))) if isinstance(value, str) else value
+
+
+def _flight_fields(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    found = rules.distinct(rules.parts(value))
+    if unknown := [name for name in found if name not in FLIGHT_FIELDS]:
+        raise ValueError(f"{unknown[0]!r} is not a column of the flights: choose from {', '.join(FLIGHT_FIELDS)}")
+    return found
 
 
 def _fraction(value: object) -> object:
@@ -66,6 +75,10 @@ STDIN = Path("-")
 MAX_DENOMINATOR = 10**9
 FRACTION = r"[0-9]{1,12}(/[0-9]{1,12})?|[0-9]{0,12}\.[0-9]{1,12}|[0-9](\.[0-9]{0,12})?[eE]-?[0-9]"
 
+FLIGHT_FIELDS = (
+    *("year", "month", "day", "dep_time", "sched_dep_time", "dep_delay", "arr_time", "sched_arr_time", "arr_delay"),
+    *("carrier", "flight", "tailnum", "origin", "dest", "air_time", "distance", "hour", "minute", "time_hour"),
+)
 MIN_RATE = 1e-6
 MAX_RATE = 1e9
 SECRETS = frozenset(
@@ -75,7 +88,8 @@ SECRETS = frozenset(
 # The streaming regression accepts no larger numbers. Beyond 1.8e308 a label would be infinite, which JSON cannot hold.
 Number = Annotated[FiniteFloat, Field(ge=-1e70, le=1e70)]
 Numbers = Annotated[tuple[Number, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_names)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+FlightFields = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_flight_fields)]
 Index = Annotated[NonNegativeInt, Field(le=2**63 - 1)]
 Share = Annotated[Fraction, BeforeValidator(_fraction), Field(ge=0, le=1)]
 Topic = Annotated[str, AfterValidator(rules.topic)]
@@ -120,8 +134,14 @@ class Settings(BaseSettings):
         description="fraction of the records that is sent to the test topic; 0.2 or 1/5: every 5th record",
     )
 
+    flight_fields: FlightFields = Field(
+        ("dep_delay", "distance", "air_time", "arr_delay"),
+        description=f"flights: columns to send; all are {', '.join(FLIGHT_FIELDS)}",
+    )
     features: Names = Field(
-        ("x1", "x2", "x3"), description="synthetic: names of the features; their values are standard normal"
+        ("x1", "x2", "x3"),
+        description="synthetic: names of the features, a,b,c, or @FILE with one name a line; their values are standard "
+        "normal",
     )
     label: Annotated[str, AfterValidator(rules.field_name)] = Field("y", description="synthetic: name of the label")
     weights: Numbers = Field(

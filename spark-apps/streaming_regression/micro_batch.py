@@ -139,7 +139,7 @@ class MicroBatches:
 
     def _learn(self, before: Model, parts: list[Statistics]) -> Model:
         """Return the next model, or the last good one if the learner diverged; log once each weight it cannot learn."""
-        total = Statistics.total(parts, len(self._settings.fields.features))
+        total = Statistics.total(parts, len(self._settings.fields.layout.columns))
         try:
             after = self._learner.update(before, total)
         except DivergedError as error:

@@ -30,8 +30,10 @@ def keys(name: str) -> tuple[str, ...]:
     ('data', '0', 'v')
     >>> keys(r"sensor\.1.v")
     ('sensor.1', 'v')
+    >>> keys(r"speed \[m|s]")
+    ('speed [m|s]',)
     """
-    return tuple(key.replace("\\.", ".") for key in re.split(r"(?<!\\)\.", name))
+    return tuple(re.sub(r"\\([.\[])", r"\1", key) for key in re.split(r"(?<!\\)\.", name))
 
 
 def position(key: str) -> int | None:
@@ -46,7 +48,7 @@ def picker(names: Sequence[str]) -> Callable[[Record], tuple[Any, ...]]:
     the function raises LookupError or TypeError.
     """
     by_key: Callable[[Record], tuple[Any, ...]] = itemgetter(*names)
-    if not any("." in name for name in names):
+    if not any("." in name or "\\" in name for name in names):
         return by_key
     getters = [_getter(name) for name in names]
 
@@ -60,7 +62,7 @@ def picker(names: Sequence[str]) -> Callable[[Record], tuple[Any, ...]]:
 
 
 def _getter(name: str) -> Callable[[Record], object]:
-    if "." not in name:
+    if "." not in name and "\\" not in name:
         return itemgetter(name)
     top, *others = keys(name)
     steps = [(key, position(key)) for key in others]

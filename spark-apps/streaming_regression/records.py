@@ -13,6 +13,16 @@ from typing import Any
 import numpy as np
 import orjson
 
+from streaming_regression.categories import (
+    LONGEST,
+    Encoder,
+    Layout,
+    NotACategoryError,
+    Texts,
+    UnknownCategoryError,
+    encoding,
+    layout,
+)
 from streaming_regression.learners import LIMIT, Floats
 from streaming_regression.paths import MISSING, Record, find, kind, picker
 
@@ -24,19 +34,28 @@ WITH_COMMA = re.compile(rf"{BLANKS}[+-]?[0-9.]*,[0-9.,]*([eE][+-]?[0-9]+)?{BLANK
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The names of the d features and of the label, and which values besides JSON numbers count as numbers.
+    """The features and the label, and which values besides JSON numbers count as numbers.
 
     Attributes
     ----------
-    features, label : keys of the record, or paths such as `payload.temp` and `data.0.v`.
+    features, label : keys of the record, or paths such as `payload.temp` and `data.0.v`; a feature with categories is
+        `carrier[UA|AA]`.
     numeric_strings : a string that contains a decimal number, such as "1.5", " 2 " or "1e3", counts as that number.
     booleans_as_numbers : false counts as 0, true as 1.
+    unknown_category : a value that is not a declared category makes the record "invalid", or counts as "zeros" in all
+        columns of the field.
     """
 
     features: tuple[str, ...]
     label: str
     numeric_strings: bool = False
     booleans_as_numbers: bool = False
+    unknown_category: str = "invalid"
+
+    @property
+    def layout(self) -> Layout:
+        """The fields to read from a record, and the model's columns."""
+        return layout(self.features)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +74,15 @@ class Invalid:
 class Decoded:
     """The m valid records, by `positions` (ascending), `x`, shape (m, d), and `y`, shape (m,); and the invalid ones.
 
-    A missing or null label of a test record is NaN. `invalid` is in the order of the positions.
+    A missing or null label of a test record is NaN. `invalid` is in the order of the positions. `texts`, shape (m, k),
+    holds the values of the k fields with categories; None if k is 0.
     """
 
     positions: list[int]
     x: Floats
     y: Floats
     invalid: list[Invalid]
+    texts: Texts | None = None
 
 
 class _InvalidRecord(ValueError):
@@ -76,11 +97,16 @@ def decode(values: Sequence[bytes | None], fields: Fields, *, label_needed: bool
 
     A name stands for the key of that name, or else for a path (see `paths`). Unless `label_needed`, the label may be
     absent or null. If a key is repeated, its last value counts; other keys are ignored. Numbers above `LIMIT` in
-    magnitude count as not finite, because sums of their squares could overflow.
+    magnitude count as not finite, because sums of their squares could overflow. A field with categories becomes the
+    columns that `categories` describes.
     Any bytes give a point or an `Invalid`, never an exception.
     """
-    names = (*fields.features, fields.label)
+    columns = fields.layout
+    encoders = columns.encoders(unknown_allowed=fields.unknown_category == "zeros")
+    names = (*columns.numbers, fields.label, *columns.categories)
     pick = picker(names)
+    if encoders:
+        pick = encoding(pick, encoders)
     numbers = NUMBERS | {bool} if fields.booleans_as_numbers else NUMBERS
     loads = orjson.loads
     rows: list[tuple[float, ...]] = []
@@ -93,7 +119,7 @@ def decode(values: Sequence[bytes | None], fields: Fields, *, label_needed: bool
                 row = _converted(row, numbers, fields.numeric_strings)
         except (ValueError, LookupError, TypeError):  # the fast path failed: decode it thoroughly
             try:
-                row = _row(value, fields, label_needed)
+                row = _row(value, fields, label_needed, encoders)
             except _InvalidRecord as error:
                 invalid.append(Invalid(position, error.field, error.reason))
                 continue
@@ -109,7 +135,12 @@ def decode(values: Sequence[bytes | None], fields: Fields, *, label_needed: bool
             invalid.append(Invalid(positions.pop(index), name, f"not finite: beyond ±{LIMIT:g}"))
         invalid.sort(key=lambda fault: fault.position)
         table = np.delete(table, bad, axis=0).reshape(-1, len(names))
-    return Decoded(positions, table[:, :-1], table[:, -1], invalid)
+    if not encoders:
+        return Decoded(positions, table[:, :-1], table[:, -1], invalid)
+    label = len(columns.numbers)
+    codes = table[:, label + 1 :].astype(np.int64)
+    texts = np.column_stack([encoder.texts(column) for encoder, column in zip(encoders, codes.T, strict=True)])
+    return Decoded(positions, columns.matrix(table[:, :label], codes), table[:, label], invalid, texts)
 
 
 def _converted(row: tuple[object, ...], numbers: frozenset[type], numeric_strings: bool) -> tuple[Any, ...]:
@@ -127,13 +158,14 @@ def _decimal(text: str) -> float:
     return number
 
 
-def _row(value: bytes | None, fields: Fields, label_needed: bool) -> tuple[float, ...]:
+def _row(value: bytes | None, fields: Fields, label_needed: bool, encoders: Sequence[Encoder]) -> tuple[float, ...]:
     """Return the numbers of one record, or raise its first fault; slower than the path in `decode`, but complete."""
     constants: list[str] = []  # NaN, Infinity, -Infinity: some encoders write them, but they are not JSON
     record = _parse(value, constants)
-    row = [_number(record, name, fields) for name in fields.features]
+    row = [_number(record, name, fields) for name in fields.layout.numbers]
     unlabelled = not label_needed and find(record, fields.label)[0] in (MISSING, None)  # null often means "unknown"
     row.append(np.nan if unlabelled else _number(record, fields.label, fields))
+    row += [_code(record, encoder) for encoder in encoders]
     if constants:
         raise _InvalidRecord(None, f"not JSON: {constants[0]}")
     return tuple(row)
@@ -178,11 +210,7 @@ def _fault(value: bytes) -> str:
 
 
 def _number(record: Record, name: str, fields: Fields) -> float:
-    value, end = find(record, name)
-    if value is MISSING:
-        raise _InvalidRecord(name, f"missing: {end}" if end else "missing")
-    if value is None:
-        raise _InvalidRecord(name, "null")
+    value = _value(record, name)
     if isinstance(value, str) and fields.numeric_strings and DECIMAL.fullmatch(value):
         value = float(value)
     if isinstance(value, bool) and fields.booleans_as_numbers:
@@ -192,6 +220,34 @@ def _number(record: Record, name: str, fields: Fields) -> float:
         raise _InvalidRecord(name, f"not a number but {detail}")
     if not np.isfinite(value):
         raise _InvalidRecord(name, "not finite: NaN" if np.isnan(value) else "not finite: infinite or beyond ±1.8e308")
+    return value
+
+
+def _code(record: Record, encoder: Encoder) -> int:
+    value = _value(record, encoder.field)
+    try:
+        if isinstance(value, str):
+            value.encode()  # JSON can hold half of a surrogate pair, which no document can
+        return encoder.code(value)
+    except UnicodeEncodeError:
+        raise _InvalidRecord(encoder.field, "not a category but a string that is not valid Unicode") from None
+    except UnknownCategoryError:
+        raise _InvalidRecord(encoder.field, "not one of the declared categories") from None
+    except NotACategoryError:
+        detail = kind(value)
+        if isinstance(value, float):
+            detail = "a number that is not whole, or not below 2^53"
+        elif isinstance(value, str):
+            detail = f"a string of more than {LONGEST:,} characters"
+        raise _InvalidRecord(encoder.field, f"not a category but {detail}") from None
+
+
+def _value(record: Record, name: str) -> object:
+    value, end = find(record, name)
+    if value is MISSING:
+        raise _InvalidRecord(name, f"missing: {end}" if end else "missing")
+    if value is None:
+        raise _InvalidRecord(name, "null")
     return value
 
 

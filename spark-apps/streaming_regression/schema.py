@@ -6,13 +6,17 @@ import re
 from datetime import date
 from typing import Any
 
+from streaming_regression.categories import LONGEST
 from streaming_regression.records import Fields
 
 KINDS = ("points", "metrics", "models", "invalid")
 PRIORITY = 500  # of the index templates; Elastic's own have 100 and 200
+DEFAULT_FIELD_LIMIT = 1000
+OTHER_FIELDS = 100  # room for the fields of documents besides the features; they are fewer than 20
 KEYWORD, LONG, DOUBLE = {"type": "keyword"}, {"type": "long"}, {"type": "double"}
 COMMON = {"run": KEYWORD, "@timestamp": {"type": "date"}}
 PLACE = {"topic": KEYWORD, "partition": {"type": "integer"}, "offset": LONG}
+CATEGORY = {"type": "keyword", "ignore_above": LONGEST}
 VALUE_ONLY = {"type": "keyword", "index": False, "doc_values": False}  # stored, not indexed: any length
 
 
@@ -37,10 +41,10 @@ def index_kind(name: str, prefix: str) -> str:
 
 def mappings(fields: Fields) -> dict[str, dict[str, Any]]:
     """Return the mapping of each kind of document; Elasticsearch refuses documents with other fields."""
-    # The dots in a feature's name are part of the name; they do not separate objects.
-    by_feature = {"type": "object", "subobjects": False, "properties": dict.fromkeys(fields.features, DOUBLE)}
+    layout = fields.layout
+    x = {field: CATEGORY if field in layout.categories else DOUBLE for field in layout.fields}
     properties: dict[str, dict[str, Any]] = {
-        "points": {**PLACE, "x": by_feature, "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG},
+        "points": {**PLACE, "x": _flat(x), "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG},
         "metrics": {
             "batch": LONG,
             "topic": KEYWORD,
@@ -52,7 +56,7 @@ def mappings(fields: Fields) -> dict[str, dict[str, Any]]:
             "batch": LONG,
             "learner": KEYWORD,
             "intercept": DOUBLE,
-            "weights": by_feature,
+            "weights": _flat(dict.fromkeys(layout.columns, DOUBLE)),
             "rows_seen": LONG,
             "seconds": DOUBLE,
             "lag": LONG,
@@ -71,6 +75,17 @@ def mappings(fields: Fields) -> dict[str, dict[str, Any]]:
     return {kind: {"dynamic": "strict", "properties": {**COMMON, **own}} for kind, own in properties.items()}
 
 
+def settings(fields: Fields) -> dict[str, Any]:
+    """Return the index settings that the mappings need: Elasticsearch's limit of fields in an index is 1,000."""
+    most = len(fields.layout.columns) + OTHER_FIELDS
+    return {"mapping": {"total_fields": {"limit": most}}} if most > DEFAULT_FIELD_LIMIT else {}
+
+
+def _flat(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return an object's mapping in which dots are part of the fields' names and do not separate objects."""
+    return {"type": "object", "subobjects": False, "properties": properties}
+
+
 def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
     """Return the index templates by name.
 
@@ -81,7 +96,10 @@ def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
         f"{prefix}-{kind}": {
             "index_patterns": [f"{prefix}-{kind}-*"],
             "priority": PRIORITY + len(prefix),
-            "template": {"settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1"}, "mappings": mapping},
+            "template": {
+                "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1", **settings(fields)},
+                "mappings": mapping,
+            },
         }
         for kind, mapping in mappings(fields).items()
     }

@@ -52,7 +52,7 @@ class Part:
     partition: int
     first_offset: int
     last_offset: int
-    statistics: Statistics
+    statistics: Statistics | None = None  # None: nothing was learned
     rows: int = 0
     labelled: int = 0
     invalid: int = 0
@@ -78,8 +78,8 @@ class Part:
         self.sum_absolute_error += float(np.abs(error).sum())
         self.sum_y += float(y.sum())
         self.sum_y_squared += float(y @ y)
-        if learn:
-            self.statistics = self.statistics.with_rows(x, y)
+        if learn and len(y):
+            self.statistics = (self.statistics or Statistics.empty(x.shape[1])).with_rows(x, y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +180,7 @@ class _Scorer:
 
     def _part(self, wanted: Range) -> Part:
         if wanted not in self._parts:
-            empty = Statistics.empty(len(self._task.fields.features))
-            self._parts[wanted] = Part(wanted.topic, wanted.partition, wanted.start, wanted.start, empty)
+            self._parts[wanted] = Part(wanted.topic, wanted.partition, wanted.start, wanted.start)
         return self._parts[wanted]
 
     def _send(self, wanted: Range, records: Records) -> None:
@@ -191,7 +190,7 @@ class _Scorer:
         self._part(wanted).reasons += streaks.count(decoded.invalid)
         self._clock.charge("decode")
         pred = self._task.model.predict(decoded.x)
-        points = Points(np.array(decoded.positions, np.int64), decoded.x, decoded.y, pred)
+        points = Points(np.array(decoded.positions, np.int64), decoded.x, decoded.y, pred, decoded.texts)
         self._clock.charge("predict")
         faulty = documents.invalid(self._origin, records, decoded.invalid)
         stored = self._sample(records, points)
@@ -272,7 +271,8 @@ def found(outcomes: Iterable[Outcome]) -> Found:
         result.gaps.extend(part.gaps)
         if not part.rows:
             continue
-        result.statistics.append(part.statistics)
+        if part.statistics is not None:
+            result.statistics.append(part.statistics)
         result.reasons.setdefault(part.topic, Counter()).update(part.reasons)
         partition = PartitionMetrics(**{field.name: getattr(part, field.name) for field in fields(PartitionMetrics)})
         last = result.partitions[-1] if result.partitions else None

@@ -127,7 +127,8 @@ class Settings(BaseSettings):
         "dep_delay,distance,air_time",
         description="names of the JSON fields to learn from, a,b,c; if a record has no key payload.temp, that name is "
         "the path to the key temp of the object payload; data.0.v leads through the first element of the array data; a "
-        "backslash before a dot makes the dot part of a key",
+        "backslash before a dot makes the dot part of a key; carrier[UA|AA] is a field with these categories, not a "
+        "number; @FILE reads the features from a file, one a line",
     )
     label: str = Field("arr_delay", description="name or path of the JSON field to predict")
     numeric_strings: bool = Field(
@@ -135,14 +136,19 @@ class Settings(BaseSettings):
         description="a feature or label that is a string counts as that number if it is a decimal number, such as "
         '"1.5", " 2 " or "1e3"; a comma, NaN or hexadecimal digits make the record invalid',
     )
+    unknown_category: Literal["invalid", "zeros"] = Field(
+        "invalid",
+        description="a value that is not among the declared categories of its feature makes the record invalid, or "
+        "counts as none of them (zeros)",
+    )
     booleans_as_numbers: bool = Field(False, description="a feature or label that is false counts as 0, and true as 1")
     learner: str = Field(
         "rls", description="; ".join(f"{name}: {learner.summary}" for name, learner in LEARNERS.items())
     )
     initial_weights: str | None = Field(
         None,
-        description="weights before the first record, one for each feature (write --initial-weights=-1,2 if the first "
-        "is negative)",
+        description="weights before the first record, one for each feature, and one for each category of a feature "
+        "with categories (write --initial-weights=-1,2 if the first is negative)",
     )
     initial_intercept: float = Field(0.0, description="intercept before the first record, in units of the label")
 
@@ -189,14 +195,16 @@ class Settings(BaseSettings):
 
     @property
     def fields(self) -> Fields:
-        """The names of the features and of the label, and which values count as numbers."""
-        return Fields(split(self.features), self.label, self.numeric_strings, self.booleans_as_numbers)
+        """The names of the features and of the label, and which values count as numbers and categories."""
+        return Fields(
+            split(self.features), self.label, self.numeric_strings, self.booleans_as_numbers, self.unknown_category
+        )
 
     @property
     def initial(self) -> tuple[float, ...]:
         """The intercept and the weights before the first record."""
         if self.initial_weights is None:
-            return (self.initial_intercept, *[0.0] * len(self.fields.features))
+            return (self.initial_intercept, *[0.0] * len(self.fields.layout.columns))
         return (self.initial_intercept, *map(float, split(self.initial_weights)))
 
     @property
@@ -240,7 +248,7 @@ class Settings(BaseSettings):
     @field_validator("features")
     @classmethod
     def _names(cls, value: str) -> str:
-        return ",".join(map(rules.field_name, rules.distinct(rules.parts(value))))
+        return ",".join(rules.features(value))
 
     @field_validator("label")
     @classmethod
@@ -271,13 +279,16 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
-        if self.label in self.fields.features:
+        if self.label in self.fields.layout.fields:
             raise ValueError(f"--label {self.label} is also one of the --features: a label cannot predict itself")
         if self.kafka_train_topic == self.kafka_test_topic:
             raise ValueError("--kafka-train-topic and --kafka-test-topic are the same: use two different topics")
-        features, weights = len(self.fields.features), len(self.initial) - 1
-        if features != weights:
-            raise ValueError(f"--initial-weights has {weights} numbers for {features} --features: give one for each")
+        layout, weights = self.fields.layout, len(self.initial) - 1
+        if weights != len(layout.columns):
+            wanted = f"{len(layout.fields)} --features"
+            if layout.categories:
+                wanted += f" with {len(layout.columns)} numbers and categories together"
+            raise ValueError(f"--initial-weights has {weights} numbers for {wanted}: give one for each")
         rules.check_login(self, "elasticsearch")
         if login(self).password and not (self.kafka_user and self.kafka_password_file):
             protocol = self.kafka_security_protocol

@@ -22,6 +22,7 @@ from streaming_regression.records import Fields
 FORMAT = 2
 FOLDER = "model"
 BEGINNING = f"{FOLDER}/beginning"
+LONGEST = 300  # characters of a list in a message
 PROBE = f"{FOLDER}/.probe.tmp"
 Offsets = dict[str, dict[str, int]]
 """Topic → partition → offset of the next record, as in Spark's offset log."""
@@ -144,7 +145,7 @@ class StateStore:
         text = self.files.read(_state(batch))
         if text is None:
             return None
-        size = len(self._identity.fields.features) + 1
+        size = len(self._identity.fields.layout.columns) + 1
         with self._parse_errors_as_refused(_state(batch)):
             state = _converted(dict(json.loads(text)))
             self._check(state)
@@ -250,4 +251,7 @@ def _state(batch: int) -> str:
 
 
 def _as_text(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list) and len(text) > LONGEST:
+        return f"{text[:LONGEST]}… ({len(value):,} in all)"
+    return text

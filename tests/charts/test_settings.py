@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pydantic_settings import BaseSettings
 import dashboards.settings
 import producer.settings
 import streaming_regression.settings
-from tests.charts.rendering import CHART, Object, find, refusal, render, spark_pod
+from tests.charts.rendering import CHART, Object, find, helm, refusal, render, spark_pod
 from tests.strategies import AWKWARD_NAMES
 
 pytestmark = pytest.mark.helm
@@ -161,6 +162,20 @@ NAMES = ["a", "a b", " a ", "a\u00a0", "größe", "T [K]", "it's", "a%20", "x/y?
 NAMES.append(r"a\.b")
 BAD_NAMES = ["", " ", "a,b", "a:b", "a*", 'a"', "a\\", "<a>", "{a", ".a", "a.", "a..b", "a\nb", "a\x7f", "a\u2028b"]
 BAD_NAMES += [r"a\b", r"a\\.b"]
+CATEGORIES = ["a[b|c]", " a.b [ c | d e ] ", r"a\.b[x\|y|\[z\]]", "T [K][low|high]", r"speed \[m|s]", "t[08:00|12:30]"]
+BAD_CATEGORIES = [
+    "a[b|]",
+    "a[|b]",
+    "a[b|b]",
+    "[a|b]",
+    "a[b|c",
+    "a[b|c]d",
+    "a[b|c][d|e]",
+    "a[b|c.]",
+    "a[b|c*]",
+    "a[b|c\n]",
+]
+BAD_CATEGORIES += [r"a[b|c\d]", "a:b[c|d]", "a[b|<]", "a[b|c\u2028]"]
 ADDRESSES = [
     "a:1",
     "a_b.c-d:65535",
@@ -193,11 +208,16 @@ ERRORS = tuple(module.ConfigError for module in (dashboards.settings, producer.s
 SAME: list[tuple[str, list[Any], list[Any], Object]] = [
     (
         "features",
-        [NAMES[3:], [" a "], ["a", "a.b"]],
-        [*([name] for name in BAD_NAMES if name != "a,b"), ["a", "a "]],  # in a flag, a,b are two names
+        [NAMES[3:], [" a "], ["a", "a.b"], *([name] for name in CATEGORIES), ["b", *CATEGORIES]],
+        [  # in a flag, a,b are two names
+            *([name] for name in [*BAD_NAMES, *BAD_CATEGORIES] if name != "a,b"),
+            ["a", "a "],
+            ["a", "a[b|c]"],
+            ["x=a[b|c]", "x[a=b|d]"],
+        ],
         {},
     ),
-    ("label", NAMES, [*BAD_NAMES[1:], "distance", " air_time"], {}),
+    ("label", NAMES, [*BAD_NAMES[1:], *BAD_CATEGORIES, "a[b|c]", "distance", " air_time"], {}),
     ("kafka.trainTopic", TOPICS, [*BAD_TOPICS[1:], "test"], EXISTING_KAFKA),
     ("indexPrefix", PREFIXES, BAD_PREFIXES, {}),
     ("kafka.bootstrap", ADDRESSES, BAD_ADDRESSES, EXISTING_KAFKA),
@@ -206,6 +226,7 @@ SAME: list[tuple[str, list[Any], list[Any], Object]] = [
     ("kafka.oauth.scope", ["a b"], ["a\nb"], OAUTH),
     ("elasticsearch.url", [*URLS, "http://a:1, http://b:2"], [*BAD_URLS, "http://a:1,http://a:1"], EXISTING_SEARCH),
     ("kibana.url", URLS, [*BAD_URLS, "http://a:1,http://b:2"], EXISTING_KIBANA),
+    ("initial.weights", [[1, 2, 3, 4, 5]], [[1, 2, 3], [1, 2, 3, 4]], {"features": ["b", "a[b|c]", r"d[x\|y|z]"]}),
     ("initial.weights", [[1, -2.5, 1e70], [0, 0, 0]], [[1, 2], [1, 2, 1.1e70]], {}),
     ("initial.intercept", [0, -1e70], [-1.1e70], {}),
     ("rls.halfLife", [0.1, 1e9], [0, -1], {}),
@@ -221,7 +242,7 @@ SAME: list[tuple[str, list[Any], list[Any], Object]] = [
 ]
 
 
-def taken_by_programs(variable: str, value: Any) -> bool:
+def taken_by_programs(variable: str, value: Any, others: Object) -> bool:
     """Return whether the programs that have a setting accept the value from its flag; they must all agree."""
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     programs: list[tuple[Any, type[BaseSettings]]] = [
@@ -229,9 +250,10 @@ def taken_by_programs(variable: str, value: Any) -> bool:
         (lambda argv: dashboards.settings.load(dashboards.settings.Load, argv), dashboards.settings.Load),
         (producer.settings.load, producer.settings.Settings),
     ]
+    features = others.get("features", ["a", "b", "c"])
     oauth = {"TOKEN_URL": "https://a", "CLIENT_ID": "me", "CLIENT_SECRET_FILE": __file__}
     login = ["--kafka-security-protocol=SASL_SSL", "--kafka-sasl-mechanism=OAUTHBEARER"]
-    needed = {"INITIAL_WEIGHTS": ["--features=a,b,c"]} | {
+    needed = {"INITIAL_WEIGHTS": [f"--features={','.join(features)}"]} | {
         f"KAFKA_OAUTH_{name}": [
             *login,
             *(
@@ -262,8 +284,8 @@ def test_the_chart_takes_what_the_programs_take_and_nothing_else(
     path: str, good: list[Any], bad: list[Any], others: Object
 ) -> None:
     ((variable, _),) = variables(nested(path))
-    wrong = {repr(value): "refused" for value in good if not taken_by_programs(variable, value)}
-    wrong |= {repr(value): "taken" for value in bad if taken_by_programs(variable, value)}
+    wrong = {repr(value): "refused" for value in good if not taken_by_programs(variable, value, others)}
+    wrong |= {repr(value): "taken" for value in bad if taken_by_programs(variable, value, others)}
     assert not wrong, f"by a program: {wrong}"
     wrong = {repr(value): why for value in good if (why := refusal({**others, path: value}))}
     wrong |= {repr(value): "taken" for value in bad if not refusal({**others, path: value})}
@@ -286,6 +308,23 @@ def test_names_reach_the_programs_through_kubernetes(tmp_path: Path) -> None:
         assert "$" not in given["FEATURES"].replace("$$", "")
         assert given["FEATURES"].replace("$$", "$") == ",".join([*AWKWARD_NAMES, "$$", "$(LABEL)"])
         assert given["LABEL"].replace("$$", "$") == "cost in $$"
+
+
+def test_1500_features_fit_into_a_variable_and_more_than_linux_allows_are_refused(tmp_path: Path) -> None:
+    """Linux allows 128 KiB for a variable with its name; a longer one would keep the container from starting."""
+    values = tmp_path / "values.yaml"
+    names = ["@timestamp", *(f"machine.sensor {number}.value" for number in range(1499))]
+    values.write_text(json.dumps({"features": names}))
+    objects = render(values)
+    for program in SETTINGS:
+        given = environment(objects, program)["FEATURES"]
+        assert streaming_regression.rules.features(given) == tuple(names)
+        assert subprocess.run(["true"], env={"FEATURES": given}, check=False).returncode == 0
+    values.write_text(json.dumps({"features": [*names, "x" * 100_000]}))
+    done = helm("template", "ml", CHART, "-f", values)
+    assert re.search(r"features are 1\d{5} bytes long together: Linux allows 131,072 bytes", done.stderr)
+    with pytest.raises(OSError, match="Argument list too long"):
+        subprocess.run(["true"], env={"FEATURES": ",".join(names) + "x" * 100_000}, check=False)
 
 
 def test_files_that_variables_name_are_mounted(objects: list[Object]) -> None:

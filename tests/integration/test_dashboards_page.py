@@ -235,6 +235,50 @@ def test_page_draws_and_lists_a_feature_with_any_name(open_page: OpenPage, writt
     assert drawn <= {f"{x:.5g}" for batch in written.of("train") for x in batch.x[:, number]}
 
 
+@pytest.mark.parametrize("features", [tuple(f"sensor {number}" for number in range(1200))], ids=["1200"])
+def test_one_of_1200_features_is_found_by_typing(open_page: OpenPage, written: Written) -> None:
+    written.write(20)
+    seen = open_page()
+    seen.wait_for_charts()
+    field = seen.page.locator("#choose-feature")
+    expect(field).to_have_value("sensor 0")
+    field.click()
+    expect(field).to_have_value("")  # so that the browser offers all names
+    field.press_sequentially("sensor 11")
+    assert seen.page.locator("datalist option").count() == 1200
+    field.press_sequentially("99")
+    field.press("Enter")
+    expect(seen.page).to_have_url(re.compile("feature=sensor\\+1199"))
+    seen.table("train-points")
+    expect(seen.page.locator("#train-points th").first).to_have_text("sensor 1199", timeout=NEW_DATA_MS)
+    field.fill("no such sensor")
+    field.blur()
+    expect(field).to_have_value("sensor 1199")
+    headings = seen.page.locator("#model-weights th")
+    seen.page.locator("#model-weights summary").click()
+    expect(headings).to_have_count(51, timeout=NEW_DATA_MS)
+    found = Axe().run(seen.page).response["violations"]
+    assert not [violation for violation in found if violation["impact"] in {"serious", "critical"}]
+    seen.page.go_back()
+    expect(field).to_have_value("sensor 0", timeout=NEW_DATA_MS)
+
+
+@pytest.mark.parametrize("features", [("a", "carrier[UA|A A]")], ids=["categories"])
+def test_points_are_drawn_over_categories(open_page: OpenPage, written: Written) -> None:
+    written.write(40)
+    seen = open_page(chosen="?feature=carrier")
+    seen.wait_for_charts()
+    assert {row[0] for row in seen.table("train-points")} == {"UA", "A A"}
+    box = seen.page.locator("#train-points canvas").bounding_box()
+    assert box is not None
+    for step in range(1, 40):  # part of the path is over a point, which shows its tooltip
+        seen.page.mouse.move(box["x"] + box["width"] * step / 40, box["y"] + box["height"] / 2)
+    seen.page.locator("#choose-feature").select_option("a")
+    expect(seen.page.locator("body")).not_to_have_class(re.compile("loading"), timeout=NEW_DATA_MS)
+    seen.table("train-points")
+    expect(seen.page.locator("#train-points th").first).to_have_text("a", timeout=NEW_DATA_MS)
+
+
 def test_lost_records_are_told_apart(open_page: OpenPage, written: Written) -> None:
     written.write(20)
     seen = open_page()

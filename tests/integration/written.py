@@ -91,7 +91,7 @@ class Written:
                 if unlabelled and topic == self.names.test:
                     y = np.where(np.arange(rows) % 2, y, np.nan)
                 made.append(Batch(topic, partition, first, time, x, y, pred))
-        weights = dict(zip(self.names.features, rng.normal(size=len(self.names.features)).tolist(), strict=True))
+        weights = dict(zip(self.names.columns, rng.normal(size=len(self.names.columns)).tolist(), strict=True))
         seen = sum(len(batch.y) for batch in [*self.batches, *made] if batch.topic == self.names.train)
         model = {"intercept": float(number), "weights": weights, "rows_seen": seen, "seconds": 1.5 + number, "lag": lag}
         model["points_fraction"] = fraction
@@ -129,7 +129,12 @@ class Written:
                 offset = batch.first_offset + i
                 label = {} if np.isnan(batch.y[i]) else {"y": batch.y[i]}
                 error = {"squared_error": (batch.y[i] - batch.pred[i]) ** 2} if label else {}
-                x = dict(zip(self.names.features, batch.x[i].tolist(), strict=True))
+                x = {
+                    field: categories[int(value) % len(categories)] if categories else value
+                    for (field, categories), value in zip(
+                        self.names.categories.items(), batch.x[i].tolist(), strict=True
+                    )
+                }
                 yield {
                     "_index": index("points"),
                     "_id": f"{batch.topic}-{batch.partition}-{offset}",

@@ -11,7 +11,7 @@ import pytest
 import vl_convert
 
 from dashboards import charts
-from dashboards.panels import Line, Names, Sample, sections
+from dashboards.panels import SHOWN, Line, Names, Sample, sections
 from dashboards.saved_objects import CORE_VERSION, TYPE_VERSIONS, ndjson, saved_objects
 from dashboards.templates import templates
 from streaming_regression import schema
@@ -25,6 +25,10 @@ NAMES = [
     pytest.param(Names(("x",), "y", "other", "a.train", "a-test"), id="one-feature"),
     pytest.param(Names(("a b", "c.d", "it's", "ü", "f-1"), "the label", "p.q_r"), id="odd-names"),
     pytest.param(Names(AWKWARD_NAMES, "it's [y] ÷ 2", "p", "or", "007"), id="awkward-names"),
+    pytest.param(Names(("delay", "carrier[UA|AA]", r"o.p[x\|y|z]", "b"), "y", "p"), id="categories"),
+    pytest.param(Names(("carrier[UA|AA]", "origin[E|J]"), "y", "p"), id="categories-only"),
+    pytest.param(Names(("carrier[UA|AA]",), "y", "p"), id="category-alone"),
+    pytest.param(Names((*(f"f{i}" for i in range(1500)), "c[x|y]"), "y", "p"), id="many"),
     *(pytest.param(Names((name,), f"{name}'", "p"), id=f"alone-{i}") for i, name in enumerate(ALONE)),
     *(pytest.param(Names((f"{name}'",), name, "p"), id=f"label-{i}") for i, name in enumerate(ALONE)),
 ]
@@ -188,7 +192,9 @@ def test_kibanas_vega_panels_compile_draw_and_ask_for_fields_that_exist(names: N
     rows = [
         {
             "_source": {"pred": i, **({"y": i * 1.5} if i % 3 else {})},
-            "fields": {f"x.{name}": [i] for name in names.features},
+            "fields": {
+                f"x.{field}": [categories[i % 2] if categories else i] for field, categories in names.categories.items()
+            },
         }
         for i in range(10)
     ] + [{"_source": {"pred": 1, "y": 2}}]  # from a run with other features
@@ -199,6 +205,11 @@ def test_kibanas_vega_panels_compile_draw_and_ask_for_fields_that_exist(names: N
         url = spec["data"]["url"]
         assert url["index"] == names.pattern("points")
         assert url["body"]["size"] <= 2000
+        fields = fields_of(names, f"{names.prefix}-points")
+        asked = url["body"].get("fields", [])
+        assert asked == ["x.*"] or {*asked} <= fields
+        offered = [choice for choice in spec.get("params", []) if choice["name"] == "feature"]
+        assert all({f"x.{name}" for name in choice["bind"]["options"]} <= fields for choice in offered)
         spec["data"] = {"values": rows}
         assert compiled(spec, version)["marks"]
         assert "<path" in vl_convert.vegalite_to_svg(spec, vl_version=version)
@@ -210,7 +221,28 @@ def test_the_pages_drawings_compile_in_the_version_that_is_served(names: Names) 
         if isinstance(panel, Line):
             spec = charts.line(panel)
         elif isinstance(panel, Sample):
-            spec = charts.sample(panel, names, names.features[-1])
+            spec = charts.sample(panel, names, names.fields[-1])
         else:
             continue
         assert compiled({"data": {"values": []}, **spec}, vl_convert.get_vegalite_versions()[-1])["marks"]
+
+
+def test_with_many_features_no_panel_grows_without_bound() -> None:
+    """Each point of a sample is loaded with all features that Kibana's drop-down offers, up to 2,000 points."""
+    many = Names(tuple(f"sensor {i}" for i in range(1500)))
+    text = ndjson(many)
+    assert len(text) < 3 * len(ndjson(Names(tuple(f"sensor {i}" for i in range(SHOWN)))))
+    assert "The chart shows the first 50 of 1,500 weights." in text
+    assert "sensor 9 and 1,490 more" in text
+    searched = [saved for saved in saved_objects(many) if saved["type"] == "search"]
+    assert [len(saved["attributes"]["columns"]) for saved in searched] == [SHOWN + 5] * 2
+
+
+def test_a_chart_over_categories_has_an_axis_of_categories() -> None:
+    names = Names(("delay", "carrier[UA|AA]"), "y")
+    (panel, *_) = (
+        panel for section in sections(names) for panel in section.panels if getattr(panel, "drawing", "") == "feature"
+    )
+    assert isinstance(panel, Sample)
+    assert charts.sample(panel, names, "carrier")["encoding"]["x"]["type"] == "nominal"
+    assert charts.sample(panel, names, "delay")["encoding"]["x"]["type"] == "quantitative"

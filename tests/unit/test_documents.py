@@ -15,7 +15,7 @@ from streaming_regression import documents, schema
 from streaming_regression.documents import Origin, PartitionMetrics, Points, Records
 from streaming_regression.elasticsearch.bulk import requests
 from streaming_regression.learners import LIMIT, Model
-from streaming_regression.records import Fields, Invalid
+from streaming_regression.records import Fields, Invalid, decode
 
 TIME = datetime(2026, 3, 1, 0, 30, tzinfo=timezone(timedelta(hours=1)))  # in UTC still the last day of February
 ORIGIN = Origin.at(round(TIME.timestamp() * 1_000_000), "run-1", 7, "spark")
@@ -99,6 +99,48 @@ def test_ids_and_indices_follow_from_the_batch_alone() -> None:
     assert action == {"_index": "spark-models-2026.02.28", "_id": "7"}
     assert (document["intercept"], document["weights"], document["rows_seen"]) == (0.5, {"a": 1.0, "b": 2.0}, 90)
     assert document["points_fraction"] == 0.25
+
+
+def test_a_point_holds_the_text_of_a_category_once_and_a_model_a_weight_for_each() -> None:
+    fields = Fields(("a", "c d[p|q%]", "b", "e[1|2]"), "y", unknown_category="zeros")
+    values: list[bytes | None] = [
+        b'{"a":1.5,"b":2,"c d":"q%","e":2,"y":3}',
+        b'{"a":2.5,"b":3,"c d":"\\u00e9\\"\\n%s","e":true}',
+    ]
+    decoded = decode(values, fields, label_needed=False)
+    records = Records("test", 0, np.array([5, 6]), np.array([0, 0]), values)
+    found = Points(np.array(decoded.positions), decoded.x, decoded.y, np.zeros(2), decoded.texts)
+    stored = [document for _, document in parsed(documents.points(ORIGIN, fields, records, found))]
+    expected = [{"a": 1.5, "c d": "q%", "b": 2, "e": "2"}, {"a": 2.5, "c d": 'é"\n%s', "b": 3, "e": "true"}]
+    assert [document["x"] for document in stored] == expected
+    assert [list(document["x"]) for document in stored] == [["a", "c d", "b", "e"]] * 2
+    ((_, document),) = parsed(documents.points(ORIGIN, fields, records, found.without([0])))
+    assert document["x"] == expected[1]
+
+    model = Model(np.array([0.0, 1, 2, 3, 4, 5, 6]), 90)
+    ((_, document),) = parsed(
+        documents.model(ORIGIN, fields, "rls", model, seconds=1.5, lag=None, points_fraction=0.25)
+    )
+    names = ["a", "c d=p", "c d=q%", "b", "e=1", "e=2"]
+    assert document["weights"] == dict(zip(names, range(1, 7), strict=True))
+    mappings = schema.mappings(fields)
+    assert {name: field["type"] for name, field in mappings["points"]["properties"]["x"]["properties"].items()} == {
+        "a": "double",
+        "c d": "keyword",
+        "b": "double",
+        "e": "keyword",
+    }
+    assert [*mappings["models"]["properties"]["weights"]["properties"]] == names
+
+
+def test_indices_may_have_as_many_fields_as_there_are_features() -> None:
+    assert schema.settings(Fields(("a", "b"), "y")) == {}
+    many = Fields(tuple(f"f{number}" for number in range(1500)), "y")
+    limit = schema.settings(many)["mapping"]["total_fields"]["limit"]
+    for template in schema.templates("spark", many).values():
+        assert template["template"]["settings"]["mapping"]["total_fields"]["limit"] == limit
+        properties = template["template"]["mappings"]["properties"]
+        assert len(properties) + sum(len(field.get("properties", {})) for field in properties.values()) <= limit
 
 
 def test_every_field_of_a_document_is_in_its_mapping() -> None:

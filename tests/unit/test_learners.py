@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from embedded.testing.reference import conditions, exact, lstsq
 from streaming_regression import learners
@@ -21,6 +22,7 @@ from streaming_regression.learners import (
     Learner,
     Model,
     Statistics,
+    create,
 )
 from streaming_regression.learners.bayes import BayesianRegression
 from streaming_regression.learners.model import LABEL
@@ -349,6 +351,69 @@ def test_rls_says_which_weights_the_rows_leave_open() -> None:
     assert learner.doubts(few, statistics(x[:6], a[:6])) == {}, "too early to say"
     fine = RecursiveLeastSquares(np.zeros(4))
     assert fine.doubts(learned(fine, x[:, [0, 2, 4]], a, [slice(0, 200)]), statistics(x[:, [0, 2, 4]], a)) == {}
+
+
+def one_hot(codes: NDArray[np.int64], categories: int) -> Floats:
+    """The columns of a field with categories; a code of -1 is an unknown value."""
+    return np.asarray(codes[:, None] == np.arange(categories), np.float64)
+
+
+CARRIER, ORIGIN = ("delay", *["carrier"] * 4), tuple(["origin"] * 3)
+
+
+def test_the_weights_of_categories_are_their_differences_from_an_average_row() -> None:
+    """All columns of a field add up to 1, so the rows do not determine their weights."""
+    rng = np.random.default_rng(21)
+    carrier = rng.choice(4, size=900, p=[0.6, 0.2, 0.15, 0.05])
+    origin = rng.integers(0, 3, size=900)
+    x = np.column_stack([rng.normal(size=900), one_hot(carrier, 4), one_hot(origin, 3)])
+    y = 2 * x[:, 0] + np.array([0.0, 5, -3, 20])[carrier] + np.array([1.0, 0, -1])[origin] + rng.normal(size=900) / 10
+    names = tuple("abcdefgh")
+    learner = RecursiveLeastSquares(np.zeros(9), features=names, sources=(*CARRIER, *ORIGIN))
+    model = learned(learner, x, y, [slice(start, start + 300) for start in range(0, 900, 300)])
+    assert learner.doubts(model, statistics(x, y)) == {}, "this is no fault of the features"
+
+    reference = solved(np.delete(x, [1, 5], axis=1), y)  # the first category of each field is left out
+    want = reference[0] + np.delete(x, [1, 5], axis=1) @ reference[1:]
+    np.testing.assert_allclose(model.predict(x), want, rtol=1e-9, atol=1e-9)
+    for columns in (slice(1, 5), slice(5, 8)):
+        share = x[:, columns].mean(axis=0)
+        assert abs(share * (1 - share) @ model.weights[1:][columns]) < 1e-9
+    np.testing.assert_allclose(np.diff(model.weights[2:6]), [5, -8, 23], atol=0.1)
+
+    unknown = np.array([[0.0, 0, 0, 0, 0, 1, 0, 0]])
+    known = np.vstack([np.append(np.append(0.0, row), [1, 0, 0]) for row in np.eye(4)])
+    share = x[:, 1:5].mean(axis=0)
+    average = (share * (1 - share)) @ model.predict(known) / (share * (1 - share)).sum()
+    np.testing.assert_allclose(model.predict(unknown), average, rtol=1e-9)
+
+
+def test_categories_that_depend_on_another_feature_or_never_occur_are_named() -> None:
+    rng = np.random.default_rng(22)
+    carrier = rng.integers(0, 3, size=400)  # the fourth never occurs
+    x = np.column_stack([(carrier == 1) * 7.0 + 1, one_hot(carrier, 4)])
+    learner = RecursiveLeastSquares(np.zeros(6), features=("delay", "c=A", "c=B", "c=C", "c=D"), sources=CARRIER)
+    found = learner.doubts(learned(learner, x, x[:, 1], [slice(0, 400)]), statistics(x, x[:, 1]))
+    assert found[4] == "feature c=D is constant in the rows so far: its weight stays 0"
+    assert found[0].startswith("features delay, c=A, c=B, c=C depend linearly on one another")
+    assert found.keys() == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("name", ["rls", "bayes", "sgd"])
+def test_every_learner_learns_from_categories(name: str, unknown: bool) -> None:
+    rng = np.random.default_rng(23)
+    carrier = rng.integers(-1 if unknown else 0, 3, size=3000)
+    x = np.column_stack([rng.normal(size=3000), one_hot(carrier, 3)])
+    y = 4 + x @ [2.0, -3, 0, 5] + rng.normal(size=3000) / 10
+    sources = ("delay", *["carrier"] * 3)
+    options = {"step_size": 1.0, "intercept": True, "convergence_tolerance": 0.0} if name == "sgd" else {}
+    learner = create(name, np.zeros(5), ("delay", "c=A", "c=B", "c=C"), options, sources)
+    model = learned(learner, x, y, [slice(start, start + 300) for start in range(0, 3000, 300)])
+    assert learner.doubts(model, statistics(x, y)) == {}
+    assert np.mean((model.predict(x) - y) ** 2) < 0.011
+    if unknown:
+        np.testing.assert_allclose(model.weights, [4, 2, -3, 0, 5], atol=0.05)
 
 
 @pytest.mark.parametrize("kind", [RecursiveLeastSquares, BayesianRegression])

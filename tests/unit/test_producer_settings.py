@@ -94,6 +94,13 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
             ["--source", "ndjson", "--input-file", "/not/there"],
             "--input-file / INPUT_FILE: '/not/there' is not an existing file: name one, or - for standard input",
         ),
+        (
+            ["--flight-fields", "carrier,runway"],
+            "--flight-fields / FLIGHT_FIELDS: 'runway' is not a column of the flights: choose from year, month, day, "
+            "dep_time, sched_dep_time, dep_delay, arr_time, sched_arr_time, arr_delay, carrier, flight, tailnum, "
+            "origin, dest, air_time, distance, hour, minute, time_hour",
+        ),
+        (["--flight-fields", "carrier,carrier"], "--flight-fields / FLIGHT_FIELDS: carrier is listed twice"),
         (["--input-file", "-"], "--input-file / INPUT_FILE: '-' would not be read: only --source ndjson reads a file"),
     ],
 )

@@ -75,6 +75,17 @@ def test_flights_are_all_there_in_order_with_nulls(flights: list[bytes]) -> None
     assert {type(value) for row in rows for value in row.values()} == {int, type(None)}
 
 
+def test_flights_hold_the_chosen_columns_and_other_columns_are_another_run() -> None:
+    chosen = Flights(("carrier", "tailnum", "dest", "arr_delay"))
+    rows = [json.loads(row) for row in chosen.rows(0)]
+    assert rows[0] == {"carrier": "UA", "tailnum": "N14228", "dest": "IAH", "arr_delay": 11}
+    assert len({row["carrier"] for row in rows}) == 16
+    assert sum(row["tailnum"] is None for row in rows) == 2512
+    assert "BNA" in {row["dest"] for row in rows}, "NA is a missing value only if it stands alone"
+    assert len({Flights().name, chosen.name, Flights(("carrier", "tailnum", "dest")).name}) == 3
+    assert Flights().name == "flights"
+
+
 def test_flights_can_be_entered_anywhere(flights: list[bytes]) -> None:
     assert list(Flights().rows(336_000)) == flights[336_000:]
     assert list(Flights().rows(400_000)) == []

@@ -20,6 +20,7 @@ from tests.strategies import json_values, numbers
 
 FIELDS = Fields(("a", "b"), "y")
 NESTED = Fields(("a.b", "c.0.d"), r"e\.f.g")
+WITH_CATEGORIES = (Fields(("a", "b[p|7|true]"), "y"), Fields(("c.0.d[p|q]", "a.b[7|1000|x y]"), r"e\.f.g"))
 PATHS = {"a": ["a"], "b": ["b"], "y": ["y"], "a.b": ["a", "b"], "c.0.d": ["c", "0", "d"], r"e\.f.g": ["e.f", "g"]}
 ABSENT = object()
 DECIMALS = ("1.5", " 2 ", "1e3", "-.5", "+5.", "\t7\r\n", "1e-400", "007")
@@ -41,7 +42,9 @@ OTHERS = (
     "\uff11",
 )
 strings = st.sampled_from([*DECIMALS, *OTHERS, "1\u00a0", "1\x0b", "1 2", "--1", "1e", "1.5 m", "true"])
-records = st.dictionaries(st.sampled_from(["a", "b", "y", "z"]) | st.text(), json_values | numbers)
+strings |= st.sampled_from(["p", "q", "7", "x y", "\ud800", "long" * 300])
+whole = st.sampled_from([7, 7.0, 1000, -0.0, 2**53 - 1, 2**53, 2**53 + 1, 10**30])
+records = st.dictionaries(st.sampled_from(["a", "b", "y", "z"]) | st.text(), json_values | numbers | strings | whole)
 values = st.none() | st.binary() | st.text().map(str.encode) | records.map(lambda record: json.dumps(record).encode())
 
 
@@ -59,7 +62,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 @st.composite
 def nested(draw: st.DrawFn) -> bytes:
     """A record for `NESTED` whose values are mostly numbers, and whose parts are sometimes left out or replaced."""
-    leaf = st.one_of(numbers, numbers, numbers, strings, st.booleans(), json_values)
+    leaf = st.one_of(numbers, numbers, numbers, strings, strings, whole, st.booleans(), json_values)
     record: dict[str, Any] = {"a": {"b": draw(leaf)}, "c": [{"d": draw(leaf)}], "e.f": {"g": draw(leaf)}}
     for part in draw(st.lists(st.sampled_from(["a", "c", "e.f", "a.b", "c.0.d", r"e\.f.g", "e"]), max_size=2)):
         record[part] = draw(leaf | st.just({"0": {"d": 1}, "f": {"g": 2}}) | st.lists(leaf, max_size=1))
@@ -99,6 +102,27 @@ def number(value: Any, fields: Fields) -> float | None:
         return None
 
 
+def category(value: Any) -> str | None:
+    """The category that a value counts as, or None."""
+    if type(value) is str:
+        return (
+            value if len(value) <= 1024 and not any("\ud800" <= character <= "\udfff" for character in value) else None
+        )
+    if type(value) is bool:
+        return json.dumps(value)
+    exact = isinstance(value, int | float) and -(2**53) < value < 2**53 and value % 1 == 0
+    return f"{value + 0:.0f}" if exact else None
+
+
+def columns(value: Any, feature: str, fields: Fields) -> list[float | None]:
+    """The numbers of a feature with categories; [None] for a value that makes the record invalid."""
+    declared = feature.partition("[")[2].removesuffix("]").split("|")
+    text = category(value)
+    if text is None or (text not in declared and fields.unknown_category == "invalid"):
+        return [None]
+    return [float(text == name) for name in declared]
+
+
 def point(value: bytes | None, fields: Fields, label_needed: bool) -> list[float] | None:
     """The numbers of a valid record, or None: the contract, implemented independently with the standard library."""
     constants: list[str] = []
@@ -113,7 +137,11 @@ def point(value: bytes | None, fields: Fields, label_needed: bool) -> list[float
         return None
     if not isinstance(record, dict) or constants:
         return None
-    row = [number(found(record, name), fields) for name in fields.features]
+    row: list[float | None] = []
+    for feature in fields.features:
+        name, categories, _ = feature.partition("[")
+        given = found(record, name)
+        row += columns(given, feature, fields) if categories else [number(given, fields)]
     label = found(record, fields.label)
     row.append(math.nan if not label_needed and label in (ABSENT, None) else number(label, fields))
     return None if None in row else row  # type: ignore[return-value]
@@ -122,27 +150,39 @@ def point(value: bytes | None, fields: Fields, label_needed: bool) -> list[float
 @settings(deadline=None)
 @given(
     values=st.lists(values | damaged() | nested()),
-    fields=st.sampled_from([FIELDS, NESTED]),
+    fields=st.sampled_from([FIELDS, NESTED, *WITH_CATEGORIES]),
     label_needed=st.booleans(),
     numeric_strings=st.booleans(),
     booleans=st.booleans(),
+    unknown=st.sampled_from(["invalid", "zeros"]),
 )
 def test_any_bytes_become_a_point_or_a_reason(
-    values: list[bytes | None], fields: Fields, label_needed: bool, numeric_strings: bool, booleans: bool
+    values: list[bytes | None],
+    fields: Fields,
+    label_needed: bool,
+    numeric_strings: bool,
+    booleans: bool,
+    unknown: str,
 ) -> None:
-    fields = replace(fields, numeric_strings=numeric_strings, booleans_as_numbers=booleans)
+    fields = replace(fields, numeric_strings=numeric_strings, booleans_as_numbers=booleans, unknown_category=unknown)
     decoded = decode(values, fields, label_needed=label_needed)
     invalid = [fault.position for fault in decoded.invalid]
     assert sorted(decoded.positions + invalid) == list(range(len(values)))
     assert decoded.positions == sorted(decoded.positions)
     points = [point(value, fields, label_needed) for value in values]
     assert decoded.positions == [i for i, row in enumerate(points) if row]
-    assert decoded.x.shape == (len(decoded.positions), 2)
+    width = len(fields.layout.columns)
+    assert decoded.x.shape == (len(decoded.positions), width)
     assert decoded.y.shape == (len(decoded.positions),)
     assert np.isfinite(decoded.x).all()
-    expected = np.array([row for row in points if row], np.float64).reshape(-1, 3)
+    expected = np.array([row for row in points if row], np.float64).reshape(-1, width + 1)
     np.testing.assert_array_equal(np.column_stack([decoded.x, decoded.y]), expected)
-    assert all(fault.field in {None, *fields.features, fields.label} and fault.reason for fault in decoded.invalid)
+    names = {None, *(feature.partition("[")[0] for feature in fields.features), fields.label}
+    assert all(fault.field in names and fault.reason for fault in decoded.invalid)
+    if decoded.texts is not None:
+        kept = [json.loads(values[position] or b"") for position in decoded.positions]
+        given = [[category(found(record, name)) for name in fields.layout.categories] for record in kept]
+        assert decoded.texts.tolist() == given
 
 
 @given(rows=st.lists(st.tuples(numbers | st.integers(-(2**60), 2**60), numbers, numbers)))
@@ -253,3 +293,39 @@ def test_strings_and_booleans_are_no_numbers_unless_a_setting_says_so() -> None:
     for numeric_strings, booleans, points in ((0, 0, []), (1, 0, [0]), (0, 1, [1]), (1, 1, [0, 1, 2])):
         fields = replace(FIELDS, numeric_strings=bool(numeric_strings), booleans_as_numbers=bool(booleans))
         assert decode(values, fields, label_needed=True).positions == points
+
+
+def test_a_value_is_the_category_that_is_written_like_it_or_the_record_is_invalid() -> None:
+    fields = Fields(("a", "b[UA|7|true|x y]"), "y")
+    values = ['"UA"', "7", "7.0", '"7"', "true", '"x y"', '"AA"', "8", "false", '"ua"', '" UA"', '""', "null", "1.5"]
+    values += ["[]", "1e400", '"\\ud800"', '"%s"' % ("x" * 1025)]
+    lines: list[bytes | None] = [b'{"a":1,"b":%s,"y":2}' % value.encode() for value in values]
+    decoded = decode([*lines, b'{"a":1,"y":2}'], fields, label_needed=True)
+    assert decoded.positions == [0, 1, 2, 3, 4, 5]
+    assert decoded.x.tolist() == [[1, *(float(i == code) for i in range(4))] for code in (0, 1, 1, 1, 2, 3)]
+    assert decoded.texts is not None
+    assert decoded.texts.ravel().tolist() == ["UA", "7", "7", "7", "true", "x y"]
+    unknown = "not one of the declared categories"
+    other = ["null", "not a category but a number that is not whole, or not below 2^53", "not a category but an array"]
+    other += [other[1], "not a category but a string that is not valid Unicode"]
+    assert [(fault.field, fault.reason) for fault in decoded.invalid] == [
+        ("b", reason) for reason in [*[unknown] * 6, *other, unknown, "missing"]
+    ]
+
+    decoded = decode(lines, replace(fields, unknown_category="zeros"), label_needed=True)
+    assert decoded.positions == [*range(12)]
+    assert not decoded.x[6:, 1:].any()
+    assert decoded.texts is not None
+    assert decoded.texts[6:].ravel().tolist() == ["AA", "8", "false", "ua", " UA", ""]
+    too_long = "not a category but a string of more than 1,024 characters"
+    assert [fault.reason for fault in decoded.invalid] == [*other, too_long]
+
+
+def test_columns_are_in_the_order_of_the_features_whatever_their_kind() -> None:
+    fields = Fields(("o[E|J]", "a", r"p\.q[x\|y|z]", "b"), "y")
+    assert fields.layout.columns == ("o=E", "o=J", "a", r"p\.q=x\|y", r"p\.q=z", "b")
+    decoded = decode([b'{"o":"J","a":5,"p.q":"x|y","b":6,"y":7}'], fields, label_needed=True)
+    assert decoded.x.tolist() == [[0, 1, 5, 1, 0, 6]]
+    assert decode([], fields, label_needed=True).x.shape == (0, 6)
+    alone = Fields(("o[E|J]",), "y")
+    assert decode([b'{"o":"J","y":7}'], alone, label_needed=True).x.tolist() == [[0, 1]]

@@ -86,6 +86,7 @@ def test_the_programs_share_no_code_but_have_the_same_rules() -> None:
             "setting",
             "parts",
             "field_name",
+            "names",
             "topic",
             "error_message",
             "without_values",
@@ -222,6 +223,99 @@ NAMES = [
 @pytest.mark.parametrize(("value", "text"), NAMES)
 def test_wrong_names_are_refused_in_the_same_words(program: str, value: str, text: str) -> None:
     assert fault(program, f"--features={value}").startswith(f"--features / FEATURES: {text}")
+
+
+GOOD_FEATURES = {
+    "carrier[UA|AA]": [("carrier", ("UA", "AA"))],
+    " a , b[ x | y z ] ": [("a", ()), ("b", ("x", "y z"))],
+    "Air temperature [K],a|b,c[0].v|w": [("Air temperature [K]", ()), ("a|b", ()), ("c[0].v|w", ())],
+    r"speed \[m|s]": [(r"speed \[m|s]", ())],
+    "Air [K][low|high]": [("Air [K]", ("low", "high"))],
+    r"a\.b[x\|y|\[z\]]": [(r"a\.b", (r"x\|y", r"\[z\]"))],
+    "t[08:00|12:30]": [("t", ("08:00", "12:30"))],
+}
+WRONG_FEATURES = [
+    ("a[b|]", "'a[b|]' has an empty category: remove the extra |"),
+    ("a[|]", "'a[|]' has an empty category"),
+    ("a[b|b]", "b is listed twice"),
+    ("a,a[b|c]", "a is listed twice"),
+    ("x=a[b|c],x[a=b|d]", "x=a=b is listed twice"),
+    ("[a|b]", "'' is not a valid field name"),
+    ("a[b|c", "'a[b|c' is not a valid field name: categories, field[a|b], can only be at the end of a feature"),
+    ("a[b|c]d", "'a[b|c]d' is not a valid field name: categories"),
+    ("a[b|c].d", "'a[b|c].d' is not a valid field name: categories"),
+    ("a[b|c][d|e]", "'a[b|c]' is not a valid field name: categories"),
+    ("a:b[c|d]", "'a:b' looks like a name with a type"),
+    ("a[b|c*]", "'c*' of 'a[b|c*]' is not a valid category"),
+    ("a[b|c.]", "'c.' of 'a[b|c.]' is not a valid category"),
+    (r"a[b|c\d]", r"'c\\d' of 'a[b|c\\d]' is not a valid category"),
+]
+WITH_CATEGORIES = [program for program in having("features") if program != "producer"]
+
+
+@pytest.mark.parametrize("program", WITH_CATEGORIES)
+@pytest.mark.parametrize(("value", "parts"), GOOD_FEATURES.items())
+def test_categories_are_read_alike(program: str, value: str, parts: list[tuple[str, tuple[str, ...]]]) -> None:
+    found = read(program, "--features", value).features.split(",")
+    assert [streaming_regression.rules.split_feature(feature) for feature in found] == parts
+
+
+@pytest.mark.parametrize("program", WITH_CATEGORIES)
+@pytest.mark.parametrize(("value", "text"), WRONG_FEATURES)
+def test_wrong_categories_are_refused_in_the_same_words(program: str, value: str, text: str) -> None:
+    assert fault(program, f"--features={value}").startswith(f"--features / FEATURES: {text}")
+
+
+def test_the_features_of_synthetic_points_are_numbers() -> None:
+    assert "categories, field[a|b], can only be at the end of a feature" in fault("producer", "--features", "a,b[x|y]")
+
+
+def features_of(program: str, value: str) -> tuple[str, ...]:
+    count = 1500 if program == "producer" else 0
+    settings = read(program, "--features", value, *([f"--weights={','.join(['1'] * count)}"] if count else []))
+    return settings.features if isinstance(settings.features, tuple) else tuple(settings.features.split(","))
+
+
+@pytest.mark.parametrize("program", having("features"))
+def test_features_can_be_1500_names_in_a_list_or_in_the_lines_of_a_file(
+    environment: pytest.MonkeyPatch, tmp_path: Path, program: str
+) -> None:
+    names = tuple(f"sensor {number}.value" for number in range(1498))
+    file = tmp_path / "features.txt"
+    lines = ["# what the machine measures", "", "  ", *names[:700], "  # more", "\\#1", *names[700:], " \\@timestamp "]
+    file.write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
+    expected = (*names[:700], "#1", *names[700:], "@timestamp")
+    assert features_of(program, f"@{file}") == expected
+    assert features_of(program, ",".join(expected)) == expected
+    assert features_of(program, "\\@timestamp,#1," + ",".join(names)) == ("@timestamp", "#1", *names)
+    environment.setenv("FEATURES", f"@{file}")
+    if program == "producer":
+        environment.setenv("WEIGHTS", ",".join(["1"] * 1500))
+    found = read(program).features
+    assert (found if isinstance(found, tuple) else tuple(found.split(","))) == expected
+
+
+@pytest.mark.parametrize("program", having("features"))
+def test_a_file_of_features_that_cannot_be_used_is_named_in_one_sentence(tmp_path: Path, program: str) -> None:
+    file = tmp_path / "features.txt"
+    for content, text in (
+        (b"", f"file {file} holds no names: write one name a line"),
+        (b"\n # a\n", f"file {file} holds no names: write one name a line"),
+        (b"\xff\n", f"file {file} is not valid UTF-8 text"),
+        (b"a\nb\na\n", "a is listed twice"),
+        (b"a\nb,c\n", "'b,c' is not a valid field name"),
+        (b"a\nb\x07\n", r"contains a line break or another control character, '\x07': remove it"),
+    ):
+        file.write_bytes(content)
+        line = fault(program, "--features", f"@{file}")
+        assert line.startswith(f"--features / FEATURES: {text}")
+        assert "\n" not in line
+    for path, text in (
+        (f"{tmp_path}/none", f"file {tmp_path}/none cannot be read: No such file or directory (write \\@ for an @"),
+        (str(tmp_path), f"file {tmp_path} cannot be read: Is a directory"),
+        ("", "'@' names no file: write @FILE (write \\@ for an @ that is part of a name)"),
+    ):
+        assert fault(program, "--features", f"@{path}").startswith(f"--features / FEATURES: {text}")
 
 
 GOOD_ADDRESSES = {

@@ -30,6 +30,9 @@ GIVEN: dict[str, Any] = {
     "elasticsearch_url": "https://a:1,https://b:2/path",
     "features": "a,b,c",
     "label": "z",
+    "numeric_strings": True,
+    "unknown_category": "zeros",
+    "booleans_as_numbers": True,
     "learner": "sgd",
     "initial_weights": "1,-2.5,1e3",
     "initial_intercept": 2.5,
@@ -194,6 +197,19 @@ def test_lists_are_split_at_commas_without_the_spaces_around() -> None:
     assert load(["--features", "a"]).initial == (0.0, 0.0)
 
 
+def test_a_feature_with_categories_has_a_weight_for_each_of_them() -> None:
+    argv = ["--features", "dep_delay,carrier[UA| AA |x\\|y],air_time"]
+    settings = load(argv)
+    assert settings.fields.layout.fields == ("dep_delay", "carrier", "air_time")
+    names = ("dep_delay", "carrier=UA", "carrier=AA", "carrier=x\\|y", "air_time")
+    assert settings.fields.layout.columns == names
+    assert settings.fields.layout.categories == {"carrier": ("UA", "AA", "x|y")}
+    assert settings.initial == (0.0,) * 6
+    assert load([*argv, "--initial-weights", "1,2,3,4,5"]).initial == (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+    expected = "has 3 numbers for 3 --features with 5 numbers and categories together: give one for each"
+    assert expected in fault(*argv, "--initial-weights", "1,2,3")
+
+
 WRONG = [
     ("kafka_bootstrap", "localhost", "'localhost' is not host:port"),
     ("kafka_bootstrap", "a:1,", "'a:1,' has an empty part"),
@@ -210,6 +226,8 @@ WRONG = [
     ("features", "a,b,a,c,c", "a, c are listed twice"),
     ("features", "a..b", "two dots in a row"),
     ("label", "a,b", "'a,b' is not a valid field name"),
+    ("label", "a[b|c]", "categories, field[a|b], can only be at the end of a feature"),
+    ("unknown_category", "zero", "'invalid' or 'zeros' (found 'zero')"),
     ("learner", "ols", "'rls' or 'sgd' (found 'ols')"),
     ("initial_weights", "1,2,x", "'x' is not a number between -1e+70 and 1e+70"),
     ("initial_weights", "1,2,nan", "'nan' is not a number"),
@@ -277,6 +295,7 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
     ("argv", "text"),
     [
         (["--features", "a,y", "--label", "y"], "--label y is also one of the --features"),
+        (["--features", "a,y[b|c]", "--label", "y"], "--label y is also one of the --features"),
         (["--kafka-train-topic", "t", "--kafka-test-topic", "t"], "are the same: use two different topics"),
         (["--initial-weights", "1,2"], "--initial-weights has 2 numbers for 3 --features"),
         (

@@ -73,6 +73,8 @@ imagePullSecrets:
 {{- join "," $parts }}
 {{- end }}
 
+{{/* The backslash keeps an @ at the beginning from being read as the name of a file. */}}
 {{- define "streaming-ml.features" -}}
-{{ include "streaming-ml.text" (include "streaming-ml.list" (join "," .Values.features)) }}
+{{- $features := include "streaming-ml.list" (join "," .Values.features) }}
+{{- include "streaming-ml.text" (ternary (printf "\\%s" $features) $features (hasPrefix "@" $features)) }}
 {{- end }}

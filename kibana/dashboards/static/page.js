@@ -2,6 +2,7 @@
 // text nodes, so it cannot become HTML.
 
 const ROWS_SHOWN = 200;
+const MANY_OPTIONS = 50;
 const ANSWER_WITHIN_MS = 15_000;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
@@ -25,6 +26,7 @@ function element(name, attributes = {}, ...children) {
 
 function number(value, decimals, digits = 5) {
   if (value === null || value === undefined) return "–";
+  if (typeof value === "string") return value; // a category
   const size = Math.abs(value);
   const options =
     decimals === 0 || Number.isInteger(value) || size >= 10_000 ? { maximumFractionDigits: 0 }
@@ -213,17 +215,29 @@ function place() {
 function choices() {
   const chosen = new URLSearchParams(location.search);
   const titles = { topic: "Records", range: "Time", feature: "Feature" };
-  const made = Object.entries(layout.choices).map(([name, options]) => {
-    const select = element("select", { id: `choose-${name}`, name });
-    for (const [value, text] of options) select.append(element("option", { value }, text));
-    select.value = chosen.get(name) ?? (name === "feature" ? options[0][0] : "all");
-    select.addEventListener("change", () => {
+  const made = Object.entries(layout.choices).flatMap(([name, options]) => {
+    const many = options.length > MANY_OPTIONS; // then the browser searches the options for what the user types
+    const field = element(many ? "input" : "select", { id: `choose-${name}`, name });
+    const list = many ? element("datalist", { id: `offers-${name}` }) : field;
+    for (const [value, text] of options) list.append(element("option", { value }, text));
+    const offered = () => options.some(([value]) => value === field.value);
+    const current = chosen.get(name) ?? (name === "feature" ? options[0][0] : "all");
+    field.value = current;
+    if (many) {
+      field.setAttribute("list", list.id);
+      field.placeholder = current;
+      field.addEventListener("focus", () => { field.value = ""; }); // the browser lists only options that contain the text
+      field.addEventListener("blur", () => { if (!offered()) field.value = current; });
+    }
+    field.addEventListener("change", () => {
+      if (!offered()) return;
       const next = new URLSearchParams(location.search);
-      next.set(name, select.value);
+      next.set(name, field.value);
       history.pushState(null, "", `?${next}`);
       start();
     });
-    return element("label", {}, `${titles[name]} `, select);
+    const label = element("label", {}, `${titles[name]} `, field);
+    return many ? [label, list] : [label];
   });
   $("choices").replaceChildren(...made);
 }

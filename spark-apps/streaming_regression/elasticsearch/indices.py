@@ -77,7 +77,8 @@ class Indices:
 
     def create(self, connection: Connection, client: Elasticsearch, name: str) -> None:
         """Create an index if it is missing, with the settings of its template and, always, our mapping."""
-        connection.retrying(create_index, client, name, self.mapping(name))
+        # The limit of fields is set here, too, because another template may have won with the same mapping.
+        connection.retrying(create_index, client, name, self.mapping(name), schema.settings(self.fields) or None)
 
     def check(self, connection: Connection, client: Elasticsearch, names: Iterable[str]) -> list[str]:
         """Check that documents can be written under these names, with the right mapping; add missing fields.

@@ -35,7 +35,13 @@ def options(learner: Any) -> list[Field[Any]]:  # noqa: ANN401 - a class that is
     return [field for field in fields(learner) if "description" in field.metadata]
 
 
-def create(name: str, initial: Floats, features: tuple[str, ...], settings: Mapping[str, Any]) -> Learner:
+def create(
+    name: str,
+    initial: Floats,
+    features: tuple[str, ...],
+    settings: Mapping[str, Any],
+    sources: tuple[str, ...] = (),
+) -> Learner:
     """Return a new learner.
 
     Parameters
@@ -48,8 +54,10 @@ def create(name: str, initial: Floats, features: tuple[str, ...], settings: Mapp
         The names of the d features.
     settings
         The values of its own settings, by the name of its field.
+    sources
+        The record's field of each of the d features. Features of the same field are its categories.
     """
     kind: Any = LEARNERS[name]
-    common = {"initial": np.asarray(initial, np.float64), "features": features}
+    common = {"initial": np.asarray(initial, np.float64), "features": features, "sources": sources}
     known = {field.name for field in fields(kind)}
     return kind(**{key: value for key, value in (common | dict(settings)).items() if key in known})  # type: ignore[no-any-return]

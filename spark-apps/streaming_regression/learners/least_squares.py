@@ -40,6 +40,9 @@ class LeastSquares(Learner):
     half_life : rows after which a row counts half, or None. All rows of one micro-batch have the same age, so use
         micro-batches (--max-offsets-per-trigger) well below the half-life.
     features : the features' names, for messages.
+    sources : the record's field of each feature; features of the same field are its categories. Exactly one of them is
+        1 in a row without an unknown category, so they depend linearly on one another. That is not reported: the
+        weights closest to the initial ones say how each category differs from an average row.
 
     References
     ----------
@@ -55,6 +58,7 @@ class LeastSquares(Learner):
         gt=0,
     )
     features: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -100,6 +104,8 @@ class LeastSquares(Learner):
         positions = np.flatnonzero(varies)
         for i in np.flatnonzero(linked.diagonal()):
             group = positions[linked[i]].tolist()
+            if self.sources and len({self.sources[position] for position in group}) == 1:
+                continue
             found[int(positions[i])] = (
                 f"features {names_at(self.features, group)} depend linearly on one another {why}, so their weights are "
                 "not determined (those closest to the initial ones are taken): leave one out, or filter out records "

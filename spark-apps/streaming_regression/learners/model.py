@@ -84,7 +84,8 @@ class Learner(ABC):
 
     Each learner is one module of this package: a frozen dataclass, and `LEARNER`, which names it. It can have these
     fields: `initial`, the intercept and weights before any row, shape (d + 1,); `features`, their names, for messages;
-    and an `option` for each of its settings. Nothing else in the program depends on the learner.
+    `sources`, the record's field of each feature; and an `option` for each of its settings. Nothing else in the program
+    depends on the learner.
     """
 
     __slots__ = ()

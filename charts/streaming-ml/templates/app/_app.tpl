@@ -5,6 +5,7 @@
 - {name: FEATURES, value: {{ include "streaming-ml.features" . }}}
 - {name: LABEL, value: {{ include "streaming-ml.text" .Values.label }}}
 - {name: NUMERIC_STRINGS, value: {{ .Values.numericStrings | quote }}}
+- {name: UNKNOWN_CATEGORY, value: {{ .Values.unknownCategory }}}
 - {name: BOOLEANS_AS_NUMBERS, value: {{ .Values.booleansAsNumbers | quote }}}
 - {name: LEARNER, value: {{ .Values.learner }}}
 {{- with .Values.initial.weights }}
