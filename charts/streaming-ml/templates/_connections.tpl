@@ -1,4 +1,4 @@
-{{/* Addresses and Secrets of Kafka, Elasticsearch and Kibana, either of this release or existing ones. */}}
+{{/* Addresses and Secrets of Kafka, Elasticsearch and Kibana, either of this release or existing ones, and of a schema registry. */}}
 
 {{- define "streaming-ml.kafka.env" -}}
 {{- if .Values.kafka.enabled }}
@@ -31,6 +31,26 @@
 - {name: ELASTICSEARCH_PASSWORD_FILE, value: /etc/streaming-ml/elasticsearch/password}
 {{- if include "streaming-ml.elasticsearch.caSecret" $root }}
 - {name: ELASTICSEARCH_CA_FILE, value: /etc/streaming-ml/elasticsearch-ca/ca.crt}
+{{- end }}
+{{- end }}
+
+{{- define "streaming-ml.schemaRegistry.env" -}}
+{{- with .Values.schemaRegistry }}
+{{- with include "streaming-ml.list" .url }}
+- {name: SCHEMA_REGISTRY_URL, value: {{ include "streaming-ml.text" . }}}
+{{- end }}
+{{- with trim .user }}
+- {name: SCHEMA_REGISTRY_USER, value: {{ include "streaming-ml.text" . }}}
+{{- end }}
+{{- if .passwordSecret }}
+- {name: SCHEMA_REGISTRY_PASSWORD_FILE, value: /etc/streaming-ml/schema-registry/password}
+{{- end }}
+{{- if .tokenSecret }}
+- {name: SCHEMA_REGISTRY_TOKEN_FILE, value: /etc/streaming-ml/schema-registry-token/token}
+{{- end }}
+{{- if .caSecret }}
+- {name: SCHEMA_REGISTRY_CA_FILE, value: /etc/streaming-ml/schema-registry-ca/ca.crt}
+{{- end }}
 {{- end }}
 {{- end }}
 

@@ -4,6 +4,7 @@
 - {name: KAFKA_TEST_TOPIC, value: {{ include "streaming-ml.text" .Values.kafka.testTopic }}}
 - {name: FEATURES, value: {{ include "streaming-ml.features" . }}}
 - {name: LABEL, value: {{ include "streaming-ml.text" .Values.label }}}
+- {name: VALUE_FORMAT, value: {{ .Values.valueFormat }}}
 - {name: NUMERIC_STRINGS, value: {{ .Values.numericStrings | quote }}}
 - {name: BOOLEANS_AS_NUMBERS, value: {{ .Values.booleansAsNumbers | quote }}}
 - {name: LEARNER, value: {{ .Values.learner }}}
@@ -50,6 +51,9 @@ spark.metrics.conf.driver.sink.prometheusServlet.path: /metrics/prometheus
 {{- include "streaming-ml.secretVolume" (list "kafka-ca" (include "streaming-ml.kafka.caSecret" .) "ca.crt") }}
 {{- include "streaming-ml.secretVolume" (list "elasticsearch" (include "streaming-ml.elasticsearch.secret" (list . "app")) "password") }}
 {{- include "streaming-ml.secretVolume" (list "elasticsearch-ca" (include "streaming-ml.elasticsearch.caSecret" .) "ca.crt") }}
+{{- include "streaming-ml.secretVolume" (list "schema-registry" .Values.schemaRegistry.passwordSecret "password") }}
+{{- include "streaming-ml.secretVolume" (list "schema-registry-token" .Values.schemaRegistry.tokenSecret "token") }}
+{{- include "streaming-ml.secretVolume" (list "schema-registry-ca" .Values.schemaRegistry.caSecret "ca.crt") }}
 {{- end }}
 
 {{- define "streaming-ml.app.secretMounts" -}}
@@ -57,4 +61,7 @@ spark.metrics.conf.driver.sink.prometheusServlet.path: /metrics/prometheus
 {{- include "streaming-ml.secretMount" (list "kafka-ca" (include "streaming-ml.kafka.caSecret" .)) }}
 {{- include "streaming-ml.secretMount" (list "elasticsearch" (include "streaming-ml.elasticsearch.secret" (list . "app"))) }}
 {{- include "streaming-ml.secretMount" (list "elasticsearch-ca" (include "streaming-ml.elasticsearch.caSecret" .)) }}
+{{- include "streaming-ml.secretMount" (list "schema-registry" .Values.schemaRegistry.passwordSecret) }}
+{{- include "streaming-ml.secretMount" (list "schema-registry-token" .Values.schemaRegistry.tokenSecret) }}
+{{- include "streaming-ml.secretMount" (list "schema-registry-ca" .Values.schemaRegistry.caSecret) }}
 {{- end }}
