@@ -51,6 +51,8 @@ class Registry(Server):
             "-XX:TieredStopAtLevel=1",
             f"-Dquarkus.http.host={HOST}",
             f"-Dquarkus.http.port={self.port}",
+            f"-Dquarkus.management.host={HOST}",
+            "-Dquarkus.management.port=0",  # any free port
             "-Dapicurio.storage.kind=sql",
             "-Dapicurio.storage.sql.kind=h2",
             f"-Dapicurio.datasource.url=jdbc:h2:file:{self.data / 'schemas'}",

@@ -40,6 +40,7 @@ def register(settings: Settings, stop: Stop, topics: Iterable[str], kind: str, s
     """
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient  # noqa: PLC0415
 
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs each request
     ids = {}
     try:
         client = SchemaRegistryClient(_config(settings))

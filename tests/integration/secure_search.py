@@ -40,7 +40,8 @@ class Accounts:
         if kind == "Basic":
             user, _, password = base64.b64decode(credentials).decode().partition(":")
             return user if self.passwords.get(user) == password else None
-        return next((name for name, key in self.api_keys.items() if kind == "ApiKey" and key == credentials), None)
+        keys = self.api_keys.items() if kind in {"ApiKey", "Bearer"} else ()
+        return next((name for name, key in keys if key == credentials), None)
 
 
 class SecureSearch:
