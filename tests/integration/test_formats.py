@@ -216,7 +216,7 @@ def test_app_and_producer_log_in_to_a_registry_with_tls(
         assert text in done.stderr
         assert "correct horse" not in done.stderr
     assert nested.count("points") == 50
-    done = nested.again("token").run(*avro, *ca, *token)
+    done = nested.again("by-token").run(*avro, *ca, *token)
     assert done.returncode == 0, done.stderr
 
 
