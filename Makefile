@@ -56,6 +56,7 @@ test-slow: servers ## run the other tests: 20 random kills, long outages, growth
 servers: $(DEV_READY)
 	@$(BIN)/python -m embedded fetch >/dev/null
 	@$(BIN)/python -m embedded fetch --elasticsearch 8.19.21 >/dev/null
+	@$(BIN)/python -c 'from embedded import jars; jars.fetch(jars.REGISTRY)'
 
 # A worker runs a whole file, as its tests share servers. Files of integration tests, which take longest, begin first.
 define pytest

@@ -30,6 +30,7 @@ from embedded.jvm import Jvm, machine_java, pyspark_jar, root_cause
 
 KAFKA_VERSION = "4.3.1"
 ELASTICSEARCH_VERSION = "9.5.3"
+REGISTRY_VERSION = "3.3.3"
 
 LINE_EVERY_S = 5.0  # without a terminal
 NEEDED_MB = 250  # both servers' jars, downloaded and copied
@@ -44,7 +45,7 @@ DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too la
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A server's jars.
+    """A server's jars, or an archive with them.
 
     Parameters
     ----------
@@ -56,6 +57,8 @@ class Distribution:
         The digest of the jars' names and contents.
     size
         Bytes of all jars, to show the progress; None if not known.
+    archive
+        Whether the only artifact is the archive `…-all.tar.gz` of the server's folder; its content is the result.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Distribution:
     artifacts: tuple[tuple[str, str, str], ...]
     sha256: str
     size: int | None = None
+    archive: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}-{self.version}"
@@ -100,6 +104,15 @@ ELASTICSEARCH_8 = _elasticsearch(
     "8.19.21", "b889912e1166ffbb6524439054982ee1a02550499adefcba6d1835a8832fb0ea", 42_523_053
 )
 """The newest release of version 8, for tests and for users of version 8."""
+REGISTRY = Distribution(
+    name="apicurio-registry",
+    version=REGISTRY_VERSION,
+    artifacts=(("io.apicurio", "apicurio-registry-app", REGISTRY_VERSION),),
+    sha256="76ce6fa62b3964512f18ec2e701cafdda2e26f63a37c6925a247a7fff2fc761b",
+    size=158_577_952,
+    archive=True,
+)
+"""Apicurio Registry, which has the API of Confluent's schema registry; for tests."""
 ELASTICSEARCHES = {distribution.version: distribution for distribution in (ELASTICSEARCH, ELASTICSEARCH_8)}
 
 
@@ -182,7 +195,7 @@ class _Job:
             for folder, _, names in os.walk(self.part / "cache"):  # glob would fail for files deleted meanwhile
                 artifacts += sum(name.endswith(".xml") for name in names)
                 for name in names:
-                    if name.endswith((".jar", ".jar.part")):
+                    if name.removesuffix(".part").endswith((".jar", ".tar.gz")):
                         with suppress(FileNotFoundError):
                             size += (Path(folder) / name).stat().st_size
             self._count = artifacts, size
@@ -203,6 +216,10 @@ class _Job:
         if problems:
             raise self._failure(problems)
         self.count()
+        if self.distribution.archive:
+            (archive,) = lib.iterdir()
+            shutil.unpack_archive(archive, lib)
+            archive.unlink()
         lib.rename(self.target)
         shutil.rmtree(self.part)
 
@@ -248,12 +265,15 @@ def _digest(folder: Path) -> str:
 
 
 def _module(distribution: Distribution) -> str:
+    artifact = '<artifact name="{}" type="tar.gz" ext="tar.gz" m:classifier="all"/>' if distribution.archive else ""
     dependencies = "".join(
-        f'<dependency org="{group}" name="{name}" rev="{version}" conf="lib->default"/>'
+        f'<dependency org="{group}" name="{name}" rev="{version}" conf="lib->default" '
+        f'transitive="{str(not distribution.archive).lower()}">{artifact.format(name)}</dependency>'
         for group, name, version in distribution.artifacts
     )
     return (
-        f'<ivy-module version="2.0"><info organisation="embedded" module="{distribution.name}"/>'
+        '<ivy-module version="2.0" xmlns:m="http://ant.apache.org/ivy/maven">'
+        f'<info organisation="embedded" module="{distribution.name}"/>'
         '<configurations><conf name="lib"/></configurations>'
         f"<dependencies>{dependencies}</dependencies></ivy-module>"
     )

@@ -130,13 +130,24 @@ class Jvm:
     def at_exit(self, target: Any, method: str) -> None:  # noqa: ANN401
         """Make the JVM call `target.method()` when it ends, except by SIGKILL."""
         java = self._gateway.jvm.java.lang
-        void = java.Class.forName("java.lang.Void").getField("TYPE").get(None)
-        signature = java.invoke.MethodType.methodType(void)
+        signature = java.invoke.MethodType.methodType(self._void())
         handle = java.invoke.MethodHandles.publicLookup().findVirtual(target.getClass(), method, signature)
-        runnable = java.invoke.MethodHandleProxies.asInterfaceInstance(
-            java.Class.forName("java.lang.Runnable"), handle.bindTo(target)
-        )
-        java.Runtime.getRuntime().addShutdownHook(java.Thread(runnable))
+        java.Runtime.getRuntime().addShutdownHook(self._thread(handle.bindTo(target)))
+
+    def main_thread(self, name: str) -> Any:  # noqa: ANN401
+        """Return a thread, not started, that runs `main` of the class `name` without arguments."""
+        java = self._gateway.jvm.java.lang
+        signature = java.invoke.MethodType.methodType(self._void(), java.Class.forName("[Ljava.lang.String;"))
+        handle = java.invoke.MethodHandles.publicLookup().findStatic(java.Class.forName(name), "main", signature)
+        return self._thread(handle.bindTo(self.array()))
+
+    def _void(self) -> Any:  # noqa: ANN401
+        return self._gateway.jvm.java.lang.Class.forName("java.lang.Void").getField("TYPE").get(None)
+
+    def _thread(self, handle: Any) -> Any:  # noqa: ANN401
+        java = self._gateway.jvm.java.lang
+        runnable = java.Class.forName("java.lang.Runnable")
+        return java.Thread(java.invoke.MethodHandleProxies.asInterfaceInstance(runnable, handle))
 
     def disconnect(self) -> None:
         """Close the connection to the JVM, which keeps running."""

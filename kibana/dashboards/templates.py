@@ -47,6 +47,7 @@ def templates(names: Names) -> dict[str, dict[str, Any]]:
             "reason": KEYWORD,
             "value": {"type": "keyword", "index": False, "doc_values": False},
             "value_base64": {"type": "binary"},
+            "schema_id": LONG,
         },
     }
     return {

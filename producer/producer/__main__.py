@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from producer import logs
 from producer.delivery import Delivery, deliver
 from producer.errors import Interrupted, StreamError
+from producer.formats import encoder
 from producer.kafka import Stop, Watch
 from producer.progress import progress
 from producer.settings import Settings, load
@@ -42,6 +43,7 @@ def run(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, stop)
     records = source(settings)
+    encode = encoder(settings, stop)
     watch = Watch(settings, stop)
     summary = Summary(settings.run or records.name, {settings.kafka_train_topic: 0, settings.kafka_test_topic: 0})
     log.info("sending run %r to Kafka at %s", summary.run, settings.kafka_bootstrap)
@@ -53,7 +55,7 @@ def run(settings: Settings) -> None:
     total = min((length for length in (settings.count, records.length) if length), default=None)
     try:
         with progress(written, total) as report:
-            deliver(settings, records, topics, Delivery(settings, watch, summary, report))
+            deliver(settings, records, topics, Delivery(settings, watch, summary, report), encode)
     finally:
         sys.stdout.write(summary.text(settings.log_format))
         sys.stdout.flush()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producer.errors import Interrupted, Refused, ServerUnavailable, StreamError
+from producer.formats import Encode
 from producer.kafka import Watch, connect, topic_failure
 from producer.layout import Layout, Place
 from producer.pacing import Pacer
@@ -40,7 +41,9 @@ class Record(NamedTuple):
     digest: bytes
 
 
-def deliver(settings: Settings, source: Source, topics: Topics, delivery: "Delivery") -> None:
+def deliver(
+    settings: Settings, source: Source, topics: Topics, delivery: "Delivery", encode: Encode | None = None
+) -> None:
     """Send the records that the run has not written yet, up to its `count`, and wait until all are acknowledged.
 
     Before anything is sent, the source is read from its beginning and compared with the records already written. A
@@ -52,7 +55,7 @@ def deliver(settings: Settings, source: Source, topics: Topics, delivery: "Deliv
     rows = source.rows(0)
     first = next(rows, None)  # loading the source may take long; `settle` then waits for a shorter time
     topics.settle()
-    records = _numbered(chain([first], rows), written.layout, delivery)
+    records = _numbered(chain([first], rows), encode, written.layout, delivery)
     missing = _missing(records, written, limit, delivery)
     delivery.summary.skipped = min(written.end, limit) - len(missing)
     headers = stamp(written.run, written.layout)
@@ -76,14 +79,23 @@ def deliver(settings: Settings, source: Source, topics: Topics, delivery: "Deliv
         delivery.summary.seconds = time.monotonic() - begun
 
 
-def _numbered(rows: Iterable[bytes | None], layout: Layout, delivery: "Delivery") -> Iterator[Record]:
+def _numbered(
+    rows: Iterable[bytes | None], encode: Encode | None, layout: Layout, delivery: "Delivery"
+) -> Iterator[Record]:
     digests = dict.fromkeys(layout.places(), b"")
     seq = 0
-    for value in rows:
-        if value is None:
+    for row in rows:
+        if row is None:
             delivery.serve()
             continue
         place = layout.locate(seq)[0]
+        try:
+            value = encode(row, place.test) if encode else row
+        except ValueError:
+            raise Refused(
+                f"record {seq} of the source is not JSON or does not fit the schema: correct it, or the schema "
+                f"({setting('value_schema_file')})"
+            ) from None  # the error contains the record's content
         digests[place] = digest_with(digests[place], value)
         yield Record(seq, place, value, digests[place])
         seq += 1

@@ -217,6 +217,35 @@ def brokers(value: str) -> str:
     return ",".join(found)
 
 
+def urls(value: str, server: str) -> str:
+    """Return a list of URLs; ValueError for an invalid URL. The settings' names in messages begin with `server`."""
+    if "@" in value:
+        raise ValueError(f"a URL must not contain a password: use --{server}-user and --{server}-password-file")
+    found = distinct(parts(value))
+    for url in found:
+        match = re.fullmatch(r"https?://([^/?#\s]+)(/[^\s?#]*)?", url)
+        if not match or not _is_address(match[1]):
+            raise ValueError(f"{url!r} is not http://host:port or https://host:port (a port is 1 to 65535)")
+    return ",".join(found)
+
+
+def registry_clash(settings: Any) -> str | None:  # noqa: ANN401 - each program has its own class of settings
+    """Return the sentence for settings of the schema registry that do not go together, or None."""
+    given = [name for name in vars(settings) if name.startswith("schema_registry_") and vars(settings)[name]]
+    flags = [f"--{name.replace('_', '-')}" for name in given]
+    if settings.value_format == "json":
+        return f"{flags[0]} needs --value-format json-schema-registry or avro: add this setting" if flags else None
+    if not settings.schema_registry_url:
+        return f"--value-format {settings.value_format} needs --schema-registry-url, the address of the schema registry"
+    if bool(settings.schema_registry_user) != bool(settings.schema_registry_password_file):
+        return "--schema-registry-user and --schema-registry-password-file must be given together: one is missing"
+    if settings.schema_registry_user and settings.schema_registry_token_file:
+        return "--schema-registry-token-file and --schema-registry-user cannot be given together: use one of them"
+    if settings.schema_registry_ca_file and "http://" in settings.schema_registry_url:
+        return "--schema-registry-ca-file needs https: use https in --schema-registry-url, or leave the CA file out"
+    return None
+
+
 def error_message(error: Mapping[str, Any], secrets: Collection[str]) -> str:
     """Return the message for an error of pydantic; `secrets` are the settings whose values must not show."""
     message = str(error["msg"]).removeprefix("Value error, ")

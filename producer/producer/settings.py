@@ -82,7 +82,10 @@ FLIGHT_FIELDS = (
 MIN_RATE = 1e-6
 MAX_RATE = 1e9
 SECRETS = frozenset(
-    ["kafka_password_file", "kafka_key_password_file", "kafka_oauth_client_secret_file", "kafka_options_file"]
+    [
+        *("kafka_password_file", "kafka_key_password_file", "kafka_oauth_client_secret_file", "kafka_options_file"),
+        *("schema_registry_password_file", "schema_registry_token_file"),
+    ]
 )
 
 # The streaming regression accepts no larger numbers. Beyond 1.8e308 a label would be infinite, which JSON cannot hold.
@@ -199,8 +202,25 @@ class Settings(BaseSettings):
     )
     kafka_train_topic: Topic = Field("train", description="topic to learn from")
     kafka_test_topic: Topic = Field("test", description="topic to predict only")
+    value_format: Literal["json", "json-schema-registry", "avro"] = Field(
+        "json",
+        description="format of the records' values; json: as in the source; json-schema-registry and avro: JSON or "
+        "Avro that begins with the id of its schema, which is registered as TOPIC-value (Confluent's wire format)",
+    )
+    value_schema_file: FilePath | None = Field(
+        None, description="ndjson: file with the JSON Schema or Avro schema of the lines; avro needs it"
+    )
+    schema_registry_url: str | None = Field(
+        None, description="registry with Confluent's API, http[s]://host:port[/path][,…]; all formats but json need it"
+    )
+    schema_registry_ca_file: FilePath | None = Field(
+        None, description="PEM file with the CA of the registry's certificate"
+    )
+    schema_registry_user: str | None = Field(None, description="user name")
+    schema_registry_password_file: FilePath | None = Field(None, description="file with that user's password")
+    schema_registry_token_file: FilePath | None = Field(None, description="file with a bearer token, instead of a user")
     server_timeout_s: Annotated[PositiveFloat, Field(le=rules.LONGEST_WAIT_S)] = Field(
-        600, description="seconds to wait for brokers that do not answer; then end with exit code 3"
+        600, description="seconds to wait for brokers or a registry that do not answer; then end with exit code 3"
     )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
@@ -223,9 +243,17 @@ class Settings(BaseSettings):
         options(value or "")
         return value
 
+    @field_validator("schema_registry_url")
+    @classmethod
+    def _registry(cls, value: str | None) -> str | None:
+        return value and rules.urls(value, "schema-registry")
+
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
-        if lines := [f"{setting(field)}: {text}" for field, text in self._clashes()]:
+        lines = [f"{setting(field)}: {text}" for field, text in self._clashes()]
+        if clash := rules.registry_clash(self):
+            lines.append(clash)
+        if lines:
             raise ValueError("\n".join(lines))
         check_login(self)
         return self
@@ -244,6 +272,10 @@ class Settings(BaseSettings):
             yield "input_file", "not set: --source ndjson needs a file, or - for standard input"
         if self.input_file and not self.stdin and (not self.input_file.exists() or self.input_file.is_dir()):
             yield "input_file", f"{str(self.input_file)!r} is not an existing file: name one, or - for standard input"
+        if self.value_schema_file and (self.source != "ndjson" or self.value_format == "json"):
+            yield "value_schema_file", "would not be read: only --source ndjson with another --value-format reads it"
+        if self.source == "ndjson" and self.value_format == "avro" and not self.value_schema_file:
+            yield "value_schema_file", "not set: --source ndjson and --value-format avro need a file with the schema"
         if self.source == "synthetic":
             yield from self._synthetic_clashes()
 

@@ -26,11 +26,11 @@ from producer.errors import ConfigError, Refused
 from producer.settings import STDIN, Settings, setting
 
 MAX_RECORD_BYTES = 32 * 1024 * 1024
+FLIGHT_TEXTS = frozenset(["carrier", "tailnum", "origin", "dest", "time_hour"])
 
 _BLOCK_ROWS = 4096
 _READ_BYTES = 1024 * 1024
 _IDLE_S = 0.2
-_FLIGHT_TEXTS = frozenset(["carrier", "tailnum", "origin", "dest", "time_hour"])
 
 
 class Source(Protocol):
@@ -156,7 +156,7 @@ class Flights:
             rows = csv.reader(file)
             column = {name: index for index, name in enumerate(next(rows))}
             departure = itemgetter(*(column[name] for name in ("month", "day", "sched_dep_time")))
-            chosen = [(column[name], '"%s"' if name in _FLIGHT_TEXTS else "%s") for name in self.fields]
+            chosen = [(column[name], '"%s"' if name in FLIGHT_TEXTS else "%s") for name in self.fields]
             for row in rows:
                 month, day, time = departure(row)
                 keys.append((int(month) * 100 + int(day)) * 10_000 + int(time))

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming_regression import learners, scoring
+from streaming_regression import learners, registry, scoring
 from streaming_regression.elasticsearch import connection as elasticsearch
 from streaming_regression.elasticsearch.claim import claim
 from streaming_regression.elasticsearch.indices import Indices
@@ -52,6 +52,8 @@ def run(settings: Settings, stop: Stop) -> None:
         elasticsearch.wait(connection, client)
         topics = Topics(kafka)
         topics.check(settings.server_timeout_s)
+        if settings.format.registry:
+            registry.wait(settings.format.registry)
         with session(settings, stop) as spark, ThreadPoolExecutor(1) as background:
             learner = _learner(settings)
             store = _store(spark, settings, topics, learner)

@@ -176,15 +176,21 @@ def invalid(origin: Origin, records: Records, faults: Sequence[Invalid], *, whol
     return lines
 
 
-def _kept(value: bytes | None) -> dict[str, str | None]:
-    """Return a record's value as text, or as base64 if it is not UTF-8 or would be far longer as a JSON string."""
+def _kept(value: bytes | None) -> dict[str, object]:
+    """Return a record's value as text, or as base64 if it is not UTF-8 or would be far longer as a JSON string.
+
+    A value that begins with a schema id (see `formats`) is text only if JSON follows; the id is kept as a number too.
+    """
     if value is None:
         return {"value": None}
-    with suppress(UnicodeDecodeError):
-        text = value.decode()
-        if len(_json(text)) <= 2 * len(value) + 100:  # JSON writes a control character as six bytes
-            return {"value": text}
-    return {"value_base64": b64encode(value).decode()}
+    framed = len(value) > 4 and value[0] == 0
+    kept: dict[str, object] = {"schema_id": int.from_bytes(value[1:5], "big")} if framed else {}
+    if not framed or value[5:6] == b"{":
+        with suppress(UnicodeDecodeError):
+            text = value.decode()
+            if len(_json(text)) <= 2 * len(value) + 100:  # JSON writes a control character as six bytes
+                return {**kept, "value": text}
+    return {**kept, "value_base64": b64encode(value).decode()}
 
 
 def gaps(origin: Origin, found: Iterable[Gap]) -> list[str]:

@@ -117,6 +117,7 @@ class MicroBatches:
         task = scoring.Task(
             origin=origin,
             fields=settings.fields,
+            format=settings.format,
             train_topic=settings.kafka_train_topic,
             model=replace(model, memory=None),
             connection=self._connection,

@@ -12,6 +12,7 @@ Record = dict[str, Any]
 MISSING = object()
 JSON_TYPES = {
     str: "a string",
+    bytes: "bytes",  # of Avro
     bool: "a boolean",
     list: "an array",
     dict: "an object",

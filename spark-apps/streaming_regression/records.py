@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -85,15 +85,32 @@ class Decoded:
     texts: Texts | None = None
 
 
-class _InvalidRecord(ValueError):
+class InvalidRecord(ValueError):
+    """A record is invalid: the field at fault, or None for the whole record, and the reason (see `Invalid`)."""
+
     def __init__(self, field: str | None, reason: str) -> None:
         super().__init__(field, reason)
         self.field = field
         self.reason = reason
 
 
-def decode(values: Sequence[bytes | None], fields: Fields, *, label_needed: bool) -> Decoded:
-    """Decode records: JSON objects in UTF-8 whose features and label are finite numbers.
+class Parser(NamedTuple):
+    """How a format's values are parsed.
+
+    Attributes
+    ----------
+    loads : the fast way; for a value that it cannot parse it raises ValueError, LookupError or TypeError.
+    parse : the thorough way, which raises InvalidRecord; it adds constants that make the record invalid to the list.
+    """
+
+    loads: Callable[[bytes], Any]
+    parse: Callable[[bytes | None, list[str]], Record]
+
+
+def decode(
+    values: Sequence[bytes | None], fields: Fields, *, label_needed: bool, parser: Parser | None = None
+) -> Decoded:
+    """Decode records whose features and label are finite numbers; without a `parser`, JSON objects in UTF-8.
 
     A name stands for the key of that name, or else for a path (see `paths`). Unless `label_needed`, the label may be
     absent or null. If a key is repeated, its last value counts; other keys are ignored. Numbers above `LIMIT` in
@@ -108,9 +125,10 @@ def decode(values: Sequence[bytes | None], fields: Fields, *, label_needed: bool
     if encoders:
         pick = encoding(pick, encoders)
     numbers = NUMBERS | {bool} if fields.booleans_as_numbers else NUMBERS
-    loads = orjson.loads
+    loads, parse = parser or JSON
     rows: list[tuple[float, ...]] = []
     positions: list[int] = []
+    unlabelled: list[int] = []
     invalid: list[Invalid] = []
     for position, value in enumerate(values):
         try:
@@ -119,20 +137,25 @@ def decode(values: Sequence[bytes | None], fields: Fields, *, label_needed: bool
                 row = _converted(row, numbers, fields.numeric_strings)
         except (ValueError, LookupError, TypeError):  # the fast path failed: decode it thoroughly
             try:
-                row = _row(value, fields, label_needed, encoders)
-            except _InvalidRecord as error:
+                row = _row(parse, value, fields, label_needed, encoders)
+            except InvalidRecord as error:
                 invalid.append(Invalid(position, error.field, error.reason))
                 continue
+            if math.isnan(row[-1]):
+                unlabelled.append(len(rows))
         rows.append(row)
         positions.append(position)
 
     table = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * len(names)).reshape(len(rows), len(names))
-    large = np.abs(table) > LIMIT
-    if large.any():
-        bad = np.flatnonzero(large.any(axis=1))
+    table[unlabelled, -1] = 0.0
+    wrong = ~(np.abs(table) <= LIMIT)  # also NaN, which Avro has
+    table[unlabelled, -1] = np.nan
+    if wrong.any():
+        bad = np.flatnonzero(wrong.any(axis=1))
         for index in reversed(bad.tolist()):
-            name = names[int(np.argmax(large[index]))]
-            invalid.append(Invalid(positions.pop(index), name, f"not finite: beyond ±{LIMIT:g}"))
+            column = int(np.argmax(wrong[index]))
+            reason = "not finite: NaN" if np.isnan(table[index, column]) else f"not finite: beyond ±{LIMIT:g}"
+            invalid.append(Invalid(positions.pop(index), names[column], reason))
         invalid.sort(key=lambda fault: fault.position)
         table = np.delete(table, bad, axis=0).reshape(-1, len(names))
     if not encoders:
@@ -158,30 +181,39 @@ def _decimal(text: str) -> float:
     return number
 
 
-def _row(value: bytes | None, fields: Fields, label_needed: bool, encoders: Sequence[Encoder]) -> tuple[float, ...]:
+def _row(
+    parse: Callable[[bytes | None, list[str]], Record],
+    value: bytes | None,
+    fields: Fields,
+    label_needed: bool,
+    encoders: Sequence[Encoder],
+) -> tuple[float, ...]:
     """Return the numbers of one record, or raise its first fault; slower than the path in `decode`, but complete."""
     constants: list[str] = []  # NaN, Infinity, -Infinity: some encoders write them, but they are not JSON
-    record = _parse(value, constants)
+    record = parse(value, constants)
     row = [_number(record, name, fields) for name in fields.layout.numbers]
     unlabelled = not label_needed and find(record, fields.label)[0] in (MISSING, None)  # null often means "unknown"
     row.append(np.nan if unlabelled else _number(record, fields.label, fields))
     row += [_code(record, encoder) for encoder in encoders]
     if constants:
-        raise _InvalidRecord(None, f"not JSON: {constants[0]}")
+        raise InvalidRecord(None, f"not JSON: {constants[0]}")
     return tuple(row)
 
 
-def _parse(value: bytes | None, constants: list[str]) -> Record:
+def parse_json(value: bytes | None, constants: list[str]) -> Record:
+    """Return a JSON object; raise InvalidRecord with the reason for any other value."""
     if value is None:
-        raise _InvalidRecord(None, "tombstone: no value")
+        raise InvalidRecord(None, "tombstone: no value")
     if not value:
-        raise _InvalidRecord(None, "empty")
+        raise InvalidRecord(None, "empty")
+    if value.startswith(b"\0") and len(value) > 4:
+        raise InvalidRecord(None, "not JSON: it begins with a byte 0, as values with a schema id do (--value-format)")
     if value.startswith(b"\xef\xbb\xbf"):
-        raise _InvalidRecord(None, "not JSON: byte order mark")
+        raise InvalidRecord(None, "not JSON: byte order mark")
     try:
         text = value.decode()
     except UnicodeDecodeError:
-        raise _InvalidRecord(None, "not UTF-8") from None
+        raise InvalidRecord(None, "not UTF-8") from None
 
     def constant(name: str) -> float:
         constants.append(name)
@@ -192,12 +224,15 @@ def _parse(value: bytes | None, constants: list[str]) -> Record:
         # field, or be ignored in a field that is not used. Parsing integers as floats is fast for any length.
         record = json.loads(text, parse_int=float, parse_constant=constant)
     except RecursionError:
-        raise _InvalidRecord(None, "nested too deeply") from None
+        raise InvalidRecord(None, "nested too deeply") from None
     except json.JSONDecodeError:
-        raise _InvalidRecord(None, f"not JSON: {_fault(value)}") from None
+        raise InvalidRecord(None, f"not JSON: {_fault(value)}") from None
     if not isinstance(record, dict):
-        raise _InvalidRecord(None, f"not a JSON object but {kind(record)}")
+        raise InvalidRecord(None, f"not a JSON object but {kind(record)}")
     return record
+
+
+JSON = Parser(orjson.loads, parse_json)
 
 
 def _fault(value: bytes) -> str:
@@ -211,15 +246,17 @@ def _fault(value: bytes) -> str:
 
 def _number(record: Record, name: str, fields: Fields) -> float:
     value = _value(record, name)
+    if type(value) is int:  # of Avro
+        value = float(value)
     if isinstance(value, str) and fields.numeric_strings and DECIMAL.fullmatch(value):
         value = float(value)
     if isinstance(value, bool) and fields.booleans_as_numbers:
         value = float(value)
     if not isinstance(value, float):
         detail = _text_kind(value) if isinstance(value, str) and fields.numeric_strings else kind(value)
-        raise _InvalidRecord(name, f"not a number but {detail}")
+        raise InvalidRecord(name, f"not a number but {detail}")
     if not np.isfinite(value):
-        raise _InvalidRecord(name, "not finite: NaN" if np.isnan(value) else "not finite: infinite or beyond ±1.8e308")
+        raise InvalidRecord(name, "not finite: NaN" if np.isnan(value) else "not finite: infinite or beyond ±1.8e308")
     return value
 
 
@@ -230,24 +267,24 @@ def _code(record: Record, encoder: Encoder) -> int:
             value.encode()  # JSON can hold half of a surrogate pair, which no document can
         return encoder.code(value)
     except UnicodeEncodeError:
-        raise _InvalidRecord(encoder.field, "not a category but a string that is not valid Unicode") from None
+        raise InvalidRecord(encoder.field, "not a category but a string that is not valid Unicode") from None
     except UnknownCategoryError:
-        raise _InvalidRecord(encoder.field, "not one of the declared categories") from None
+        raise InvalidRecord(encoder.field, "not one of the declared categories") from None
     except NotACategoryError:
         detail = kind(value)
         if isinstance(value, float):
             detail = "a number that is not whole, or not below 2^53"
         elif isinstance(value, str):
             detail = f"a string of more than {LONGEST:,} characters"
-        raise _InvalidRecord(encoder.field, f"not a category but {detail}") from None
+        raise InvalidRecord(encoder.field, f"not a category but {detail}") from None
 
 
 def _value(record: Record, name: str) -> object:
     value, end = find(record, name)
     if value is MISSING:
-        raise _InvalidRecord(name, f"missing: {end}" if end else "missing")
+        raise InvalidRecord(name, f"missing: {end}" if end else "missing")
     if value is None:
-        raise _InvalidRecord(name, "null")
+        raise InvalidRecord(name, "null")
     return value
 
 

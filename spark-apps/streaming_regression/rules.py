@@ -358,6 +358,23 @@ def _uri(value: str, scheme: str, path: str) -> str:
     return value
 
 
+def registry_clash(settings: Any) -> str | None:  # noqa: ANN401 - each program has its own class of settings
+    """Return the sentence for settings of the schema registry that do not go together, or None."""
+    given = [name for name in vars(settings) if name.startswith("schema_registry_") and vars(settings)[name]]
+    flags = [f"--{name.replace('_', '-')}" for name in given]
+    if settings.value_format == "json":
+        return f"{flags[0]} needs --value-format json-schema-registry or avro: add this setting" if flags else None
+    if not settings.schema_registry_url:
+        return f"--value-format {settings.value_format} needs --schema-registry-url, the address of the schema registry"
+    if bool(settings.schema_registry_user) != bool(settings.schema_registry_password_file):
+        return "--schema-registry-user and --schema-registry-password-file must be given together: one is missing"
+    if settings.schema_registry_user and settings.schema_registry_token_file:
+        return "--schema-registry-token-file and --schema-registry-user cannot be given together: use one of them"
+    if settings.schema_registry_ca_file and "http://" in settings.schema_registry_url:
+        return "--schema-registry-ca-file needs https: use https in --schema-registry-url, or leave the CA file out"
+    return None
+
+
 def error_message(error: Mapping[str, Any], secrets: Collection[str]) -> str:
     """Return the message for an error of pydantic; `secrets` are the settings whose values must not show."""
     message = str(error["msg"]).removeprefix("Value error, ")

@@ -68,6 +68,7 @@ def mappings(fields: Fields) -> dict[str, dict[str, Any]]:
             "reason": KEYWORD,
             "value": VALUE_ONLY,
             "value_base64": {"type": "binary"},
+            "schema_id": LONG,
             "last_offset": LONG,
             "lost": LONG,
         },

@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 from elasticsearch import Elasticsearch
 
-from streaming_regression import documents, sampling, streaks
+from streaming_regression import documents, formats, sampling, streaks
 from streaming_regression.documents import Gap, Origin, PartitionMetrics, Points, Records
 from streaming_regression.elasticsearch import bulk
 from streaming_regression.elasticsearch import connection as elasticsearch
 from streaming_regression.elasticsearch.bulk import Refusal
 from streaming_regression.elasticsearch.indices import Indices
 from streaming_regression.errors import StreamError
+from streaming_regression.formats import Format
 from streaming_regression.kafka import consumer
 from streaming_regression.kafka.connection import Connection, Range
 from streaming_regression.learners import Model, Statistics
@@ -36,6 +37,7 @@ class Task:
 
     origin: Origin
     fields: Fields
+    format: Format
     train_topic: str
     model: Model  # without its memory, which executors do not need
     connection: elasticsearch.Connection
@@ -157,6 +159,7 @@ class _Scorer:
         self._origin = task.origin
         self._client = client
         self._indices = Indices(task.origin.prefix, task.fields)
+        self._parser = formats.parser(task.format)
         self._pool = pool
         self._clock = _Clock()
         self._parts: dict[Range, Part] = {}
@@ -186,7 +189,7 @@ class _Scorer:
     def _send(self, wanted: Range, records: Records) -> None:
         """Decode and predict all records, encode the points to store, and start writing them."""
         learn = records.topic == self._task.train_topic
-        decoded = decode(records.values, self._task.fields, label_needed=learn)
+        decoded = decode(records.values, self._task.fields, label_needed=learn, parser=self._parser)
         self._part(wanted).reasons += streaks.count(decoded.invalid)
         self._clock.charge("decode")
         pred = self._task.model.predict(decoded.x)

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
-from streaming_regression import rules
+from streaming_regression import formats, registry, rules
 from streaming_regression.errors import ConfigError
 from streaming_regression.kafka.login import check_login, login, options, token_url
 from streaming_regression.learners import LEARNERS, LIMIT
@@ -36,6 +36,7 @@ DAY_S = 86_400.0
 SECRETS = frozenset(
     ["kafka_password_file", "kafka_key_password_file", "kafka_oauth_client_secret_file", "kafka_options_file"]
     + [f"elasticsearch_{kind}_file" for kind in ("password", "api_key", "token", "key_password")]
+    + ["schema_registry_password_file", "schema_registry_token_file"]
 )
 """Settings whose value may be the secret itself, by mistake."""
 
@@ -123,14 +124,29 @@ class Settings(BaseSettings):
         description="largest write request, in bytes; reduced automatically if a proxy refuses one (HTTP 413)",
     )
 
+    value_format: formats.Name = Field(
+        "json",
+        description="format of the records' values; json: a JSON object; json-schema-registry and avro: JSON or Avro "
+        "that begins with the id of its schema in a schema registry (Confluent's wire format)",
+    )
+    schema_registry_url: str | None = Field(
+        None, description="registry with Confluent's API, http[s]://host:port[/path][,…]; all formats but json need it"
+    )
+    schema_registry_ca_file: FilePath | None = Field(
+        None, description="PEM file with the CA of the registry's certificate"
+    )
+    schema_registry_user: str | None = Field(None, description="user name")
+    schema_registry_password_file: FilePath | None = Field(None, description="file with that user's password")
+    schema_registry_token_file: FilePath | None = Field(None, description="file with a bearer token, instead of a user")
+
     features: str = Field(
         "dep_delay,distance,air_time",
-        description="names of the JSON fields to learn from, a,b,c; if a record has no key payload.temp, that name is "
+        description="names of the fields to learn from, a,b,c; if a record has no key payload.temp, that name is "
         "the path to the key temp of the object payload; data.0.v leads through the first element of the array data; a "
         "backslash before a dot makes the dot part of a key; carrier[UA|AA] is a field with these categories, not a "
         "number; @FILE reads the features from a file, one a line",
     )
-    label: str = Field("arr_delay", description="name or path of the JSON field to predict")
+    label: str = Field("arr_delay", description="name or path of the field to predict")
     numeric_strings: bool = Field(
         False,
         description="a feature or label that is a string counts as that number if it is a decimal number, such as "
@@ -187,7 +203,8 @@ class Settings(BaseSettings):
     server_timeout_s: NonNegativeFloat = Field(
         600.0,
         le=rules.LONGEST_WAIT_S,
-        description="seconds to wait while Kafka or Elasticsearch is unreachable or busy; then end with exit code 3",
+        description="seconds to wait while Kafka, Elasticsearch or the registry is unreachable or busy; then end with "
+        "exit code 3",
     )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
@@ -199,6 +216,21 @@ class Settings(BaseSettings):
         return Fields(
             split(self.features), self.label, self.numeric_strings, self.booleans_as_numbers, self.unknown_category
         )
+
+    @property
+    def format(self) -> formats.Format:
+        """The format of the records' values, with the registry that it needs."""
+        if self.schema_registry_url is None:
+            return formats.Format()
+        connection = registry.Connection(
+            url=self.schema_registry_url,
+            ca_file=self.schema_registry_ca_file,
+            user=self.schema_registry_user,
+            password_file=self.schema_registry_password_file,
+            token_file=self.schema_registry_token_file,
+            timeout_s=self.server_timeout_s,
+        )
+        return formats.Format(self.value_format, connection)
 
     @property
     def initial(self) -> tuple[float, ...]:
@@ -239,6 +271,11 @@ class Settings(BaseSettings):
     @classmethod
     def _nodes(cls, value: str) -> str:
         return rules.urls(value, "elasticsearch")
+
+    @field_validator("schema_registry_url")
+    @classmethod
+    def _registry(cls, value: str | None) -> str | None:
+        return value and rules.urls(value, "schema-registry")
 
     @field_validator("kafka_train_topic", "kafka_test_topic")
     @classmethod

@@ -239,6 +239,15 @@ def test_existing_servers_are_reached_where_they_are_and_nowhere_else() -> None:
     }
 
 
+def test_a_schema_registry_is_reached_by_the_parts_that_use_it() -> None:
+    registry = End(address="10.4.2.3")
+    for file, parts in (("schema-registry", {"driver", "executor", "producer"}), ("default", set())):
+        objects = render(CHART / "ci" / f"{file}-values.yaml")
+        policies = [manifest for manifest in objects if manifest["kind"] == "NetworkPolicy"]
+        found = {part for part in PARTS if lets(policies, PARTS[part], registry, 8443, "TCP", "Egress")}
+        assert found == parts
+
+
 def test_without_policies_there_are_none() -> None:
     objects = render(CHART / "ci" / "no-dashboards-values.yaml")
     assert not [manifest for manifest in objects if manifest["kind"] == "NetworkPolicy"]

@@ -37,6 +37,9 @@ BY_SECRET = {
     "ELASTICSEARCH_TOKEN_FILE",
     "ELASTICSEARCH_CERTIFICATE_FILE",
     "ELASTICSEARCH_KEY_FILE",
+    "SCHEMA_REGISTRY_PASSWORD_FILE",
+    "SCHEMA_REGISTRY_TOKEN_FILE",
+    "SCHEMA_REGISTRY_CA_FILE",
     "KIBANA_USER",
     "KIBANA_PASSWORD_FILE",
     "KIBANA_TOKEN_FILE",
@@ -157,6 +160,7 @@ OAUTH = {
 EXISTING_SEARCH = {"elasticsearch.enabled": False, "elasticsearch.url": "http://search:9200"} | {
     f"{name}Secret": "one" for name in ("elasticsearch.app", "elasticsearch.dashboards", "kibana.elasticsearch")
 }
+AVRO = {"valueFormat": "avro"}
 EXISTING_KIBANA = {"kibana.enabled": False, "kibana.url": "http://kibana:5601"}
 NAMES = ["a", "a b", " a ", "a\u00a0", "größe", "T [K]", "it's", "a%20", "x/y?z#1", "$$", "$(LABEL)", "__proto__", "🌡️"]
 NAMES.append(r"a\.b")
@@ -225,6 +229,7 @@ SAME: list[tuple[str, list[Any], list[Any], Object]] = [
     ("kafka.oauth.clientId", ["me", " $(X) "], ["a\nb"], OAUTH),
     ("kafka.oauth.scope", ["a b"], ["a\nb"], OAUTH),
     ("elasticsearch.url", [*URLS, "http://a:1, http://b:2"], [*BAD_URLS, "http://a:1,http://a:1"], EXISTING_SEARCH),
+    ("schemaRegistry.url", [*URLS, "http://a:1, http://b:2"], [*BAD_URLS, "http://a:1,http://a:1"], AVRO),
     ("kibana.url", URLS, [*BAD_URLS, "http://a:1,http://b:2"], EXISTING_KIBANA),
     ("initial.weights", [[1, 2, 3, 4, 5]], [[1, 2, 3], [1, 2, 3, 4]], {"features": ["b", "a[b|c]", r"d[x\|y|z]"]}),
     ("initial.weights", [[1, -2.5, 1e70], [0, 0, 0]], [[1, 2], [1, 2, 1.1e70]], {}),
@@ -253,7 +258,10 @@ def taken_by_programs(variable: str, value: Any, others: Object) -> bool:
     features = others.get("features", ["a", "b", "c"])
     oauth = {"TOKEN_URL": "https://a", "CLIENT_ID": "me", "CLIENT_SECRET_FILE": __file__}
     login = ["--kafka-security-protocol=SASL_SSL", "--kafka-sasl-mechanism=OAUTHBEARER"]
-    needed = {"INITIAL_WEIGHTS": [f"--features={','.join(features)}"]} | {
+    needed = {
+        "INITIAL_WEIGHTS": [f"--features={','.join(features)}"],
+        "SCHEMA_REGISTRY_URL": ["--value-format=avro"],
+    } | {
         f"KAFKA_OAUTH_{name}": [
             *login,
             *(
@@ -267,7 +275,7 @@ def taken_by_programs(variable: str, value: Any, others: Object) -> bool:
     answers = set()
     for load, settings in programs:
         ours = variable.lower() in settings.model_fields
-        if not ours or (load is producer.settings.load and not variable.startswith("KAFKA")):
+        if not ours or (load is producer.settings.load and not variable.startswith(("KAFKA", "SCHEMA_REGISTRY"))):
             continue  # the producer's features are those of its synthetic points
         try:
             load([f"--{variable.lower().replace('_', '-')}={text}", *needed.get(variable, [])])

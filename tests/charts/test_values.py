@@ -103,6 +103,18 @@ EXISTING_KAFKA = {"kafka.enabled": False, "kafka.bootstrap": "kafka:9093"}
         ({"kafka.nodes": 2}, ["/kafka/nodes"]),
         ({"kafka.securityProtocol": "TLS"}, ["/kafka/securityProtocol"]),
         ({"elasticsearch.url": "https://elastic:secret@search:9200"}, ["elasticsearch.url contains an @"]),
+        ({"valueFormat": "protobuf"}, ["/valueFormat"]),
+        ({"valueFormat": "avro"}, ["valueFormat avro needs schemaRegistry.url"]),
+        ({"schemaRegistry.url": "https://r:1"}, ["schemaRegistry.url needs valueFormat json-schema-registry or avro"]),
+        (
+            {"valueFormat": "avro", "schemaRegistry.url": "http://r:1", "schemaRegistry.user": "u"}
+            | {"schemaRegistry.tokenSecret": "t", "schemaRegistry.caSecret": "c"},
+            [
+                "schemaRegistry.user and schemaRegistry.passwordSecret must be given together",
+                "schemaRegistry.tokenSecret and schemaRegistry.user cannot be given together",
+                "schemaRegistry.caSecret needs https",
+            ],
+        ),
         ({"image.spark.tag": "latest"}, ["/image/spark/tag"]),
         ({"rls.halfLife": 0}, ["/rls/halfLife"]),
         ({"features": ["a\tb"]}, ['features: "a\\tb" is not a valid field name']),

@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from embedded import Elasticsearch, Kafka
+from embedded.testing.registry import Registry
 from embedded.testing.repeated import Repeated, repeated
 from embedded.testing.stream import Stream
 from tests.integration.secure_kafka import SecureKafka
@@ -31,6 +32,12 @@ def broker() -> Iterator[Kafka]:
 def search() -> Iterator[Elasticsearch]:
     with Elasticsearch() as elasticsearch:
         yield elasticsearch
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[Registry]:
+    with Registry() as apicurio:
+        yield apicurio
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,17 @@ def test_an_invalid_record_keeps_its_value_as_text_or_else_as_base64() -> None:
     assert found[0]["@timestamp"] == "2026-01-01T00:00:00.500Z"
 
 
+def test_a_value_with_a_schema_id_is_text_only_if_json_follows() -> None:
+    values = [b'\0\0\0\x01\x02{"a":1}', b"\0\0\0\0\x05ab", b"\xff\0\0\0\x05ab", b"\0\0\0\0"]
+    records = Records("test", 0, np.arange(4), np.zeros(4, np.int64), [*values])
+    faults = [Invalid(position, None, "why") for position in range(4)]
+    found = [document for _, document in parsed(documents.invalid(ORIGIN, records, faults))]
+    assert [document.get("schema_id") for document in found] == [258, 5, None, None]
+    assert [document.get("value") for document in found] == [values[0].decode(), None, None, values[3].decode()]
+    kept = [base64.b64decode(document["value_base64"]) for document in found[1:3]]
+    assert kept == values[1:3]
+
+
 def test_a_value_that_is_much_longer_in_json_is_kept_in_base64() -> None:
     """A megabyte of control characters is 6 MB in JSON; several such records are more than Elasticsearch accepts."""
     records = Records("test", 0, np.array([5]), np.array([0]), [b"\0" * 1_000_000])
@@ -153,6 +164,8 @@ def test_every_field_of_a_document_is_in_its_mapping() -> None:
     invalid += documents.invalid(
         ORIGIN, Records("t", 0, records.offsets, records.times, [b"x"]), [Invalid(0, "c", "x")]
     )
+    framed = Records("t", 0, records.offsets, records.times, [b"\0\0\0\0\x01x"])
+    invalid += documents.invalid(ORIGIN, framed, [Invalid(0, None, "x")])
     invalid += documents.gaps(ORIGIN, [documents.Gap("t", 0, 5, 9)])
     lines = {
         "points": documents.points(ORIGIN, fields, records, found),

@@ -101,6 +101,24 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
             "origin, dest, air_time, distance, hour, minute, time_hour",
         ),
         (["--flight-fields", "carrier,carrier"], "--flight-fields / FLIGHT_FIELDS: carrier is listed twice"),
+        (
+            ["--value-format", "avro"],
+            "--value-format avro needs --schema-registry-url, the address of the schema registry",
+        ),
+        (
+            ["--schema-registry-url", "http://r:1"],
+            "--schema-registry-url needs --value-format json-schema-registry or avro: add this setting",
+        ),
+        (
+            ["--source", "ndjson", "--input-file", "-", "--value-format=avro", "--schema-registry-url=http://r:1"],
+            "--value-schema-file / VALUE_SCHEMA_FILE: not set: --source ndjson and --value-format avro need a file "
+            "with the schema",
+        ),
+        (
+            ["--value-schema-file", __file__],
+            "--value-schema-file / VALUE_SCHEMA_FILE: would not be read: only --source ndjson with another "
+            "--value-format reads it",
+        ),
         (["--input-file", "-"], "--input-file / INPUT_FILE: '-' would not be read: only --source ndjson reads a file"),
     ],
 )

@@ -28,6 +28,9 @@ GIVEN: dict[str, Any] = {
     "kafka_option": "fetch.wait.max.ms=5",
     "elasticsearch_user": "elf",
     "elasticsearch_url": "https://a:1,https://b:2/path",
+    "value_format": "avro",
+    "schema_registry_url": "https://a:1/path,https://b:2",
+    "schema_registry_user": "reggie",
     "features": "a,b,c",
     "label": "z",
     "numeric_strings": True,
@@ -78,6 +81,7 @@ def flag(name: str) -> str:
 
 KEY_PAIR = ["--kafka-security-protocol", "SSL", "--kafka-certificate-file", __file__, "--kafka-key-file", __file__]
 HTTPS = ["--elasticsearch-url", "https://a:9200"]
+AVRO, REGISTRY = ["--value-format", "avro"], ["--schema-registry-url", "https://r:1"]
 BESIDE = {
     **{name: oauth(name) for name in (*OAUTH, "kafka_oauth_scope", "kafka_oauth_ca_file") if "oauth" in name},
     "kafka_certificate_file": [*KEY_PAIR[:2], *KEY_PAIR[4:]],
@@ -91,6 +95,12 @@ BESIDE = {
     "elasticsearch_ca_file": ["--elasticsearch-url", "https://a:9200"],
     "elasticsearch_user": ["--elasticsearch-password-file", __file__],
     "elasticsearch_password_file": ["--elasticsearch-user", "elf"],
+    "value_format": REGISTRY,
+    "schema_registry_url": AVRO,
+    "schema_registry_user": [*AVRO, *REGISTRY, "--schema-registry-password-file", __file__],
+    "schema_registry_password_file": [*AVRO, *REGISTRY, "--schema-registry-user", "reggie"],
+    "schema_registry_ca_file": [*AVRO, *REGISTRY],
+    "schema_registry_token_file": [*AVRO, *REGISTRY],
 }
 """Other settings that a setting needs."""
 
@@ -221,6 +231,8 @@ WRONG = [
     ("kafka_sasl_mechanism", "GSSAPI", "(found 'GSSAPI')"),
     ("elasticsearch_url", "localhost:9200", "'localhost:9200' is not http://host:port"),
     ("elasticsearch_url", "http://a:0", "is not http://host:port"),
+    ("value_format", "protobuf", "'json', 'json-schema-registry' or 'avro' (found 'protobuf')"),
+    ("schema_registry_url", "registry", "'registry' is not http://host:port"),
     ("features", "a:int", "looks like a name with a type"),
     ("features", "a,,b", "'a,,b' has an empty part"),
     ("features", "a,b,a,c,c", "a, c are listed twice"),
@@ -289,6 +301,9 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
     line = fault("--elasticsearch-url", "https://elastic:hunter2@search:9200")
     assert "a URL must not contain a password: use --elasticsearch-user and --elasticsearch-password-file" in line
     assert "hunter2" not in line
+    line = fault("--schema-registry-url", "https://me:hunter2@registry:8081")
+    assert "use --schema-registry-user and --schema-registry-password-file" in line
+    assert "hunter2" not in line
 
 
 @pytest.mark.parametrize(
@@ -327,6 +342,18 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
         (
             ["--elasticsearch-key-password-file", __file__],
             "--elasticsearch-key-password-file is the password of --elasticsearch-key-file, which is not set",
+        ),
+        (AVRO, "--value-format avro needs --schema-registry-url, the address of the schema registry"),
+        (REGISTRY, "--schema-registry-url needs --value-format json-schema-registry or avro: add this setting"),
+        ([*AVRO, *REGISTRY, "--schema-registry-user", "u"], "--schema-registry-password-file must be given together"),
+        ([*AVRO, *REGISTRY, "--schema-registry-password-file", __file__], "must be given together: one is missing"),
+        (
+            [*BESIDE["schema_registry_user"], "--schema-registry-user", "u", "--schema-registry-token-file", __file__],
+            "--schema-registry-token-file and --schema-registry-user cannot be given together: use one of them",
+        ),
+        (
+            [*AVRO, "--schema-registry-url", "http://r:1", "--schema-registry-ca-file", __file__],
+            "--schema-registry-ca-file needs https",
         ),
         (["--kafka-security-protocol", "SASL_SSL"], "needs --kafka-user and --kafka-password-file"),
         (["--kafka-security-protocol", "SASL_PLAINTEXT", "--kafka-user", "u"], "--kafka-password-file"),

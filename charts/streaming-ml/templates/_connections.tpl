@@ -1,4 +1,4 @@
-{{/* Addresses and Secrets of Kafka, Elasticsearch and Kibana, either of this release or existing ones. */}}
+{{/* Addresses and Secrets of Kafka, Elasticsearch and Kibana, either of this release or existing ones, and of a schema registry. */}}
 
 {{- define "streaming-ml.kafka.env" -}}
 {{- $kafka := .Values.kafka }}
@@ -103,6 +103,26 @@
 {{- include "streaming-ml.secretMount" (list "elasticsearch" "always") }}
 {{- include "streaming-ml.secretMount" (list "elasticsearch-ca" (include "streaming-ml.elasticsearch.caSecret" .)) }}
 {{- include "streaming-ml.secretMount" (list "elasticsearch-certificate" .Values.elasticsearch.certificateSecret) }}
+{{- end }}
+
+{{- define "streaming-ml.schemaRegistry.env" -}}
+{{- with .Values.schemaRegistry }}
+{{- with include "streaming-ml.list" .url }}
+- {name: SCHEMA_REGISTRY_URL, value: {{ include "streaming-ml.text" . }}}
+{{- end }}
+{{- with trim .user }}
+- {name: SCHEMA_REGISTRY_USER, value: {{ include "streaming-ml.text" . }}}
+{{- end }}
+{{- if .passwordSecret }}
+- {name: SCHEMA_REGISTRY_PASSWORD_FILE, value: /etc/streaming-ml/schema-registry/password}
+{{- end }}
+{{- if .tokenSecret }}
+- {name: SCHEMA_REGISTRY_TOKEN_FILE, value: /etc/streaming-ml/schema-registry-token/token}
+{{- end }}
+{{- if .caSecret }}
+- {name: SCHEMA_REGISTRY_CA_FILE, value: /etc/streaming-ml/schema-registry-ca/ca.crt}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* Volumes of Secrets: `list NAME-OF-VOLUME NAME-OF-SECRET KEY …`; mounted at /etc/streaming-ml/NAME-OF-VOLUME. */}}

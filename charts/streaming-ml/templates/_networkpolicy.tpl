@@ -67,6 +67,12 @@ matchLabels: {{- include "streaming-ml.selectorLabels" . | nindent 2 }}
 {{- end }}
 {{- end }}
 
+{{- define "streaming-ml.egress.schemaRegistry" -}}
+{{- if trim .Values.schemaRegistry.url -}}
+- to: {{- toYaml .Values.networkPolicies.schemaRegistryTo | nindent 4 }}
+{{- end }}
+{{- end }}
+
 {{- define "streaming-ml.egress.kibana" -}}
 {{- if .Values.kibana.enabled -}}
 - to: {{- include "streaming-ml.peers" (list . "kibana") | nindent 4 }}

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import random
 import ssl
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +13,15 @@ from elasticsearch import ApiError, Elasticsearch
 
 from streaming_regression import secret
 from streaming_regression.elasticsearch import errors
-from streaming_regression.errors import ConfigError, ServerUnavailable
+from streaming_regression.errors import ConfigError
+from streaming_regression.pauses import Pauses
 
-log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
 MAX_REQUEST_BYTES = 8_000_000
 """Limit of one write request, because thousands of records of 1 MB may come. Elasticsearch's own limit is 100 MB."""
 REQUEST_TIMEOUT_S = 60.0
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +115,12 @@ class Connection:
                 backoff.after(error)
 
 
-class Backoff:
+class Backoff(Pauses):
     """Pauses between tries, longer each time, for up to `Connection.timeout_s` seconds."""
 
     def __init__(self, connection: Connection) -> None:
+        super().__init__(connection.timeout_s)
         self._connection = connection
-        self._timeout_s = connection.timeout_s
-        self._start = time.monotonic()
-        self._pause_s = FIRST_PAUSE_S
 
     def after(self, error: ApiError | TransportError) -> None:
         """Sleep after an error that may pass.
@@ -139,16 +133,6 @@ class Backoff:
         if permanent := errors.permanent(error, self._connection):
             raise permanent from error
         self.wait(errors.passing(error, self._connection))
-
-    def wait(self, reason: str) -> None:
-        """Sleep, or raise ServerUnavailable with `reason` when the time is over."""
-        waited = time.monotonic() - self._start
-        if waited >= self._timeout_s:
-            raise ServerUnavailable(f"{reason}; gave up after {waited:.0f} s (--server-timeout-s)")
-        if self._pause_s > 1:
-            log.warning("%s; waiting (%.0f of %.0f s)", reason, waited, self._timeout_s)
-        time.sleep(min(self._pause_s * random.uniform(0.5, 1.0), max(self._timeout_s - waited, 0.01)))  # noqa: S311
-        self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
 
 
 def wait(connection: Connection, client: Elasticsearch) -> None:

@@ -4,6 +4,7 @@
 - {name: KAFKA_TEST_TOPIC, value: {{ include "streaming-ml.text" .Values.kafka.testTopic }}}
 - {name: FEATURES, value: {{ include "streaming-ml.features" . }}}
 - {name: LABEL, value: {{ include "streaming-ml.text" .Values.label }}}
+- {name: VALUE_FORMAT, value: {{ .Values.valueFormat }}}
 - {name: NUMERIC_STRINGS, value: {{ .Values.numericStrings | quote }}}
 - {name: UNKNOWN_CATEGORY, value: {{ .Values.unknownCategory }}}
 - {name: BOOLEANS_AS_NUMBERS, value: {{ .Values.booleansAsNumbers | quote }}}
@@ -49,9 +50,15 @@ spark.metrics.conf.driver.sink.prometheusServlet.path: /metrics/prometheus
 {{- define "streaming-ml.app.secretVolumes" -}}
 {{- include "streaming-ml.kafka.volumes" . }}
 {{- include "streaming-ml.elasticsearch.volumes" (list . (include "streaming-ml.elasticsearch.secret" (list . "app"))) }}
+{{- include "streaming-ml.secretVolume" (list "schema-registry" .Values.schemaRegistry.passwordSecret "password") }}
+{{- include "streaming-ml.secretVolume" (list "schema-registry-token" .Values.schemaRegistry.tokenSecret "token") }}
+{{- include "streaming-ml.secretVolume" (list "schema-registry-ca" .Values.schemaRegistry.caSecret "ca.crt") }}
 {{- end }}
 
 {{- define "streaming-ml.app.secretMounts" -}}
 {{- include "streaming-ml.kafka.mounts" . }}
 {{- include "streaming-ml.elasticsearch.mounts" . }}
+{{- include "streaming-ml.secretMount" (list "schema-registry" .Values.schemaRegistry.passwordSecret) }}
+{{- include "streaming-ml.secretMount" (list "schema-registry-token" .Values.schemaRegistry.tokenSecret) }}
+{{- include "streaming-ml.secretMount" (list "schema-registry-ca" .Values.schemaRegistry.caSecret) }}
 {{- end }}
