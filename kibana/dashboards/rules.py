@@ -268,7 +268,7 @@ def check_login(settings: object, server: str) -> None:
     """Raise ValueError if the settings of a login do not go together; their names begin with `server`."""
     names = ("user", "password_file", "api_key_file", "token_file", "certificate_file", "key_file", "key_password_file")
     given = {name: getattr(settings, f"{server}_{name}", None) for name in names}
-    flag = f"--{server}"
+    flag = f"--{server.replace('_', '-')}"
     https = all(url.startswith("https:") for url in getattr(settings, f"{server}_url").split(","))
     if getattr(settings, f"{server}_ca_file") and not https:
         raise ValueError(f"{flag}-ca-file needs https: use https in {flag}-url, or leave the CA file out")

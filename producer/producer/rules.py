@@ -218,32 +218,59 @@ def brokers(value: str) -> str:
 
 
 def urls(value: str, server: str) -> str:
-    """Return a list of URLs; ValueError for an invalid URL. The settings' names in messages begin with `server`."""
+    """Return a list of URLs, each with its port; ValueError for an invalid URL. A port left out is 443 or 80.
+
+    The settings' names in messages begin with `server`.
+    """
     if "@" in value:
         raise ValueError(f"a URL must not contain a password: use --{server}-user and --{server}-password-file")
     found = distinct(parts(value))
+    whole = []
     for url in found:
-        match = re.fullmatch(r"https?://([^/?#\s]+)(/[^\s?#]*)?", url)
-        if not match or not _is_address(match[1]):
+        match = re.fullmatch(r"(https?)://([^/?#\s]+)(/[^\s?#]*)?", url)
+        address = match[2] if match else ""
+        if match and ":" not in address.rpartition("]")[2]:
+            address += ":443" if match[1] == "https" else ":80"
+        if not match or not _is_address(address):
             raise ValueError(f"{url!r} is not http://host:port or https://host:port (a port is 1 to 65535)")
-    return ",".join(found)
+        whole.append(f"{match[1]}://{address}{match[3] or ''}")
+    return ",".join(distinct(tuple(whole)))
 
 
-def registry_clash(settings: Any) -> str | None:  # noqa: ANN401 - each program has its own class of settings
-    """Return the sentence for settings of the schema registry that do not go together, or None."""
+def check_login(settings: object, server: str) -> None:
+    """Raise ValueError if the settings of a login do not go together; their names begin with `server`."""
+    names = ("user", "password_file", "api_key_file", "token_file", "certificate_file", "key_file", "key_password_file")
+    given = {name: getattr(settings, f"{server}_{name}", None) for name in names}
+    flag = f"--{server.replace('_', '-')}"
+    https = all(url.startswith("https:") for url in getattr(settings, f"{server}_url").split(","))
+    if getattr(settings, f"{server}_ca_file") and not https:
+        raise ValueError(f"{flag}-ca-file needs https: use https in {flag}-url, or leave the CA file out")
+    if given["certificate_file"] and not https:
+        raise ValueError(f"{flag}-certificate-file needs https: use https in {flag}-url, or leave the certificate out")
+    for first, second in (("user", "password_file"), ("certificate_file", "key_file")):
+        if bool(given[first]) != bool(given[second]):
+            both = f"{flag}-{first} and {flag}-{second}".replace("_", "-")
+            raise ValueError(f"{both} must be given together: one is missing")
+    if given["key_password_file"] and not given["key_file"]:
+        raise ValueError(f"{flag}-key-password-file is the password of {flag}-key-file, which is not set")
+    logins = [f"{flag}-{name}".replace("_", "-") for name in ("token_file", "api_key_file", "user") if given[name]]
+    if len(logins) > 1:
+        raise ValueError(f"{logins[0]} and {logins[1]} cannot be given together: use one of them")
+
+
+def check_registry(settings: Any) -> None:  # noqa: ANN401 - each program has its own class of settings
+    """Raise ValueError if the settings of the schema registry do not go together."""
     given = [name for name in vars(settings) if name.startswith("schema_registry_") and vars(settings)[name]]
-    flags = [f"--{name.replace('_', '-')}" for name in given]
     if settings.value_format == "json":
-        return f"{flags[0]} needs --value-format json-schema-registry or avro: add this setting" if flags else None
+        if given:
+            flag = f"--{given[0].replace('_', '-')}"
+            raise ValueError(f"{flag} needs --value-format json-schema-registry or avro: add this setting")
+        return
     if not settings.schema_registry_url:
-        return f"--value-format {settings.value_format} needs --schema-registry-url, the address of the schema registry"
-    if bool(settings.schema_registry_user) != bool(settings.schema_registry_password_file):
-        return "--schema-registry-user and --schema-registry-password-file must be given together: one is missing"
-    if settings.schema_registry_user and settings.schema_registry_token_file:
-        return "--schema-registry-token-file and --schema-registry-user cannot be given together: use one of them"
-    if settings.schema_registry_ca_file and "http://" in settings.schema_registry_url:
-        return "--schema-registry-ca-file needs https: use https in --schema-registry-url, or leave the CA file out"
-    return None
+        raise ValueError(
+            f"--value-format {settings.value_format} needs --schema-registry-url, the address of the schema registry"
+        )
+    check_login(settings, "schema_registry")
 
 
 def error_message(error: Mapping[str, Any], secrets: Collection[str]) -> str:

@@ -250,11 +250,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
-        lines = [f"{setting(field)}: {text}" for field, text in self._clashes()]
-        if clash := rules.registry_clash(self):
-            lines.append(clash)
-        if lines:
+        if lines := [f"{setting(field)}: {text}" for field, text in self._clashes()]:
             raise ValueError("\n".join(lines))
+        rules.check_registry(self)
         check_login(self)
         return self
 

@@ -121,6 +121,7 @@ def decode(
     columns = fields.layout
     encoders = columns.encoders(unknown_allowed=fields.unknown_category == "zeros")
     names = (*columns.numbers, fields.label, *columns.categories)
+    label = len(columns.numbers)
     pick = picker(names)
     if encoders:
         pick = encoding(pick, encoders)
@@ -141,15 +142,15 @@ def decode(
             except InvalidRecord as error:
                 invalid.append(Invalid(position, error.field, error.reason))
                 continue
-            if math.isnan(row[-1]):
+            if math.isnan(row[label]):
                 unlabelled.append(len(rows))
         rows.append(row)
         positions.append(position)
 
     table = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * len(names)).reshape(len(rows), len(names))
-    table[unlabelled, -1] = 0.0
+    table[unlabelled, label] = 0.0
     wrong = ~(np.abs(table) <= LIMIT)  # also NaN, which Avro has
-    table[unlabelled, -1] = np.nan
+    table[unlabelled, label] = np.nan
     if wrong.any():
         bad = np.flatnonzero(wrong.any(axis=1))
         for index in reversed(bad.tolist()):
@@ -160,7 +161,6 @@ def decode(
         table = np.delete(table, bad, axis=0).reshape(-1, len(names))
     if not encoders:
         return Decoded(positions, table[:, :-1], table[:, -1], invalid)
-    label = len(columns.numbers)
     codes = table[:, label + 1 :].astype(np.int64)
     texts = np.column_stack([encoder.texts(column) for encoder, column in zip(encoders, codes.T, strict=True)])
     return Decoded(positions, columns.matrix(table[:, :label], codes), table[:, label], invalid, texts)

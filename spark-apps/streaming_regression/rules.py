@@ -301,7 +301,7 @@ def check_login(settings: object, server: str) -> None:
     """Raise ValueError if the settings of a login do not go together; their names begin with `server`."""
     names = ("user", "password_file", "api_key_file", "token_file", "certificate_file", "key_file", "key_password_file")
     given = {name: getattr(settings, f"{server}_{name}", None) for name in names}
-    flag = f"--{server}"
+    flag = f"--{server.replace('_', '-')}"
     https = all(url.startswith("https:") for url in getattr(settings, f"{server}_url").split(","))
     if getattr(settings, f"{server}_ca_file") and not https:
         raise ValueError(f"{flag}-ca-file needs https: use https in {flag}-url, or leave the CA file out")
@@ -358,21 +358,19 @@ def _uri(value: str, scheme: str, path: str) -> str:
     return value
 
 
-def registry_clash(settings: Any) -> str | None:  # noqa: ANN401 - each program has its own class of settings
-    """Return the sentence for settings of the schema registry that do not go together, or None."""
+def check_registry(settings: Any) -> None:  # noqa: ANN401 - each program has its own class of settings
+    """Raise ValueError if the settings of the schema registry do not go together."""
     given = [name for name in vars(settings) if name.startswith("schema_registry_") and vars(settings)[name]]
-    flags = [f"--{name.replace('_', '-')}" for name in given]
     if settings.value_format == "json":
-        return f"{flags[0]} needs --value-format json-schema-registry or avro: add this setting" if flags else None
+        if given:
+            flag = f"--{given[0].replace('_', '-')}"
+            raise ValueError(f"{flag} needs --value-format json-schema-registry or avro: add this setting")
+        return
     if not settings.schema_registry_url:
-        return f"--value-format {settings.value_format} needs --schema-registry-url, the address of the schema registry"
-    if bool(settings.schema_registry_user) != bool(settings.schema_registry_password_file):
-        return "--schema-registry-user and --schema-registry-password-file must be given together: one is missing"
-    if settings.schema_registry_user and settings.schema_registry_token_file:
-        return "--schema-registry-token-file and --schema-registry-user cannot be given together: use one of them"
-    if settings.schema_registry_ca_file and "http://" in settings.schema_registry_url:
-        return "--schema-registry-ca-file needs https: use https in --schema-registry-url, or leave the CA file out"
-    return None
+        raise ValueError(
+            f"--value-format {settings.value_format} needs --schema-registry-url, the address of the schema registry"
+        )
+    check_login(settings, "schema_registry")
 
 
 def error_message(error: Mapping[str, Any], secrets: Collection[str]) -> str:

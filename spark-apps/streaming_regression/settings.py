@@ -327,6 +327,7 @@ class Settings(BaseSettings):
                 wanted += f" with {len(layout.columns)} numbers and categories together"
             raise ValueError(f"--initial-weights has {weights} numbers for {wanted}: give one for each")
         rules.check_login(self, "elasticsearch")
+        rules.check_registry(self)
         if login(self).password and not (self.kafka_user and self.kafka_password_file):
             protocol = self.kafka_security_protocol
             raise ValueError(f"--kafka-security-protocol {protocol} needs --kafka-user and --kafka-password-file")
