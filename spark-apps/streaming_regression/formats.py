@@ -33,6 +33,8 @@ FRAME = 5
 UNKNOWN_S = 10.0
 """Seconds until the registry is asked again for a schema that it did not have."""
 UNION = "UnionOfStreamingRegression"  # in no namespace, as that of a record applies to names within it
+FAULTS = 10_000
+"""Maximum number of ids without a usable schema that a process remembers."""
 TYPES = {"AVRO": "Avro", "JSON": "JSON", "PROTOBUF": "Protobuf"}
 
 
@@ -157,6 +159,8 @@ class Schemas(dict[bytes, Any]):
             fault = self._look_up(frame)
             if not fault:
                 return self[frame]
+            if len(self._faults) >= FAULTS:  # values in another format may have millions of ids
+                self._faults.clear()
             self._faults[frame] = fault, time.monotonic() + UNKNOWN_S
         raise InvalidRecord(None, fault)
 

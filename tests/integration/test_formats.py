@@ -144,6 +144,7 @@ def test_a_registry_that_is_killed_is_waited_for_and_no_record_becomes_invalid(n
         old, new = (register(own, "killed-value", schema) for schema in (READING, NEWER))
         nested.produce(train=avro_values(old, READING, table[:300]))
         with nested.app(*flags(own), "--trigger-interval-s", "0.2") as app:
+            app.wait_for("INFO batch 0:")  # until then, searches may fail, because the indices are new
             wait_for_all(nested, app)
             own.kill()
             nested.produce(train=avro_values(old, READING, table[300:600]) + avro_values(new, NEWER, table[600:]))
