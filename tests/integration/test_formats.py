@@ -174,7 +174,8 @@ def test_a_registry_that_stays_away_or_is_none_ends_the_app_with_one_sentence(
 def secure_registry(registry: Registry, authority: trustme.CA) -> Iterator[SecureSearch]:
     """The registry behind a proxy with TLS, a user and a token."""
     rights = {"reader": lambda method, _: method == "GET", "writer": lambda *_: True, "token": lambda *_: True}
-    accounts = Accounts({"reader": "correct horse", "writer": "correct horse"}, {"token": "abc.def"}, rights)
+    passwords = {"reader": "correct horse", "writer": "correct horse"}
+    accounts = Accounts(passwords, {}, rights, tokens={"token": "abc.def"})
     with SecureSearch(registry.url, authority.issue_cert("127.0.0.1"), accounts) as proxy:
         yield proxy
 
