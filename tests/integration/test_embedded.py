@@ -459,6 +459,7 @@ def test_a_connection_cut_in_the_middle_of_a_jar_is_named_and_the_next_attempt_s
     assert cached(tmp_path) == WHOLE
 
 
+@pytest.mark.slow
 def test_a_slow_download_shows_how_much_of_how_much_has_come_and_how_fast(tmp_path: Path) -> None:
     """The connection stops in the middle of the jar, so the download lasts until the end of the test."""
     with failing_proxy(500_000, cut=False) as port:

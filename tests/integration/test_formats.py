@@ -137,6 +137,7 @@ def wait_for_all(stream: Stream, app: App) -> None:
     wait_until(missing, 120, poll_s=0.5)
 
 
+@pytest.mark.slow
 def test_a_registry_that_is_killed_is_waited_for_and_no_record_becomes_invalid(nested: Stream) -> None:
     """Records whose schema no process knows yet wait for the registry."""
     table = rows(900, 3)
@@ -222,6 +223,7 @@ def test_app_and_producer_log_in_to_a_registry_with_tls(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["avro", "json-schema-registry"])
 def test_a_killed_producer_continues_with_each_format(topics: Topics, registry: Registry, form: str) -> None:
     count = 100_000
@@ -241,6 +243,7 @@ def test_a_killed_producer_continues_with_each_format(topics: Topics, registry: 
     assert topics.wrong("r", [framed(int(number or 0), content(value)) for value in synthetic(count)]) == []
 
 
+@pytest.mark.slow
 def test_the_producers_flights_and_lines_are_read_by_the_app(
     stream: Stream, registry: Registry, tmp_path: Path
 ) -> None:

@@ -165,7 +165,7 @@ LOGINS: list[Callable[[Place], Flags]] = [
 ]
 
 
-@pytest.mark.parametrize("login", slow_except([oauth, mutual_tls, with_options], LOGINS))
+@pytest.mark.parametrize("login", slow_except([oauth, mutual_tls], LOGINS))
 def test_producer_and_app_log_in_with_the_same_flags(
     place: Place, search: Elasticsearch, app: Repeated, tmp_path: Path, login: Callable[[Place], Flags]
 ) -> None:

@@ -259,6 +259,7 @@ def context() -> Iterator[SparkContext]:
         yield context
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Deprecated in 2.0.0:FutureWarning")
 def test_sgd_equals_mllib_on_the_same_batches(stream: Stream, context: SparkContext) -> None:
     """Reference: MLlib's StreamingLinearRegressionWithSGD, trained on the app's micro-batches."""

@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timezone
 
 import numpy as np
+import pytest
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 from elasticsearch import ApiError
@@ -89,6 +90,7 @@ class Everything:
         assert sender.flush(60) == 0
 
 
+@pytest.mark.slow
 def test_a_topic_with_all_that_kafka_allows_gives_each_record_once(stream: Stream) -> None:
     """Codecs, headers, null keys, tombstones, 9 MB, aborted transactions, the broker's time, compaction, and partitions
     that are added while the app runs. At last the topic is deleted and recreated, which ends the app.

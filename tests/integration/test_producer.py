@@ -132,7 +132,8 @@ def test_share_of_the_test_topic(topics: Topics, share: str) -> None:
     assert topics.wrong("r", synthetic(999), Fraction(share)) == []
 
 
-@pytest.mark.parametrize("end", slow_except(["kill"], ["stop", "kill"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["stop", "kill"])
 def test_broker_that_goes_away_is_waited_for(fragile: Topics, end: str) -> None:
     """The broker is away until the producer logs that it waits, 5 s after the last response."""
     running = fragile.start("--run", "r", "--count", str(ROWS), "--rate", "25000")

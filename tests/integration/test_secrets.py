@@ -144,7 +144,7 @@ CASES: dict[Given, tuple[str, str, str]] = {
 """Log level, the user that Elasticsearch then knows, and a word of the command line."""
 
 
-@pytest.mark.parametrize("given", slow_except([with_passwords, with_certificates], CASES))
+@pytest.mark.parametrize("given", slow_except([with_passwords], CASES))
 def test_points_arrive_and_no_secret_shows_anywhere(
     secured: Stream,
     secure_search: SecureSearch,
