@@ -77,7 +77,7 @@ def test_installs_templates_and_dashboards_and_again_changes_nothing(
 def test_template_of_other_features_is_left_and_named(load: Load, prefix: str) -> None:
     with kibana_double() as kibana:
         check(load(kibana, "--features", "a"), 0)
-        check(load(kibana, "--features", "a,b"), 0, f"{prefix}-points exists, but lacks fields of --features a,b")
+        check(load(kibana, "--features", "a,b"), 0, f"{prefix}-points exists, but lacks fields of --features a, b")
 
 
 def test_dry_run_changes_nothing(load: Load, search: Elasticsearch, prefix: str) -> None:
