@@ -181,11 +181,16 @@ def test_blanks_around_a_value_do_not_count_however_it_was_given(
         "kibana_space": "team",
     }
     values = {name: value for name, value in values.items() if name in kind.model_fields}
+    if "kafka_user" in values:
+        environment.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+        environment.setenv("KAFKA_PASSWORD_FILE", __file__)
     plain = read(program, *(f"{flag(name)}={value}" for name, value in values.items()))
     assert read(program, *(f"{flag(name)}={blank}{value}{blank}" for name, value in values.items())) == plain
     for name, value in values.items():
         environment.setenv(name.upper(), f"{blank}{value}{blank}")
     assert read(program) == plain
+    environment.delenv("KAFKA_SECURITY_PROTOCOL", raising=False)
+    environment.delenv("KAFKA_PASSWORD_FILE", raising=False)
     for name in values:
         environment.setenv(name.upper(), blank)
     assert read(program) == kind()
