@@ -251,6 +251,8 @@ WRONG_FEATURES = [
     ("a[b|c].d", "'a[b|c].d' is not a valid field name: categories"),
     ("a[b|c][d|e]", "'a[b|c]' is not a valid field name: categories"),
     ("a:b[c|d]", "'a:b' looks like a name with a type"),
+    ("a[b,c]", "'a[b,c]' has a comma between brackets, which separates features: write | between categories"),
+    ("x,a[b, c|d,e],y", "'a[b,c|d,e]' has a comma between brackets"),
     ("a[b|c*]", "'c*' of 'a[b|c*]' is not a valid category"),
     ("a[b|c.]", "'c.' of 'a[b|c.]' is not a valid category"),
     (r"a[b|c\d]", r"'c\\d' of 'a[b|c\\d]' is not a valid category"),
@@ -532,6 +534,18 @@ CLASHES: list[tuple[list[str], str]] = [
             *("--kafka-user", "me", "--kafka-password-file", __file__),
         ],
         "--kafka-password-file / KAFKA_PASSWORD_FILE: with --kafka-security-protocol SSL the certificate is the login",
+    ),
+    (
+        ["--kafka-user", "me", "--kafka-password-file", __file__],
+        "--kafka-password-file / KAFKA_PASSWORD_FILE: needs --kafka-security-protocol SASL_SSL or SASL_PLAINTEXT",
+    ),
+    (
+        ["--kafka-user", "me", "--kafka-security-protocol", "SSL"],
+        "--kafka-user / KAFKA_USER: needs --kafka-security-protocol SASL_SSL or SASL_PLAINTEXT (found SSL)",
+    ),
+    (
+        ["--kafka-ca-file", __file__],
+        "--kafka-ca-file / KAFKA_CA_FILE: needs --kafka-security-protocol SSL or SASL_SSL (found PLAINTEXT)",
     ),
     (
         ["--kafka-oauth-client-id", "me"],
