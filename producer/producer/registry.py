@@ -155,6 +155,6 @@ def _permanent_tls(where: str, settings: Settings, text: str) -> StreamError | N
 
 def _plain(message: object) -> str:
     """Return the text of an error, or of a page without its HTML."""
-    page = re.sub(r"^Unknown Schema Registry Error: b.(.*).$", r"\1", str(message), flags=re.DOTALL)
+    page = re.sub(r"^Unknown Schema Registry Error: b.(.*).$", r"\1", str(message or ""), flags=re.DOTALL)
     plain = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
     return " ".join(plain.split())[:_SHOWN] or "no reason given"

@@ -162,6 +162,6 @@ def _permanent_tls(text: str, connection: Connection) -> StreamError | None:
 
 def _text(message: object) -> str:
     """Return the text of an error, or of a page without its HTML."""
-    page = re.sub(r"^Unknown Schema Registry Error: b.(.*).$", r"\1", str(message), flags=re.DOTALL)
+    page = re.sub(r"^Unknown Schema Registry Error: b.(.*).$", r"\1", str(message or ""), flags=re.DOTALL)
     plain = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
     return " ".join(plain.split())[:SHOWN] or "no reason given"

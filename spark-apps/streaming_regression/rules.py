@@ -213,6 +213,11 @@ def column_names(features: Sequence[str]) -> tuple[str, ...]:
 def features(value: str) -> tuple[str, ...]:
     """Return the features in a list or file, each `field` or `field[category|category]`; ValueError for a wrong one."""
     found = names(value)
+    if split := re.search(r"[^,]*(?<!\\)\[[^\[\]]*,[^\[\]]*\]", ",".join(found)):
+        raise ValueError(
+            f"{split[0]!r} has a comma between brackets, which separates features: write | between categories, or \\[ "
+            "for a bracket that is part of a name"
+        )
     for feature in found:
         field, categories = split_feature(feature)
         field_name(field)

@@ -171,6 +171,10 @@ EXISTING_KAFKA = {"kafka.enabled": False, "kafka.bootstrap": "kafka:9093"}
             ["kafka.certificateSecret needs kafka.securityProtocol SSL or SASL_SSL, not PLAINTEXT"],
         ),
         (
+            EXISTING_KAFKA | {"kafka.securityProtocol": "PLAINTEXT", "kafka.caSecret": "one"},
+            ["kafka.caSecret needs kafka.securityProtocol SSL or SASL_SSL, not PLAINTEXT"],
+        ),
+        (
             EXISTING_KAFKA | {"kafka.saslMechanism": "OAUTHBEARER"},
             ["OAUTHBEARER needs kafka.oauth.tokenUrl, kafka.oauth.clientId and kafka.oauth.clientSecret"],
         ),

@@ -178,8 +178,21 @@ KAFKA_SECURITY: dict[str, tuple[dict[str, str], int, str]] = {
     ),
     "an unknown user": ({"kafka_user": "ghost"}, CONFIG, "refused the login of user ghost"),
     "another mechanism": ({"kafka_sasl_mechanism": "PLAIN"}, CONFIG, "refused the login of user reader"),
-    "no login": ({"kafka_security_protocol": "SSL"}, UNAVAILABLE, "does not speak SSL (--kafka-security-protocol)"),
-    "no TLS": ({"kafka_security_protocol": "PLAINTEXT"}, UNAVAILABLE, "does not speak PLAINTEXT"),
+    "no login": (
+        {"kafka_security_protocol": "SSL", "kafka_user": "", "kafka_password_file": ""},
+        UNAVAILABLE,
+        "does not speak SSL (--kafka-security-protocol)",
+    ),
+    "no TLS": (
+        {"kafka_security_protocol": "PLAINTEXT", "kafka_user": "", "kafka_password_file": "", "kafka_ca_file": ""},
+        UNAVAILABLE,
+        "does not speak PLAINTEXT",
+    ),
+    "a login that the protocol does not use": (
+        {"kafka_security_protocol": "SSL"},
+        CONFIG,
+        "--kafka-password-file / KAFKA_PASSWORD_FILE: needs --kafka-security-protocol SASL_SSL or SASL_PLAINTEXT",
+    ),
     "no rights on the topics": (
         {"kafka_user": "stranger"},
         REFUSED,

@@ -81,6 +81,7 @@ def test_a_schema_that_is_not_there_is_no_fault_of_the_registry(connection: Conn
             "does not let user (anonymous) read schemas: no; give",
         ),
         ((404, PAGE), Refused, "has no such page (HTTP 404): the registry must have Confluent's API; Apicurio's"),
+        ((400, {"error": "no handler found for uri"}), Refused, "refused a request: no reason given (HTTP 400)"),
         ((302, ""), Refused, "refused a request: "),
         ((422, {"error_code": 42201, "message": "bad"}), Refused, "refused a request: bad (HTTP 422)"),
         ((200, PAGE), Refused, "sent a response that is not from a schema registry"),

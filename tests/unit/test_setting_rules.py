@@ -181,11 +181,16 @@ def test_blanks_around_a_value_do_not_count_however_it_was_given(
         "kibana_space": "team",
     }
     values = {name: value for name, value in values.items() if name in kind.model_fields}
+    if "kafka_user" in values:
+        environment.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+        environment.setenv("KAFKA_PASSWORD_FILE", __file__)
     plain = read(program, *(f"{flag(name)}={value}" for name, value in values.items()))
     assert read(program, *(f"{flag(name)}={blank}{value}{blank}" for name, value in values.items())) == plain
     for name, value in values.items():
         environment.setenv(name.upper(), f"{blank}{value}{blank}")
     assert read(program) == plain
+    environment.delenv("KAFKA_SECURITY_PROTOCOL", raising=False)
+    environment.delenv("KAFKA_PASSWORD_FILE", raising=False)
     for name in values:
         environment.setenv(name.upper(), blank)
     assert read(program) == kind()
@@ -246,6 +251,8 @@ WRONG_FEATURES = [
     ("a[b|c].d", "'a[b|c].d' is not a valid field name: categories"),
     ("a[b|c][d|e]", "'a[b|c]' is not a valid field name: categories"),
     ("a:b[c|d]", "'a:b' looks like a name with a type"),
+    ("a[b,c]", "'a[b,c]' has a comma between brackets, which separates features: write | between categories"),
+    ("x,a[b, c|d,e],y", "'a[b,c|d,e]' has a comma between brackets"),
     ("a[b|c*]", "'c*' of 'a[b|c*]' is not a valid category"),
     ("a[b|c.]", "'c.' of 'a[b|c.]' is not a valid category"),
     (r"a[b|c\d]", r"'c\\d' of 'a[b|c\\d]' is not a valid category"),
@@ -527,6 +534,18 @@ CLASHES: list[tuple[list[str], str]] = [
             *("--kafka-user", "me", "--kafka-password-file", __file__),
         ],
         "--kafka-password-file / KAFKA_PASSWORD_FILE: with --kafka-security-protocol SSL the certificate is the login",
+    ),
+    (
+        ["--kafka-user", "me", "--kafka-password-file", __file__],
+        "--kafka-password-file / KAFKA_PASSWORD_FILE: needs --kafka-security-protocol SASL_SSL or SASL_PLAINTEXT",
+    ),
+    (
+        ["--kafka-user", "me", "--kafka-security-protocol", "SSL"],
+        "--kafka-user / KAFKA_USER: needs --kafka-security-protocol SASL_SSL or SASL_PLAINTEXT (found SSL)",
+    ),
+    (
+        ["--kafka-ca-file", __file__],
+        "--kafka-ca-file / KAFKA_CA_FILE: needs --kafka-security-protocol SSL or SASL_SSL (found PLAINTEXT)",
     ),
     (
         ["--kafka-oauth-client-id", "me"],

@@ -84,6 +84,9 @@ HTTPS = ["--elasticsearch-url", "https://a:9200"]
 AVRO, REGISTRY = ["--value-format", "avro"], ["--schema-registry-url", "https://r:1"]
 BESIDE = {
     **{name: oauth(name) for name in (*OAUTH, "kafka_oauth_scope", "kafka_oauth_ca_file") if "oauth" in name},
+    "kafka_user": ["--kafka-security-protocol", "SASL_SSL", "--kafka-password-file", __file__],
+    "kafka_password_file": ["--kafka-security-protocol", "SASL_SSL", "--kafka-user", "sparky"],
+    "kafka_ca_file": KEY_PAIR[:2],
     "kafka_certificate_file": [*KEY_PAIR[:2], *KEY_PAIR[4:]],
     "kafka_key_file": KEY_PAIR[:4],
     "kafka_key_password_file": KEY_PAIR,

@@ -132,18 +132,13 @@ def flag(name: str) -> str:
 
 
 def _clashes(given: Login, option: bool) -> Iterator[tuple[str, str]]:
-    protocol = given.security_protocol
     if given.certificate_file and not given.key_file:
         yield "key_file", "not set: --kafka-certificate-file needs the file with the certificate's private key"
     if given.key_file and not given.certificate_file:
         yield "certificate_file", "not set: --kafka-key-file needs the file with the key's certificate"
     if given.key_password_file and not given.key_file:
         yield "key_password_file", "is the password of --kafka-key-file, which is not set: set both, or leave it out"
-    if given.certificate_file and not protocol.endswith("SSL"):
-        yield "certificate_file", f"needs --kafka-security-protocol SSL or SASL_SSL (found {protocol})"
-    if given.certificate_file and protocol == "SSL" and (given.user or given.password_file):
-        name = "password_file" if given.password_file else "user"
-        yield name, "with --kafka-security-protocol SSL the certificate is the login: leave it out, or use SASL_SSL"
+    yield from _unused(given)
     oauth = {name: getattr(given, name) for name in Login.__slots__ if name.startswith("oauth_")}
     if not given.oauth:
         for name in [name for name, value in oauth.items() if value][:1]:
@@ -158,6 +153,20 @@ def _clashes(given: Login, option: bool) -> Iterator[tuple[str, str]]:
                 yield f"oauth_{name}", f"not set: OAUTHBEARER needs {thing}"
     if given.oauth_ca_file and not (given.oauth_token_url or "").startswith("https:"):
         yield "oauth_ca_file", "needs https: use https in --kafka-oauth-token-url, or leave the CA file out"
+
+
+def _unused(given: Login) -> Iterator[tuple[str, str]]:
+    """Yield the settings that the security protocol does not use: they would be ignored without a word."""
+    protocol = given.security_protocol
+    if given.certificate_file and not protocol.endswith("SSL"):
+        yield "certificate_file", f"needs --kafka-security-protocol SSL or SASL_SSL (found {protocol})"
+    name = "password_file" if given.password_file else "user"
+    if given.certificate_file and protocol == "SSL" and getattr(given, name):
+        yield name, "with --kafka-security-protocol SSL the certificate is the login: leave it out, or use SASL_SSL"
+    elif not protocol.startswith("SASL") and getattr(given, name):
+        yield name, f"needs --kafka-security-protocol SASL_SSL or SASL_PLAINTEXT (found {protocol})"
+    if given.ca_file and not protocol.endswith("SSL"):
+        yield "ca_file", f"needs --kafka-security-protocol SSL or SASL_SSL (found {protocol})"
 
 
 def token_url(value: str) -> str:
