@@ -12,7 +12,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producer.errors import Interrupted, Refused, ServerUnavailable, StreamError
-from producer.formats import Encode
+from producer.formats import DoesNotFitError, Encode
 from producer.kafka import Watch, connect, topic_failure
 from producer.layout import Layout, Place
 from producer.pacing import Pacer
@@ -91,11 +91,11 @@ def _numbered(
         place = layout.locate(seq)[0]
         try:
             value = encode(row, place.test) if encode else row
-        except ValueError:
+        except DoesNotFitError as error:
             raise Refused(
-                f"record {seq} of the source is not JSON or does not fit the schema: correct it, or the schema "
+                f"record {seq} of the source does not fit the schema: {error}; correct it, or the schema "
                 f"({setting('value_schema_file')})"
-            ) from None  # the error contains the record's content
+            ) from None  # the error's cause contains the record's content
         digests[place] = digest_with(digests[place], value)
         yield Record(seq, place, value, digests[place])
         seq += 1

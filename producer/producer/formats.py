@@ -2,8 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from io import BytesIO
+from typing import Any
 
 import orjson
 
@@ -16,10 +18,14 @@ from producer.sources import FLIGHT_TEXTS
 Encode = Callable[[bytes, bool], bytes]
 """Returns a source's value in the form for the train topic or, if the second argument is true, the test topic.
 
-Raises ValueError for a value that does not fit the schema.
+Raises `DoesNotFitError`.
 """
 
 MAGIC = b"\0"
+
+
+class DoesNotFitError(ValueError):
+    """A value does not fit the schema. The text says why, with names of fields only, so it can be shown."""
 
 
 def encoder(settings: Settings, stop: Stop) -> Encode | None:
@@ -89,19 +95,67 @@ def _avro(settings: Settings, text: str) -> Callable[[bytes], bytes]:
     """Return the function that makes Avro of a JSON value."""
     from fastavro import parse_schema, schemaless_writer  # noqa: PLC0415
 
+    named: dict[str, Any] = {}
     try:
-        schema = parse_schema(json.loads(text))
+        schema: Any = parse_schema(json.loads(text), named)
     except Exception as error:  # fastavro raises many kinds of errors for a wrong schema
         raise ConfigError(
             f"{setting('value_schema_file')}: {settings.value_schema_file} is not a valid Avro schema: {error}"
         ) from error
+    if not isinstance(schema, dict) or schema["type"] != "record":
+        raise ConfigError(f"{setting('value_schema_file')}: {settings.value_schema_file} is not the schema of a record")
 
     def content(value: bytes) -> bytes:
         buffer = BytesIO()
         try:
-            schemaless_writer(buffer, schema, orjson.loads(value))
+            record = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            raise DoesNotFitError("it is not JSON") from None
+        try:
+            schemaless_writer(buffer, schema, _fitted(record, schema, named))
+        except DoesNotFitError:
+            raise
         except Exception as error:  # fastavro raises many kinds of errors for a value that does not fit
-            raise ValueError from error
+            raise DoesNotFitError("a value does not have the type that the schema gives its field") from error
         return buffer.getvalue()
 
     return content
+
+
+def _fitted(value: Any, schema: Any, named: Mapping[str, Any], path: str = "") -> Any:  # noqa: ANN401 - any JSON
+    """Return a JSON value as fastavro takes it: with decimals, and without fields that the schema does not have.
+
+    fastavro writes null for a missing field whose type allows null. So a name that is misspelt in the schema would lose
+    all values of its field; DoesNotFitError unless the schema has a default.
+    """
+    schema = named.get(schema, schema) if isinstance(schema, str) else schema
+    if isinstance(schema, list):
+        types = [branch for branch in schema if branch != "null"]
+        return value if value is None or len(types) != 1 else _fitted(value, types[0], named, path)
+    if not isinstance(schema, dict):
+        return value
+    kind = schema["type"]
+    if kind == "record":
+        return _fitted_record(value, schema["fields"], named, path)
+    if kind == "array" and isinstance(value, list):
+        value = [_fitted(item, schema["items"], named, f"{path}.{index}") for index, item in enumerate(value)]
+    elif kind == "map" and isinstance(value, dict):
+        value = {key: _fitted(item, schema["values"], named, f"{path}.{key}") for key, item in value.items()}
+    elif schema.get("logicalType") == "decimal" and type(value) in {int, float}:
+        value = Decimal(str(value)).normalize()
+    elif not isinstance(kind, str):
+        value = _fitted(value, kind, named, path)
+    return value
+
+
+def _fitted_record(value: Any, fields: Any, named: Mapping[str, Any], path: str) -> dict[str, Any]:  # noqa: ANN401
+    if not isinstance(value, dict):
+        raise DoesNotFitError(f"{path or 'it'} is not an object")
+    record = {}
+    for field in fields:
+        name = f"{path}.{field['name']}" if path else field["name"]
+        if field["name"] in value:
+            record[field["name"]] = _fitted(value[field["name"]], field["type"], named, name)
+        elif "default" not in field:
+            raise DoesNotFitError(f"{name} is missing, and the schema has no default for it")
+    return record

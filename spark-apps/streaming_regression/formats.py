@@ -32,6 +32,8 @@ FRAME = 5
 """Bytes before the content of a framed value."""
 UNKNOWN_S = 10.0
 """Seconds until the registry is asked again for a schema that it did not have."""
+SHOWN = 200
+"""Characters of an error in a schema."""
 UNION = "UnionOfStreamingRegression"  # in no namespace, as that of a record applies to names within it
 FAULTS = 10_000
 """Maximum number of ids without a usable schema that a process remembers."""
@@ -175,8 +177,8 @@ class Schemas(dict[bytes, Any]):
             self[frame] = self._connection.retrying(lambda: self._parse(schema, self._client))
         except registry.NotFoundError:
             return "the schema registry has no schema with its id"
-        except InvalidSchemaError:
-            return "its schema in the registry cannot be used"
+        except InvalidSchemaError as error:
+            return f"its schema in the registry cannot be used: {error}"
         return ""
 
 
@@ -210,9 +212,10 @@ def _avro_reader(schema: Schema, client: SchemaRegistryClient) -> Callable[[Byte
                 # For a record, fastavro keeps the types that it refers to, but not for a union. A record of one field
                 # is encoded as that field.
                 content = {"type": "record", "name": UNION, "fields": [{"name": "value", "type": content}]}
-            return parse_schema(content, named)
+            # Defaults are for readers that have another schema.
+            return parse_schema(content, named, _ignore_default_error=True)
         except Exception as error:  # fastavro raises many kinds of errors for a wrong schema
-            raise InvalidSchemaError from error
+            raise InvalidSchemaError(f"{type(error).__name__}: {error}"[:SHOWN]) from error
 
     found = parsed(schema, root=True)
     _least(found, named)
@@ -236,10 +239,10 @@ def _least(schema: Any, named: Mapping[str, Any], above: tuple[str, ...] = ()) -
     kind = schema["type"] if isinstance(schema, dict) else schema
     if kind in {"record", "error"}:
         if schema["name"] in above:
-            raise InvalidSchemaError
+            raise InvalidSchemaError("a record contains itself")
         return max([0, *(_least(field["type"], named, (*above, schema["name"])) for field in schema["fields"])])
     if kind == "array" and not _least(schema["items"], named, above):
-        raise InvalidSchemaError
+        raise InvalidSchemaError("the items of an array have no bytes")
     if kind == "map":
         return max(1, _least(schema["values"], named, above))
     if kind in named:

@@ -141,7 +141,7 @@ def _permanent(status: int, text: str, connection: Connection) -> StreamError | 
         )
     if status == 404:
         return Refused(f"{connection.where} has no such page (HTTP 404): {SPEAKS}")
-    return Refused(f"{connection.where} refused a request: {text} (HTTP {status})")
+    return Refused(f"{connection.where} refused a request: {text} (HTTP {status}); {SPEAKS}")
 
 
 def _permanent_tls(text: str, connection: Connection) -> StreamError | None:

@@ -199,8 +199,12 @@ AVRO = encoded(reading())
         (frame(99, AVRO), "the schema registry has no schema with its id"),
         (frame(2, AVRO), "its schema is of type JSON, not Avro (--value-format)"),
         (frame(4, AVRO), "its schema is of type Protobuf, not Avro (--value-format)"),
-        (frame(5, AVRO), "its schema in the registry cannot be used"),
-        (frame(6, AVRO), "its schema in the registry cannot be used"),
+        (
+            frame(5, AVRO),
+            "its schema in the registry cannot be used: JSONDecodeError: Expecting ',' delimiter: line 1 column 17 "
+            "(char 16)",
+        ),
+        (frame(6, AVRO), "its schema in the registry cannot be used: UnknownType: Unknown"),
         (frame(11, AVRO), "the schema registry has no schema with its id"),
         (frame(7, b"\0" * 8), "not an Avro record but a number"),
         (frame(1, b""), "not Avro of its schema: it ends too early"),
@@ -208,8 +212,11 @@ AVRO = encoded(reading())
         (frame(1, AVRO + b"\0"), "not Avro of its schema"),
         (frame(12, b"\x06ab"), "not Avro of its schema: it ends too early"),
         (frame(12, b"\x00"), "not an Avro record but a string"),
-        (frame(13, b"\x02" * 1_000_000), "its schema in the registry cannot be used"),
-        (frame(14, b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f\0"), "its schema in the registry cannot be used"),
+        (frame(13, b"\x02" * 1_000_000), "its schema in the registry cannot be used: a record contains itself"),
+        (
+            frame(14, b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f\0"),
+            "its schema in the registry cannot be used: the items of an array have no bytes",
+        ),
         (frame(1, b"\x7f" + AVRO), "not Avro of its schema"),
         (frame(3, b"\x02\xff" + AVRO), "not Avro of its schema"),
     ],
