@@ -7,7 +7,8 @@ All programs use the same flights, servers and mappings. Everything runs on this
   mllib      bench/mllib_app.py, the straightforward port of the proof of concept, 80,000 a micro-batch; one round
 Results are reported only if, after each run, every record is a correct point exactly once, and our weights are those of
 least squares. A new run of ours begins with small micro-batches, so only micro-batches of full size count. The last
-measurement is the time of a micro-batch of 6 records. CPU seconds and memory include all processes and the servers.
+measurements are the time of a micro-batch of 6 records, and the CPU time that one thread needs to decode a record in
+each form. CPU seconds and memory include all processes and the servers.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 from elasticsearch import Elasticsearch as Client
 
-from bench import harness, measurements
+from bench import decoding, harness, measurements
 from bench.harness import MLLIB, RIVER, Run, Usage, assert_right, clear, run, whole_flights
 from bench.measurements import shown, spread
 from embedded.testing.stream import Stream
@@ -173,6 +174,9 @@ def main() -> None:
             small = run(stream("small", 6 * size.small), "--max-offsets-per-trigger", "6")
             results["small"] = spread(np.diff([event["at"] for event in small.events[2:]]).tolist())
             print(f"a micro-batch of 6 records: {shown(results['small'])} s", flush=True)
+        results["decoding"] = decoding.measured()
+        for form, found_ns in results["decoding"].items():
+            print(f"decoding a record, {form}: {shown(found_ns)} ns", flush=True)
         results["programs"] = {
             program: measurements.over(results_of_rounds) for program, results_of_rounds in found.items()
         }

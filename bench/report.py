@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.decoding import FLAT, LEAST
 from bench.drawings import draw
 from bench.harness import ALWAYS
 from bench.measurements import (
@@ -72,6 +73,8 @@ def pipeline_goals(results: Results) -> list[Row]:
     goals += [at_most("CPU µs a record, all processes but Elasticsearch and bench", other_cpu(results), 5.5)]
     if "small" in results:
         goals += [at_most("a micro-batch of 6 records, s", results["small"], 0.2)]
+    if times := results.get("decoding"):
+        goals += [at_most(f"CPU time to decode a flat record / {LEAST}", ratio(times[FLAT], times[LEAST]), 1.1)]
     return goals
 
 
@@ -240,6 +243,8 @@ def pipeline(results: Results) -> list[str]:
     found += [table([programs["ours"]["shares"]])]
     if "small" in results:
         found += [f"A micro-batch of 6 records takes {shown(results['small'])} s."]
+    if times := results.get("decoding"):
+        found += ["CPU ns to decode a record of four numbers, one thread:", table([times])]
     for name, setting in results["chosen"].items():
         found += [f"{name}: {setting} (clients or threads, documents a request) was the fastest; records/s:"]
         found += [table([results.get(f"{name}_by_setting", {})])]
