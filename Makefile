@@ -46,7 +46,7 @@ test-cluster: $(DEV_READY) images ## run the tests on a Kubernetes that kind cre
 JOBS ?= 3
 SHELL_FILES := .ci/run $(wildcard .github/*.sh */*.sh)
 .PHONY: test test-slow lint format generate lock clean bench
-test: lint servers ## run all checks and the tests that matter for every change, JOBS files in parallel (JOBS=3 ARGS="-k name")
+test: servers lint ## run all checks and the tests that matter for every change, JOBS files in parallel (JOBS=3 ARGS="-k name")
 	@$(call pytest,not slow)
 
 test-slow: servers ## run the other tests: 20 random kills, long outages, growth, every wrong setting
@@ -56,6 +56,8 @@ test-slow: servers ## run the other tests: 20 random kills, long outages, growth
 servers: $(DEV_READY)
 	@$(BIN)/python -m embedded fetch >/dev/null
 	@$(BIN)/python -m embedded fetch --elasticsearch 8.19.21 >/dev/null
+	@$(BIN)/python -c 'from embedded import jars; jars.fetch(jars.REGISTRY)'
+	@if command -v helm >/dev/null && command -v go >/dev/null; then $(BIN)/python -m tests.charts.crds; fi
 	@$(BIN)/python -c 'from embedded import jars; jars.fetch(jars.REGISTRY)'
 
 # A worker runs a whole file, as its tests share servers. Files of integration tests, which take longest, begin first.

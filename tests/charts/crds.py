@@ -164,3 +164,8 @@ def _closed(schema: Schema) -> Schema:
         if isinstance(schema.get(key), dict):
             schema[key] = _closed(schema[key])
     return schema
+
+
+if __name__ == "__main__":  # fill the cache
+    strimzi()
+    eck()

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
+import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from elasticsearch import Elasticsearch as Client
@@ -147,6 +148,7 @@ def test_points_that_elasticsearch_refuses_are_kept_as_invalid_and_not_learned(s
     np.testing.assert_allclose(stream.weights(), [0, 3, 1], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_large_records_that_come_together_and_times_of_any_year_stop_nothing(stream: Stream) -> None:
     """Thirty records of 1 MB exceed a write request's limit; some of them are six times as large in JSON."""
     stream.features, stream.label, stream.partitions = ("a", "b"), "y", 1

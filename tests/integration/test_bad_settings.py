@@ -520,6 +520,7 @@ def test_a_new_checkpoint_over_another_runs_documents_is_refused_with_three_ways
     assert set(mapping["x"]["properties"]) == {"x0", "x1", "x2"}
 
 
+@pytest.mark.slow
 def test_replace_run_deletes_the_other_runs_documents_first(app: Repeated, stream: Stream) -> None:
     stream.features, stream.label = ("x0", "x1", "x2"), "y"
     stream.create_topics()
@@ -543,6 +544,7 @@ def test_replace_run_deletes_the_other_runs_documents_first(app: Repeated, strea
     assert stream.count("points") == 90
 
 
+@pytest.mark.slow
 def test_a_foreign_template_is_refused_and_the_prefix_stays_that_of_the_run_that_has_claimed_it(
     app: Repeated, stream: Stream, tmp_path: Path
 ) -> None:
@@ -614,6 +616,7 @@ def test_through_a_proxy_with_a_limit_and_without_automatic_creation_all_records
 # Lost offsets
 
 
+@pytest.mark.slow
 def test_records_that_were_deleted_before_they_were_read_end_the_stream_or_leave_a_document(
     app: Repeated, stream: Stream
 ) -> None:

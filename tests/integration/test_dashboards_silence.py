@@ -93,6 +93,7 @@ def test_own_files_come_while_more_browsers_wait_than_there_is_room_for(silent: 
     assert any("has not answered within" in text or "does not answer in time" in text for text in words), words
 
 
+@pytest.mark.slow
 def test_it_stops_although_searches_hang_and_clients_do_not_read(silent: Silent) -> None:
     waiting = silent.ask_for_data(3)
     deaf = silent.connect(b"GET /vega.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)

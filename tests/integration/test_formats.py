@@ -181,6 +181,7 @@ def secure_registry(registry: Registry, authority: trustme.CA) -> Iterator[Secur
         yield proxy
 
 
+@pytest.mark.slow
 def test_app_and_producer_log_in_to_a_registry_with_tls(
     nested: Stream, secure_registry: SecureSearch, authority: trustme.CA, tmp_path: Path
 ) -> None:

@@ -50,6 +50,7 @@ def model(rows: int) -> Model:
     return replace(around, warned=frozenset([1]))
 
 
+@pytest.mark.slow
 def test_a_state_comes_back_to_the_last_bit(gateway: JavaGateway, tmp_path: Path) -> None:
     saved = model(7)
     store(gateway, tmp_path).save(0, saved)
@@ -122,6 +123,7 @@ def test_a_checkpoint_on_a_host_that_does_not_exist_is_refused_with_its_setting(
         Files(gateway.jvm, hadoop, "hdfs://no-such-host.invalid:8020/x")
 
 
+@pytest.mark.slow
 def test_indices_go_after_retention_days_and_no_others(stream: Stream) -> None:
     stream.features, stream.label = ("x0", "x1", "x2"), "y"
     stream.create_topics()

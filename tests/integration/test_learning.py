@@ -141,6 +141,7 @@ def test_features_of_any_magnitude_are_learned_and_undetermined_ones_are_named_o
     ]
 
 
+@pytest.mark.slow
 def test_points_can_be_searched_when_their_micro_batch_is_done(stream: Stream) -> None:
     """Even if Elasticsearch's own refresh is switched off."""
     stream.features, stream.label = SYNTHETIC, "y"
@@ -160,6 +161,7 @@ def test_points_can_be_searched_when_their_micro_batch_is_done(stream: Stream) -
         client.indices.delete_index_template(name=f"{name}-never")
 
 
+@pytest.mark.slow
 def test_with_a_half_life_it_follows_a_drift_and_recovers(stream: Stream) -> None:
     """Reference: least squares over all rows, each with the weight 0.5 ** (rows in later micro-batches / half-life)."""
     stream.features, stream.label = SYNTHETIC, "y"
@@ -185,6 +187,7 @@ def test_with_a_half_life_it_follows_a_drift_and_recovers(stream: Stream) -> Non
     assert np.all(mse[-3:] < 2), "it has recovered"
 
 
+@pytest.mark.slow
 def test_nothing_is_learned_from_a_transaction_that_was_aborted(stream: Stream) -> None:
     """Transaction markers have their own offsets, without a record."""
     stream.features, stream.label, stream.partitions = SYNTHETIC, "y", 1
@@ -313,6 +316,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 def test_a_micro_batch_is_one_spark_job_of_one_stage(stream: Stream) -> None:
     stream.features, stream.label = SYNTHETIC, "y"
     stream.create_topics()

@@ -31,7 +31,6 @@ from cryptography.hazmat.primitives import serialization
 from embedded import Kafka, Tls
 from producer.sources import Flights
 from tests.integration.producing import Ended, Topics, synthetic
-from tests.slow import slow_except
 
 ROWS = 200_000
 
@@ -55,7 +54,8 @@ def fragile(tmp_path: Path) -> Iterator[Topics]:
         made.close()
 
 
-@pytest.mark.parametrize("seed", slow_except([1], [1, 2]))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
 def test_sigkill_at_random_moments_loses_and_repeats_nothing(topics: Topics, seed: int) -> None:
     """When the producer is killed at full speed, requests are in flight; the next process starts at once."""
     rng = random.Random(seed)
@@ -382,6 +382,7 @@ def protected(secure: tuple[Kafka, Path], tmp_path: Path) -> Iterator[tuple[Topi
     made.close()
 
 
+@pytest.mark.slow
 def test_sasl_ssl_needs_rights_on_the_topics_only_and_keeps_the_password_secret(protected: tuple[Topics, Path]) -> None:
     """The password is not even in the DEBUG log, in the command line or in the environment."""
     topics, _ = protected

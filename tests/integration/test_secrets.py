@@ -25,7 +25,6 @@ from tests.integration.certificates import write
 from tests.integration.secure_kafka import add_user, allow
 from tests.integration.secure_search import Accounts, SecureSearch, anything
 from tests.integration.token_endpoint import TokenEndpoint
-from tests.slow import slow_except
 
 Material = dict[str, str]
 """Texts by their source: a file, a page, a command line."""
@@ -144,7 +143,8 @@ CASES: dict[Given, tuple[str, str, str]] = {
 """Log level, the user that Elasticsearch then knows, and a word of the command line."""
 
 
-@pytest.mark.parametrize("given", slow_except([with_passwords], CASES))
+@pytest.mark.slow
+@pytest.mark.parametrize("given", CASES)
 def test_points_arrive_and_no_secret_shows_anywhere(
     secured: Stream,
     secure_search: SecureSearch,

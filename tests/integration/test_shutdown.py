@@ -91,6 +91,7 @@ def test_java_takes_classes_from_the_archive_that_the_set_up_made(loaded: Stream
         assert str(CLASSES.resolve()) in {mapped.path for mapped in java.memory_maps()}
 
 
+@pytest.mark.slow
 def test_app_stopped_under_load_finishes_the_batch_and_the_next_start_continues(loaded: Stream) -> None:
     """A half-life is set, so a micro-batch that is learned twice or left out would change the weights."""
     lives: list[tuple[Send, dict[str, str]]] = [
@@ -178,6 +179,7 @@ def test_without_its_java_it_ends_with_a_sentence(loaded: Stream) -> None:
         assert " ERROR Spark's JVM ended unexpectedly (was it killed for its memory?)" in app.log
 
 
+@pytest.mark.slow
 def test_killed_it_leaves_no_process(loaded: Stream) -> None:
     with loaded.app(*LOAD) as app:
         app.wait_for("batch ")
