@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -252,7 +253,12 @@ def fetch(port: int, path: str) -> str:
 
 def contents(folder: Path) -> Material:
     """The files in a folder and its subfolders."""
-    return {str(path): path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file()}
+    found = {}
+    for place, _, names in os.walk(folder):  # which passes over folders that are gone
+        for name in names:
+            with suppress(FileNotFoundError):  # Java deletes its files in /tmp a moment after the driver has ended
+                found[os.path.join(place, name)] = Path(place, name).read_bytes().decode(errors="replace")
+    return found
 
 
 def found(material: Material, *texts: str) -> list[str]:
