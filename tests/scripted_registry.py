@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any
 
 from typing_extensions import Self
+
+from tests.http_server import HttpServer
 
 UNKNOWN = (404, {"error_code": 40403, "message": "Schema not found"})
 Answer = tuple[int, Any]
@@ -46,8 +47,7 @@ class ScriptedRegistry:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = HttpServer(Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def answer(self, path: str) -> Answer:
@@ -71,11 +71,10 @@ class ScriptedRegistry:
         }
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=[0.05], daemon=True).start()
+        self._server.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.__exit__(kind, error, trace)

@@ -9,9 +9,9 @@ import ssl
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from producer import secret
 from producer.errors import ConfigError, Interrupted, Refused, ServerUnavailable, StreamError
 from producer.kafka import Stop
 from producer.settings import Settings, setting
@@ -68,25 +68,13 @@ def _config(settings: Settings) -> dict[str, Any]:
     if settings.schema_registry_token_file:
         config |= {
             "bearer.auth.credentials.source": "STATIC_TOKEN",
-            "bearer.auth.token": _secret(settings.schema_registry_token_file, "schema_registry_token_file"),
+            "bearer.auth.token": secret.read(settings.schema_registry_token_file, "schema_registry_token_file"),
             "bearer.auth.logical.cluster": "",  # the client requires it; only Confluent Cloud uses it
         }
     elif settings.schema_registry_password_file:
-        password = _secret(settings.schema_registry_password_file, "schema_registry_password_file")
+        password = secret.read(settings.schema_registry_password_file, "schema_registry_password_file")
         config["basic.auth.user.info"] = f"{settings.schema_registry_user}:{password}"
     return config
-
-
-def _secret(file: Path, field: str) -> str:
-    try:
-        text = file.read_text("utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{setting(field)}: {file} cannot be read as UTF-8 text: it must contain the secret"
-        ) from error
-    if not text:
-        raise ConfigError(f"{setting(field)}: {file} is empty: it must contain the secret")
-    return text
 
 
 def _asked(settings: Settings, stop: Stop, call: Callable[[], int]) -> int:

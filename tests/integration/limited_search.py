@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from http.server import BaseHTTPRequestHandler
+from typing import Literal
 from urllib.parse import urlsplit
+
+from tests.http_server import HttpServer
 
 Limit = Literal["413", "502", "cut"]
 
@@ -63,8 +64,8 @@ def limited(backend: str, most_bytes: int, how: Limit = "413") -> Iterator[tuple
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815
 
-    with _serving(Proxy) as address:
-        yield address, refused
+    with HttpServer(Proxy) as server:
+        yield f"http://127.0.0.1:{server.server_port}", refused
 
 
 @contextmanager
@@ -78,17 +79,5 @@ def answering(status: int, headers: dict[str, str], content: bytes) -> Iterator[
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815
 
-    with _serving(Same) as address:
-        yield address
-
-
-@contextmanager
-def _serving(handler: Any) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with HttpServer(Same) as server:
+        yield f"http://127.0.0.1:{server.server_port}"

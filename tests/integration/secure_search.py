@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
 import trustme
 from typing_extensions import Self
+
+from tests.http_server import HttpServer
 
 Allowed = Callable[[str, str], bool]
 """Returns whether a user may send a request with this method and path."""
@@ -67,33 +68,20 @@ class SecureSearch:
             context.verify_mode = ssl.CERT_REQUIRED
             client_authority.configure_trust(context)
         handler = type("Handler", (_Handler,), {"backend": urlsplit(backend), "accounts": accounts, "owner": self})
-        self._server = _Server(("127.0.0.1", 0), handler)
-        # Each connection's thread does its own handshake; else a client that never begins it would block all others.
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._server = HttpServer(handler, context=context)
 
     @property
     def url(self) -> str:
         return f"https://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._server.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log nothing: clients that refuse the certificate or hang up are part of the tests."""
+        self._server.__exit__(kind, error, trace)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-import threading
 import time
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from typing_extensions import Self
 
 from embedded import free_port
+from tests.http_server import HttpServer
 
 ISSUER, AUDIENCE, KEY_ID = "https://login.test", "kafka", "key-1"
 
@@ -79,31 +79,17 @@ class TokenEndpoint:
         return {"keys": [{"kty": "RSA", "kid": KEY_ID, "use": "sig", "alg": "RS256", "n": modulus, "e": exponent}]}
 
     def __enter__(self) -> Self:
-        self._server = _Server(("127.0.0.1", self._port), type("Handler", (_Handler,), {"endpoint": self}))
-        if self._certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if self._certificate else None
+        if context and self._certificate:
             self._certificate.configure_cert(context)
-            self._server.socket = context.wrap_socket(
-                self._server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
+        self._server = HttpServer(type("Handler", (_Handler,), {"endpoint": self}), self._port, context)
+        self._server.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log nothing: clients that refuse the certificate are part of the tests."""
+        self._server.__exit__(kind, error, trace)
 
 
 class _Handler(BaseHTTPRequestHandler):
