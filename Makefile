@@ -56,7 +56,6 @@ test-slow: servers ## run the other tests: 20 random kills, long outages, growth
 servers: $(DEV_READY)
 	@$(BIN)/python -m embedded fetch >/dev/null
 	@$(BIN)/python -m embedded fetch --elasticsearch 8.19.21 >/dev/null
-	@$(BIN)/python -c 'from embedded import jars; jars.fetch(jars.REGISTRY)'
 	@if command -v helm >/dev/null && command -v go >/dev/null; then $(BIN)/python -m tests.charts.crds; fi
 	@$(BIN)/python -c 'from embedded import jars; jars.fetch(jars.REGISTRY)'
 

@@ -159,6 +159,7 @@ def container_states(pods: Sequence[Any]) -> str:
         states = [
             f"{status.name} {kind}"
             + (f" ({state.reason} {getattr(state, 'message', '') or ''})" if kind != "running" else "")
+            + (f" exit code {state.exit_code}" if kind == "terminated" else "")
             for status in [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]
             for kind in ("waiting", "running", "terminated")
             if (state := getattr(status.state, kind))

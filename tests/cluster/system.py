@@ -202,8 +202,12 @@ class System:
             raise AssertionError(f"{error}\n{self.state()}") from None
 
     def state(self) -> str:
-        driver = self.cluster.log(self.namespace, f"{self.release}-driver")
-        return f"{container_states(self.cluster.pods(self.namespace))}\nthe driver's log ends:\n{driver}"
+        """The states of all pods, and the ends of the logs of the driver and of the pods that failed."""
+        pods = self.cluster.pods(self.namespace)
+        driver = f"{self.release}-driver"
+        names = [pod.metadata.name for pod in pods if pod.status.phase == "Failed" and pod.metadata.name != driver]
+        logs = [f"the log of {name} ends:\n{self.cluster.log(self.namespace, name)}" for name in [*names, driver]]
+        return "\n".join([container_states(pods), *logs])
 
     def works_again(self, timeout_s: float = 180) -> None:
         """Wait until a micro-batch that begins after this call is finished; one in progress does not count."""
