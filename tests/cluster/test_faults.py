@@ -61,6 +61,9 @@ def test_driver_killed_ten_times_in_a_row(system: System) -> None:
     seconds = [killed_and_back(system, driver) for _ in range(KILLS)]
     system.figures["driver killed to back at work"] = f"{', '.join(f'{duration:.0f}' for duration in seconds)} s"
     assert max(seconds) <= BACK_AT_WORK_S
+    executors = system.cluster.pods(system.namespace, "spark-role=executor")
+    ended = [pod.metadata.name for pod in executors if pod.status.phase in {"Succeeded", "Failed"}]
+    assert len(ended) <= 1, "a new driver removes the pods of earlier executors"  # the last may have ended after that
 
 
 @pytest.mark.usefixtures("load")
