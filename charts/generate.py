@@ -36,6 +36,8 @@ STAMPED = {
     "producer/job.yaml": r"^( *image: streaming-ml-producer:).*",
 }
 """Files that contain the project's version, and the pattern of the text before the version."""
+DECIMAL = r"^-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$"
+"""A decimal number as text: Helm makes a text of `--set rls.ridge=0.001`. validate.yaml compares it with the limits."""
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 Schema = dict[str, Any]
 NAMED: dict[str, Schema] = {
@@ -70,7 +72,7 @@ def values(chart: str) -> tuple[Value, ...]:
 
 
 def schema(chart: str) -> str:
-    """Return the content of values.schema.json."""
+    """Return the content of values.schema.json. A value that may be a decimal number may also be its text."""
     dependencies = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text(encoding="utf-8")).get("dependencies", [])
     root = _closed(values(chart))
     for dependency in dependencies:  # a dependency has more values than those that this chart sets
@@ -187,12 +189,42 @@ def _comments(lines: list[str], line: int) -> tuple[str, Schema]:
 
 def _closed(group: tuple[Value, ...]) -> Schema:
     properties = {
-        value.name: _closed(value.children) if value.children else {**value.schema, "description": value.meaning}
+        value.name: _closed(value.children)
+        if value.children
+        else {**_with_text(value.schema), "description": value.meaning}
         for value in group
     }
     # A user who sets a value to null makes Helm remove the value and its default.
     required = [value.name for value in group if value.default is not None]
     return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+
+
+def _with_text(schema: Schema) -> Schema:
+    """Return the schema of a number that accepts the number's text, too; of a list, for its items."""
+    if isinstance(items := schema.get("items"), dict):
+        return {**schema, "items": _with_text(items)}
+    if not _is_decimal(schema):
+        return schema
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return {**schema, "type": [*kinds, "string"], "pattern": DECIMAL}
+
+
+def _is_decimal(schema: Schema) -> bool:
+    return "number" in schema.get("type", [])  # a name, or a list of names
+
+
+def decimals_template() -> str:
+    """Return the template that lists the decimal values with their limits, for templates/validate.yaml."""
+    lines = [
+        "{{/* Made by `make generate` from values.yaml: the values that may be decimal numbers, and their limits. */}}"
+    ]
+    lines.append('{{- define "streaming-ml.decimals" -}}')
+    for name, value in _leaves(values("streaming-ml")):
+        schema = value.schema.get("items", value.schema)
+        if _is_decimal(schema):
+            limits = {limit: schema[limit] for limit in LIMITS.values() if limit in schema}
+            lines.append(f"{name}: {json.dumps(limits)}")
+    return "\n".join([*lines, "{{- end }}", ""])
 
 
 def _open(closed: Schema) -> Schema:
@@ -217,8 +249,9 @@ def _shown(default: object) -> str:
 
 if __name__ == "__main__":
     (CHARTS / "streaming-ml" / "values.yaml").write_text(learner_values(), encoding="utf-8")
-    template = CHARTS / "streaming-ml" / "templates" / "app" / "_learners.tpl"
-    template.write_text(learner_template(), encoding="utf-8")
+    templates = CHARTS / "streaming-ml" / "templates"
+    (templates / "app" / "_learners.tpl").write_text(learner_template(), encoding="utf-8")
+    (templates / "_decimals.tpl").write_text(decimals_template(), encoding="utf-8")
     for path in STAMPED:
         (CHARTS.parent / path).write_text(stamped(path, project_version()), encoding="utf-8")
     for name in NAMES:

@@ -115,12 +115,53 @@ def test_no_password_stands_anywhere_but_in_a_secret(objects: list[Object]) -> N
                 assert variable.get("value") != "", f"{name}: {variable['name']}"
 
 
-def test_hooks_are_for_helm_test_only(objects: list[Object]) -> None:
-    """An install waits for its hooks for at most 5 minutes; downloading Kibana's image may take longer."""
+def test_only_the_dashboards_and_helm_test_are_hooks(objects: list[Object]) -> None:
+    """Helm waits for a hook: an installation ends when the dashboards are loaded."""
     hooks = {
-        manifest["metadata"]["annotations"]["helm.sh/hook"] for manifest in objects if "helm.sh/hook" in str(manifest)
+        manifest["kind"]: manifest["metadata"]["annotations"]["helm.sh/hook"]
+        for manifest in objects
+        if "helm.sh/hook" in manifest["metadata"].get("annotations", {})
     }
-    assert hooks == {"test"}
+    loading = {"Job": "post-install,post-upgrade,post-rollback"}
+    jobs = any(manifest["kind"] == "Job" for manifest in objects)
+    assert hooks == {"Pod": "test"} | (loading if jobs else {})
+
+
+def test_all_that_the_hook_needs_are_objects_that_exist_before_it(objects: list[Object]) -> None:
+    """Helm and Argo CD create hooks last, so no Secret, policy or account of the Job may be a hook."""
+    jobs = [manifest for manifest in objects if manifest["kind"] == "Job"]
+    normal = {
+        (manifest["kind"], manifest["metadata"]["name"])
+        for manifest in objects
+        if "helm.sh/hook" not in manifest["metadata"].get("annotations", {})
+    }
+    for job in jobs:
+        spec = job["spec"]["template"]["spec"]
+        assert "serviceAccountName" not in spec
+        needed = {volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
+        made = {name for kind, name in normal if kind == "Secret"}
+        created = {name for name in needed if name.endswith("-dashboards-elasticsearch")}
+        assert created <= made
+        if any(kind == "NetworkPolicy" for kind, _ in normal):
+            assert ("NetworkPolicy", "streaming-ml-dashboards") in normal
+
+
+def test_the_loader_gives_up_before_the_deadline_of_its_job_and_that_before_helm() -> None:
+    """Kubernetes deletes a running pod and its log at the deadline; Helm waits for 15 minutes, as README.md says."""
+    job = find(render(), "Job")["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    (waits_s,) = (int(variable["value"]) for variable in container["env"] if variable["name"] == "SERVER_TIMEOUT_S")
+    assert waits_s + 180 <= job["activeDeadlineSeconds"] < 15 * 60
+    fails = [rule["onExitCodes"]["values"] for rule in job["podFailurePolicy"]["rules"] if "onExitCodes" in rule]
+    assert fails == [[2, 3]]  # 4, refused: Elasticsearch may not know the loader's new rights yet
+
+
+def test_each_documented_command_gives_helm_more_time_than_the_job_has() -> None:
+    pages = [ROOT / "README.md", CHART / "README.md", ROOT / "docs" / "your-own-topic.md"]
+    text = "\n".join(page.read_text() for page in pages).replace("\\\n", " ")
+    commands = re.findall(r"^ *helm (?:install|upgrade) .*charts/streaming-ml.*$", text, re.MULTILINE)
+    assert len(commands) >= 7
+    assert [command for command in commands if "--timeout 15m" not in command] == []
 
 
 def test_what_holds_data_stays_when_the_release_is_removed() -> None:

@@ -209,6 +209,7 @@ BAD_TOPICS = ["", ".", "..", "a b", "ä", "x" * 250, "a/b"]
 PREFIXES = ["a", "9", "a.b-c_d", "x" * 200, " a "]
 BAD_PREFIXES = ["A", "_a", "-a", "x" * 201, "a*", "a b", "ä"]
 ERRORS = tuple(module.ConfigError for module in (dashboards.settings, producer.settings, streaming_regression.settings))
+# A number as text is how Helm passes `--set rls.ridge=0.5` on.
 SAME: list[tuple[str, list[Any], list[Any], Object]] = [
     (
         "features",
@@ -232,18 +233,18 @@ SAME: list[tuple[str, list[Any], list[Any], Object]] = [
     ("schemaRegistry.url", [*URLS, "http://a:1, http://b:2"], [*BAD_URLS, "http://a:1,http://a:1"], AVRO),
     ("kibana.url", URLS, [*BAD_URLS, "http://a:1,http://b:2"], EXISTING_KIBANA),
     ("initial.weights", [[1, 2, 3, 4, 5]], [[1, 2, 3], [1, 2, 3, 4]], {"features": ["b", "a[b|c]", r"d[x\|y|z]"]}),
-    ("initial.weights", [[1, -2.5, 1e70], [0, 0, 0]], [[1, 2], [1, 2, 1.1e70]], {}),
-    ("initial.intercept", [0, -1e70], [-1.1e70], {}),
-    ("rls.halfLife", [0.1, 1e9], [0, -1], {}),
-    ("rls.ridge", [0, 0.5], [-0.1], {}),
+    ("initial.weights", [[1, -2.5, 1e70], ["0.5", "-1e-9", 0]], [[1, 2], [1, 2, 1.1e70], ["1e71", 2, 3]], {}),
+    ("initial.intercept", [0, -1e70, "-2.5"], [-1.1e70, "-1e71", "0x1", "nan"], {}),
+    ("rls.halfLife", [0.1, 1e9, "0.1", "1e9"], [0, -1, "0.0", "-0.1"], {}),
+    ("rls.ridge", [0, 0.5, "0.5", ".5", "5."], [-0.1, "-0.1", "1,5", "a"], {}),
     ("sgd.stepSize", [1e-9], [0], {}),
     ("sgd.iterations", [1, 1_000_000], [0, 1.5, 1_000_001], {}),
-    ("sgd.convergenceTolerance", [0, 1], [-0.1, 1.1], {}),
-    ("triggerIntervalS", [0, 0.5, 86_400], [-1, 86_401], {}),
+    ("sgd.convergenceTolerance", [0, 1, "0.001", "1E-9"], [-0.1, 1.1, "1.1"], {}),
+    ("triggerIntervalS", [0, 0.5, 86_400, "0.5"], [-1, 86_401, "86400.5"], {}),
     ("maxOffsetsPerTrigger", [1, 2**31 - 1], [0, 2**31], {}),
-    ("pointsFraction", [1e-9, 0.01, 1], [0, -0.1, 1.01], {}),
+    ("pointsFraction", [1e-9, 0.01, 1, "0.01"], [0, -0.1, 1.01, "0.0", "1.01"], {}),
     ("retentionDays", [0, 36_500], [-1, 36_501], {}),
-    ("serverTimeoutS", [0, 0.5, 31_536_000], [-1, 31_536_001], {}),
+    ("serverTimeoutS", [0, 0.5, 31_536_000, "0.5"], [-1, 31_536_001, "-0.5"], {}),
 ]
 
 

@@ -208,6 +208,13 @@ EXISTING_KAFKA = {"kafka.enabled": False, "kafka.bootstrap": "kafka:9093"}
             EXISTING_SEARCH | {"elasticsearch.url": "https://a:65536"},
             ['elasticsearch.url: "https://a:65536" is not http(s)://host:port'],
         ),
+        (
+            {"elasticsearch.version": "8.2.3"},
+            ["elasticsearch.version 8.2.3: the app works with Elasticsearch 8 (from 8.3)"],
+        ),
+        ({"elasticsearch.version": "10.0.0"}, ["elasticsearch.version 10.0.0: the app works with"]),
+        ({"kibana.version": "8.11.4"}, ["kibana.version 8.11.4: the dashboards work with Kibana 8 (from 8.12) and 9"]),
+        ({"dashboards.timeoutSeconds": 59}, ["/dashboards/timeoutSeconds"]),
         ({"kibana.version": "9.10.0"}, ["kibana.version 9.10.0 is newer than elasticsearch.version 9.5.3"]),
         ({"kibana.elasticsearchSecret": "search"}, ["kibana.elasticsearchSecret is for an existing Elasticsearch"]),
         ({"kibana.url": "https://kibana:5601"}, ["kibana.url is for an existing Kibana: set kibana.enabled to false"]),
@@ -238,6 +245,8 @@ def test_bad_values_are_refused_by_name(overrides: dict[str, Any], words: list[s
         {"app.driver.memory": "500m", "app.executor.memory": "1g", "app.driver.coreRequest": "0.5"},
         {"app.sparkConf": {"spark.sql.shuffle.partitions": "4"}},
         {"kibana.version": "9.4.3"},
+        {"elasticsearch.version": "8.3.0", "kibana.enabled": False, "dashboards.enabled": False},
+        {"elasticsearch.version": "8.19.21", "kibana.version": "8.12.0"},
         {"networkPolicies.apiServerCidr": "fd00:10:96::/112"},
         {"networkPolicies.kafkaFrom": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]},
     ],
@@ -252,7 +261,7 @@ def test_large_numbers_stay_whole_numbers(tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text("dashboards: {timeoutSeconds: 2000000}\nkafka: {partitions: 1000000}\n")
     objects = render(values)
-    assert find(objects, "Job")["spec"]["activeDeadlineSeconds"] == 2_000_300
+    assert find(objects, "Job")["spec"]["activeDeadlineSeconds"] == 2_000_000
     assert find(objects, "KafkaTopic", "streaming-ml-train")["spec"]["partitions"] == 1_000_000
     assert "e+" not in yaml.safe_dump(
         [manifest for manifest in objects if manifest["kind"] in {"Job", "Pod", "KafkaTopic"}]

@@ -22,7 +22,9 @@ containers:
       {{- with .Values.kibana.space }}
       - {name: KIBANA_SPACE, value: {{ . | quote }}}
       {{- end }}
-      - {name: SERVER_TIMEOUT_S, value: {{ int64 .Values.dashboards.timeoutSeconds | quote }}}
+      # Kubernetes deletes a running pod and its log at the Job's deadline. So the loader gives up earlier: a quarter of the time
+      # is left for the start of its pod, which waits for the Secrets that the operators create.
+      - {name: SERVER_TIMEOUT_S, value: {{ div (mul (int64 .Values.dashboards.timeoutSeconds) 3) 4 | quote }}}
       - {name: FEATURES, value: {{ include "streaming-ml.features" . }}}
       - {name: LABEL, value: {{ include "streaming-ml.text" .Values.label }}}
       - {name: INDEX_PREFIX, value: {{ include "streaming-ml.text" .Values.indexPrefix }}}
@@ -40,7 +42,11 @@ volumes:
   {{- include "streaming-ml.secretVolume" (list "kibana-ca" (include "streaming-ml.kibana.caSecret" .) "ca.crt") | nindent 2 }}
 {{- end }}
 
-{{/* The Job's name contains a hash of its content, because the pod template of a Job cannot be changed. */}}
+{{/*
+Helm deletes the hook of the last release before it creates the new one, because both have the same name. `helm template`
+adds a hash of the content: `kubectl apply` cannot change the pod template of a Job. It has no cluster, so lookup finds nothing.
+*/}}
 {{- define "streaming-ml.dashboards.job" -}}
-{{ .Release.Name }}-dashboards-{{ include "streaming-ml.dashboards.pod" . | sha256sum | trunc 8 }}
+{{ .Release.Name }}-dashboards
+{{- if not (hasKey (lookup "v1" "ServiceAccount" .Release.Namespace "") "items") }}-{{ include "streaming-ml.dashboards.pod" . | sha256sum | trunc 8 }}{{ end }}
 {{- end }}
