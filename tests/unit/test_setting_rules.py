@@ -112,7 +112,7 @@ def test_app_and_producer_log_in_to_kafka_alike() -> None:
     app, other = streaming_regression.kafka.login, producer.login
     assert functions(app) == functions(other)
     assert functions(streaming_regression.secret) == functions(producer.secret)
-    for name in ("OWN", "FIXED", "NO_TOKEN", "REFUSED", "WRONG_TLS"):
+    for name in ("OWN", "FIXED", "BROKEN", "NO_TOKEN", "REFUSED", "WRONG_TLS"):
         assert getattr(app, name) == getattr(other, name)
     assert inspect.getsource(app.Login) == inspect.getsource(other.Login)
     fields = [
@@ -630,6 +630,7 @@ ODD = [
 ODD += ["\udcff", "a\x00b", "a\nb", "%s", "{0}", "-", "@", ",", "~", "1/0", "1/3", "a b"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("value", ODD, ids=[json.dumps(value[:12]) for value in ODD])
 def test_an_odd_value_is_taken_or_refused_with_a_line_never_a_trace(program: str, value: str) -> None:
