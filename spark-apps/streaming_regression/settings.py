@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
-from streaming_regression import formats, registry, rules
+from streaming_regression import addresses, arguments, formats, names, registry
 from streaming_regression.errors import ConfigError
 from streaming_regression.kafka.login import check_login, login, options, token_url
 from streaming_regression.learners import LEARNERS, LIMIT
@@ -202,7 +202,7 @@ class Settings(BaseSettings):
     )
     server_timeout_s: NonNegativeFloat = Field(
         600.0,
-        le=rules.LONGEST_WAIT_S,
+        le=arguments.LONGEST_WAIT_S,
         description="seconds to wait while Kafka, Elasticsearch or the registry is unreachable or busy; then end with "
         "exit code 3",
     )
@@ -249,12 +249,12 @@ class Settings(BaseSettings):
     @classmethod
     def _plain(cls, value: object, info: ValidationInfo) -> object:
         name = str(info.field_name)
-        return rules.setting(value, name, cls.model_fields[name].default)
+        return arguments.setting(value, name, cls.model_fields[name].default)
 
     @field_validator("kafka_bootstrap")
     @classmethod
     def _brokers(cls, value: str) -> str:
-        return rules.brokers(value)
+        return addresses.brokers(value)
 
     @field_validator("kafka_oauth_token_url")
     @classmethod
@@ -270,37 +270,37 @@ class Settings(BaseSettings):
     @field_validator("elasticsearch_url")
     @classmethod
     def _nodes(cls, value: str) -> str:
-        return rules.urls(value, "elasticsearch")
+        return addresses.urls(value, "elasticsearch")
 
     @field_validator("schema_registry_url")
     @classmethod
     def _registry(cls, value: str | None) -> str | None:
-        return value and rules.urls(value, "schema-registry")
+        return value and addresses.urls(value, "schema-registry")
 
     @field_validator("kafka_train_topic", "kafka_test_topic")
     @classmethod
     def _topic(cls, value: str) -> str:
-        return rules.topic(value)
+        return names.topic(value)
 
     @field_validator("features")
     @classmethod
     def _names(cls, value: str) -> str:
-        return ",".join(rules.features(value))
+        return ",".join(names.features(value))
 
     @field_validator("label")
     @classmethod
     def _name(cls, value: str) -> str:
-        return rules.field_name(value)
+        return names.field_name(value)
 
     @field_validator("checkpoint")
     @classmethod
     def _checkpoint(cls, value: str) -> str:
-        return rules.checkpoint(value)
+        return addresses.checkpoint(value)
 
     @field_validator("initial_weights", "initial_intercept")
     @classmethod
     def _finite(cls, value: str | float | None) -> str | float | None:
-        for number in () if value is None else rules.parts(str(value)):
+        for number in () if value is None else names.parts(str(value)):
             try:
                 good = abs(float(number)) <= LIMIT
             except ValueError:
@@ -312,7 +312,7 @@ class Settings(BaseSettings):
     @field_validator("index_prefix")
     @classmethod
     def _prefix(cls, value: str) -> str:
-        return rules.prefix(value)
+        return names.prefix(value)
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
@@ -326,8 +326,8 @@ class Settings(BaseSettings):
             if layout.categories:
                 wanted += f" with {len(layout.columns)} numbers and categories together"
             raise ValueError(f"--initial-weights has {weights} numbers for {wanted}: give one for each")
-        rules.check_login(self, "elasticsearch")
-        rules.check_registry(self)
+        addresses.check_login(self, "elasticsearch")
+        addresses.check_registry(self)
         if login(self).password and not (self.kafka_user and self.kafka_password_file):
             protocol = self.kafka_security_protocol
             raise ValueError(f"--kafka-security-protocol {protocol} needs --kafka-user and --kafka-password-file")
@@ -366,12 +366,12 @@ def load(argv: Sequence[str]) -> Settings:
     ConfigError
         With one line for each wrong setting, which names its flag and its variable.
     """
-    argv = rules.join_repeated(argv, "--kafka-option")
-    arguments = rules.validate_arguments(argv, rules.switches(Complete.model_fields))
+    argv = arguments.join_repeated(argv, "--kafka-option")
+    validated = arguments.validate_arguments(argv, arguments.switches(Complete.model_fields))
     try:
-        return CliApp.run(Complete, cli_args=arguments)
+        return CliApp.run(Complete, cli_args=validated)
     except ValidationError as error:
-        lines = [rules.error_message({**problem}, SECRETS) for problem in error.errors(include_url=False)]
+        lines = [arguments.error_message({**problem}, SECRETS) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from error
     except SettingsError as error:
-        raise ConfigError(rules.without_values(str(error))) from error
+        raise ConfigError(arguments.without_values(str(error))) from error

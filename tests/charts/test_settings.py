@@ -327,7 +327,7 @@ def test_1500_features_fit_into_a_variable_and_more_than_linux_allows_are_refuse
     objects = render(values)
     for program in SETTINGS:
         given = environment(objects, program)["FEATURES"]
-        assert streaming_regression.rules.features(given) == tuple(names)
+        assert streaming_regression.names.features(given) == tuple(names)
         assert subprocess.run(["true"], env={"FEATURES": given}, check=False).returncode == 0
     values.write_text(json.dumps({"features": [*names, "x" * 100_000]}))
     done = helm("template", "ml", CHART, "-f", values)

@@ -434,6 +434,7 @@ def test_a_run_from_before_there_were_claims_goes_on_and_no_other_takes_its_pref
     assert target.written() == {*GOOD}
 
 
+@pytest.mark.slow
 def test_overlapping_prefixes_do_not_disturb_each_other(target: Target) -> None:
     """The indices of prefix a-points match a-points-*, a pattern of prefix a."""
     inner = replace(target, indices=Indices(f"{target.prefix}-points", Fields(("z",), "y")))
