@@ -263,19 +263,3 @@ def test_large_numbers_stay_whole_numbers(tmp_path: Path) -> None:
 def test_all_that_is_wrong_is_said_at_once() -> None:
     found = refusal({"label": "distance", "kibana.enabled": False, "kafka.enabled": False})
     assert found.count("\n  - ") == 4
-
-
-@pytest.mark.helm
-@pytest.mark.parametrize("name", ["a" * 25, "1st", "has.dot"])
-def test_a_release_whose_name_would_not_do_for_pods_is_refused(name: str) -> None:
-    assert f"the release's name {name}" in refusal({}, release=name)
-
-
-@pytest.mark.helm
-def test_the_longest_name_of_a_release_gives_names_that_pods_can_have(shape: Path) -> None:
-    done = helm("template", "a" * 24, CHART, "-f", shape)
-    assert done.returncode == 0, done.stderr
-    for found in yaml.safe_load_all(done.stdout):
-        name = found["metadata"]["name"] if found else ""
-        longest = f"{'a' * 24}-{name}-0" if found and found["kind"] == "KafkaNodePool" else name
-        assert len(longest) <= 63, longest

@@ -1,7 +1,23 @@
+{{/*
+The name with which the names of all objects begin: by default that of the release. Operators derive longer names from it. The
+longest is that of a Kafka volume, data-0-NAME-NAME-dual-0, which has at most 63 characters if NAME has at most 24. A longer
+name is cut to 15 characters and a hash of the whole name, so that it stays the same and two releases get two names.
+*/}}
+{{- define "streaming-ml.fullname" -}}
+{{- $name := .Values.fullnameOverride | default .Release.Name }}
+{{- if and .Values.nameOverride (not .Values.fullnameOverride) (not (contains .Values.nameOverride .Release.Name)) }}
+{{- $name = printf "%s-%s" .Release.Name .Values.nameOverride }}
+{{- end }}
+{{- if gt (len $name) 24 }}
+{{- $name = printf "%s-%s" ($name | trunc 15 | trimSuffix "-") ($name | sha256sum | trunc 8) }}
+{{- end }}
+{{- $name }}
+{{- end }}
+
 {{/* Labels that all objects share. Arguments: `list . "component"`. */}}
 
 {{- define "streaming-ml.selectorLabels" -}}
-app.kubernetes.io/name: streaming-ml
+app.kubernetes.io/name: {{ (index . 0).Values.nameOverride | default "streaming-ml" }}
 app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}

@@ -42,7 +42,7 @@ spark.blockManager.port: "7079"
 # GET /metrics/prometheus (driver) and /metrics/executors/prometheus at the driver's port 4040
 spark.ui.prometheus.enabled: "true"
 spark.sql.streaming.metricsEnabled: "true"
-spark.metrics.namespace: {{ .Release.Name }}
+spark.metrics.namespace: {{ include "streaming-ml.fullname" . }}
 spark.metrics.conf.driver.sink.prometheusServlet.class: org.apache.spark.metrics.sink.PrometheusServlet
 spark.metrics.conf.driver.sink.prometheusServlet.path: /metrics/prometheus
 {{- end }}

@@ -42,5 +42,5 @@ volumes:
 
 {{/* The Job's name contains a hash of its content, because the pod template of a Job cannot be changed. */}}
 {{- define "streaming-ml.dashboards.job" -}}
-{{ .Release.Name }}-dashboards-{{ include "streaming-ml.dashboards.pod" . | sha256sum | trunc 8 }}
+{{ include "streaming-ml.fullname" . }}-dashboards-{{ include "streaming-ml.dashboards.pod" . | sha256sum | trunc 8 }}
 {{- end }}
