@@ -52,27 +52,37 @@ capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
-{{/* The reference of an image. Arguments: `list . "spark"`. */}}
+{{/* The reference of an image. Arguments: `list . "spark"`. global.imageRegistry replaces the host in the repository. */}}
 {{- define "streaming-ml.image" -}}
-{{- $image := index (index . 0).Values.image (index . 1) -}}
-{{ $image.repository }}:{{ $image.tag | default (index . 0).Chart.AppVersion }}
+{{- $root := index . 0 }}
+{{- $image := index $root.Values.image (index . 1) }}
+{{- $repository := $image.repository }}
+{{- with $root.Values.global.imageRegistry }}
+{{- $repository = printf "%s/%s" . (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "") }}
+{{- end }}
+{{- $repository }}:{{ $image.tag | default $root.Chart.AppVersion }}
+{{- end }}
+
+{{/* The names of all pull Secrets, as a list in YAML. */}}
+{{- define "streaming-ml.pullSecretNames" -}}
+{{- $names := list }}
+{{- range concat .Values.global.imagePullSecrets .Values.image.pullSecrets }}
+{{- if kindIs "map" . }}
+{{- $names = append $names .name }}
+{{- else }}
+{{- $names = append $names . }}
+{{- end }}
+{{- end }}
+{{- uniq $names | toYaml }}
 {{- end }}
 
 {{- define "streaming-ml.pullSecrets" -}}
-{{- with .Values.image.pullSecrets -}}
+{{- with include "streaming-ml.pullSecretNames" . | fromYamlArray -}}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . | quote }}
   {{- end }}
 {{- end }}
-{{- end }}
-
-{{/* Spreads equal pods over the nodes. ECK does the same for Elasticsearch. */}}
-{{- define "streaming-ml.spread" -}}
-- maxSkew: 1
-  topologyKey: kubernetes.io/hostname
-  whenUnsatisfiable: ScheduleAnyway
-  labelSelector: {{- include "streaming-ml.pods" . | nindent 4 }}
 {{- end }}
 
 {{/* A text as the value of an environment variable, without blanks around it. `$` is doubled, because Kubernetes reads $$ as $ and $(NAME) as a variable. */}}
