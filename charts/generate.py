@@ -1,7 +1,7 @@
 """Generates values.schema.json and the table in README.md from the values.yaml of each chart: `make generate`.
 
-It also writes the values of the app's learners, from their classes, and the version of pyproject.toml into the charts
-and into the producer's Job.
+It also writes the values of the app's learners, from their classes, the version of pyproject.toml into the charts and
+into the producer's Job, and Spark's version into the SparkApplication.
 
 Two kinds of comments in values.yaml describe a value: `# --` starts its meaning, and `# @schema` holds further rules as
 JSON Schema. A map with a `# --` comment is one value with free content. Any other map is a group of values. Groups are
@@ -38,6 +38,8 @@ STAMPED = {
 """Files that contain the project's version, and the pattern of the text before the version."""
 DECIMAL = r"^-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$"
 """A decimal number as text: Helm makes a text of `--set rls.ridge=0.001`. validate.yaml compares it with the limits."""
+SPARK_STAMPED = "charts/streaming-ml/templates/app/sparkapplication.yaml", r"^( *sparkVersion: ).*"
+"""The file that contains Spark's version, which is that of pyspark in the image."""
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 Schema = dict[str, Any]
 NAMED: dict[str, Schema] = {
@@ -78,8 +80,11 @@ def schema(chart: str) -> str:
     for dependency in dependencies:  # a dependency has more values than those that this chart sets
         root["properties"][dependency["name"]] = _open(root["properties"][dependency["name"]])
     # Helm passes `global` from a parent chart to its dependencies.
-    root["properties"]["global"] = {"type": "object", "description": "Values that parent charts and dependencies share"}
+    shared = {"type": "object", "description": "Values that parent charts and dependencies share"}
+    ours = root["properties"].get("global")
+    root["properties"]["global"] = _open(ours) | shared if ours else shared
     root["properties"]["enabled"] = {"type": "boolean", "description": "Whether a parent chart installs this one"}
+    root = _like(root, root)
     text = json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **root}, indent=2, ensure_ascii=False)
     return text + "\n"
 
@@ -148,10 +153,16 @@ def _camel(name: str) -> str:
     return first + "".join(map(str.capitalize, others))
 
 
-def stamped(path: str, version: str) -> str:
-    """Return the content of one of the files STAMPED with `version`."""
+def stamped(path: str, pattern: str, version: str) -> str:
+    """Return the content of a file with `version` behind the text of each match of `pattern`."""
     text = (CHARTS.parent / path).read_text(encoding="utf-8")
-    return re.sub(STAMPED[path], rf"\g<1>{version}", text, flags=re.MULTILINE)
+    return re.sub(pattern, rf"\g<1>{version}", text, flags=re.MULTILINE)
+
+
+def spark_version() -> str:
+    """Return the version of pyspark in the image."""
+    text = (CHARTS.parent / "spark-apps" / "requirements.txt").read_text(encoding="utf-8")
+    return str(re.findall(r"^pyspark==([\w.]+)", text, re.MULTILINE)[0])
 
 
 def project_version() -> str:
@@ -235,6 +246,17 @@ def _open(closed: Schema) -> Schema:
     return {"type": "object", "properties": properties}
 
 
+def _like(part: Schema, root: Schema) -> Schema:
+    """Return a schema in which `{like: GROUP, without: NAMES}` is that group without NAMES, with no required value."""
+    if "like" in part:
+        properties = root["properties"][part["like"]]["properties"]
+        kept = {name: value for name, value in properties.items() if name not in part.get("without", ())}
+        return {"type": "object", "additionalProperties": False, "properties": kept, "description": part["description"]}
+    if "properties" in part:
+        return {**part, "properties": {name: _like(inner, root) for name, inner in part["properties"].items()}}
+    return part
+
+
 def _leaves(group: tuple[Value, ...], prefix: str = "") -> Iterator[tuple[str, Value]]:
     for value in group:
         if value.children:
@@ -252,8 +274,9 @@ if __name__ == "__main__":
     templates = CHARTS / "streaming-ml" / "templates"
     (templates / "app" / "_learners.tpl").write_text(learner_template(), encoding="utf-8")
     (templates / "_decimals.tpl").write_text(decimals_template(), encoding="utf-8")
-    for path in STAMPED:
-        (CHARTS.parent / path).write_text(stamped(path, project_version()), encoding="utf-8")
+    versions = [(path, pattern, project_version()) for path, pattern in STAMPED.items()]
+    for path, pattern, version in [*versions, (*SPARK_STAMPED, spark_version())]:
+        (CHARTS.parent / path).write_text(stamped(path, pattern, version), encoding="utf-8")
     for name in NAMES:
         (CHARTS / name / "values.schema.json").write_text(schema(name), encoding="utf-8")
         (CHARTS / name / "README.md").write_text(readme(name), encoding="utf-8")

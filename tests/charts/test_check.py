@@ -224,7 +224,7 @@ def test_the_last_line_is_the_reason_that_comes_first(
     monkeypatch.setitem(functions, "Cluster", lambda _: table)
     monkeypatch.setitem(functions, "points", lambda *_: "no points")
     environment = dict.fromkeys(("KAFKA", "ELASTICSEARCH", "KIBANA"), "false")
-    assert CHECK["main"](environment | {"RELEASE": "r", "TIMEOUT_S": "-1", "DASHBOARDS": "true"}) == 1
+    assert CHECK["main"](environment | {"RELEASE": "r", "INSTANCE": "r", "TIMEOUT_S": "-1", "DASHBOARDS": "true"}) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "app: the driver's log says: ERROR indexPrefix spark belongs to another run"
     assert lines[-2] == "points: no points"
@@ -251,7 +251,7 @@ def test_the_diagnosis_names_missing_storage_classes_secrets_and_images() -> Non
         ],
     )
     table.found["pods/model-exec-1/log"] = "one\ntwo"
-    assert list(CHECK["diagnosis"](table, "r")) == [
+    assert list(CHECK["diagnosis"](table, "r", "r")) == [
         'PersistentVolumeClaim r-checkpoint is Pending: ProvisioningFailed: class "x" not found',
         "Pod model-exec-1 is Pending: ImagePullBackOff no such image; no event",
         "  model-exec-1 | one",

@@ -35,7 +35,10 @@ from kube import (
 
 LOGIN = Path("/etc/streaming-ml/elasticsearch")
 PAUSE_S = 3
-SEND = "kubectl apply -n {NAMESPACE} -f producer/job.yaml"
+SEND = (
+    "kubectl get configmap -n {NAMESPACE} {RELEASE}-producer -o go-template='{{{{index .data \"job.yaml\"}}}}' "
+    "| kubectl apply -n {NAMESPACE} -f -"
+)
 FRESH_S = 300
 """Maximum age of the newest micro-batch while records wait."""
 
@@ -156,9 +159,9 @@ def executors(cluster: Cluster, release: str) -> str:
     return f"no executor is running: {left[0] if left else 'there is none'}"
 
 
-def dashboards(cluster: Cluster, release: str) -> str:
+def dashboards(cluster: Cluster, instance: str) -> str:
     """Return why the dashboards were not loaded. Helm deletes the Job when it has loaded them, so no Job is fine."""
-    own = f"app.kubernetes.io/instance={release},app.kubernetes.io/component=dashboards"
+    own = f"app.kubernetes.io/instance={instance},app.kubernetes.io/component=dashboards"
     jobs = cluster.list("apis/batch/v1", "jobs", labelSelector=own)
     if not jobs:
         return ""
@@ -194,7 +197,7 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
     if not models["hits"]:
         return (
             f"the app has learned nothing yet: no document in {prefix}-models-*. If no program sends records yet: "
-            f"{SEND.format(**environment)}"
+            f"{how_to_send(environment)}"
         )
     model = models["hits"][0]["_source"]
     # When points are a sample, a micro-batch may add no point. It always adds metrics documents, so these are counted.
@@ -209,7 +212,7 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
         return f"no points flow: the newest micro-batch is {age_s:.0f} s old, though {lag} records waited after it"
     if age_s > FRESH_S and "quiet" not in seen:
         seen["quiet"] = 1
-        sends = f"either no program sends records ({SEND.format(**environment)})"
+        sends = f"either no program sends records ({how_to_send(environment)})"
         say(f"no records since {model['@timestamp']}: {sends}, or the driver waits for Kafka (its log says so)")
     before = seen.setdefault("points", count)
     return f"{count} {found} and no more yet, though {lag} records wait in Kafka" if lag and count <= before else ""
@@ -223,6 +226,11 @@ def authorization() -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
+def how_to_send(environment: Mapping[str, str]) -> str:
+    """Return the command that sends records; the release has no Job for a Kafka that it did not install."""
+    return SEND.format(**environment) if environment["KAFKA"] == "true" else "start the program that sends them"
+
+
 def say(text: str) -> None:
     """Print a line without buffering."""
     print(text, flush=True)  # noqa: T201
@@ -230,7 +238,7 @@ def say(text: str) -> None:
 
 def main(environment: Mapping[str, str]) -> int:
     """Return 0 when all checks have passed, 1 when the time has run out."""
-    cluster, release = Cluster(environment), environment["RELEASE"]
+    cluster, release, instance = Cluster(environment), environment["RELEASE"], environment["INSTANCE"]
     checks: dict[str, Callable[[], str]] = {
         "Kafka": lambda: kafka(cluster, release),
         "Elasticsearch": lambda: elasticsearch(cluster, release),
@@ -240,7 +248,7 @@ def main(environment: Mapping[str, str]) -> int:
     logged: dict[str, str] = {}
     checks["app"] = lambda: app(cluster, release, logged)
     if environment["DASHBOARDS"] == "true":
-        checks["dashboards"] = lambda: dashboards(cluster, release)
+        checks["dashboards"] = lambda: dashboards(cluster, instance)
     seen: dict[str, int] = {}
     checks["points"] = lambda: points(environment, seen)
     deadline = time.monotonic() + float(environment["TIMEOUT_S"])
@@ -259,7 +267,7 @@ def main(environment: Mapping[str, str]) -> int:
             say("all is well")
             return 0
         if time.monotonic() > deadline:
-            for line in diagnosis(cluster, release):
+            for line in diagnosis(cluster, release, instance):
                 say(line)
             say(f"\nStill not ready after {environment['TIMEOUT_S']} s:")
             for name in reversed(wrong):  # the first is the cause of the others, and the last line is what people read

@@ -148,15 +148,18 @@ def last_event(cluster: Cluster, name: str) -> str:
     return f"{events[-1].get('reason')}: {events[-1].get('message')}" if events else "no event"
 
 
-def diagnosis(cluster: Cluster, release: str) -> Iterator[str]:
-    """Yield the state of claims and pods that are not ready, and the end of the pods' logs."""
+def diagnosis(cluster: Cluster, release: str, instance: str) -> Iterator[str]:
+    """Yield the state of claims and pods that are not ready, and the end of the pods' logs.
+
+    release : the name with which the objects' names begin.    instance : the release's name, a label of the pods.
+    """
     for claim in cluster.list("api/v1", "persistentvolumeclaims"):
         name, phase = claim["metadata"]["name"], claim["status"].get("phase")
         if release in name and phase != "Bound":
             yield f"PersistentVolumeClaim {name} is {phase}: {last_event(cluster, name)}"
     for pod in cluster.list("api/v1", "pods"):
         name, labels = pod["metadata"]["name"], pod["metadata"].get("labels", {})
-        own = release in (labels.get("app.kubernetes.io/instance"), labels.get("strimzi.io/cluster"))
+        own = labels.get("app.kubernetes.io/instance") == instance or labels.get("strimzi.io/cluster") == release
         if not own or name == f"{release}-test" or pod["status"].get("phase") == "Succeeded":
             continue
         if wrong := wrong_with_pod(cluster, pod):
