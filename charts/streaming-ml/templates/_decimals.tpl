@@ -9,5 +9,6 @@ sgd.stepSize: {"exclusiveMinimum": 0}
 sgd.convergenceTolerance: {"minimum": 0, "maximum": 1}
 triggerIntervalS: {"minimum": 0, "maximum": 86400}
 pointsFraction: {"exclusiveMinimum": 0, "maximum": 1}
+indexRefreshIntervalS: {"minimum": 0.001, "maximum": 86400}
 serverTimeoutS: {"minimum": 0, "maximum": 31536000}
 {{- end }}
