@@ -294,6 +294,7 @@ def test_points_flow_when_there_are_some_and_they_grow_or_none_wait(
     monkeypatch.setitem(functions, "fetch", fetch)
     monkeypatch.setitem(functions, "LOGIN", tmp_path)
     environment = {"ELASTICSEARCH_URL": "http://a:9200, http://b:9200", "INDEX_PREFIX": "spark", "NAMESPACE": "ml"}
+    environment |= {"RELEASE": "r", "KAFKA": "true"}
     seen: dict[str, int] = {}
     assert CHECK["points"](environment, seen).startswith(words)
     assert (CHECK["points"](environment, seen) == "") == (words == "")
