@@ -97,6 +97,19 @@ def test_killed_and_back_at_work(system: System, part: str, selector: str) -> No
 
 
 @pytest.mark.usefixtures("load")
+def test_a_drained_node_is_back_at_work_when_it_takes_pods_again(system: System) -> None:
+    """As before the maintenance of a node: each pod is evicted; Spark's pods have no controller, hence --force."""
+    begun = time.monotonic()
+    (node,) = system.cluster.core.list_node().items
+    try:
+        system.cluster.kubectl("drain", node.metadata.name, "--force", "--delete-emptydir-data", "--timeout=180s")
+    finally:
+        system.cluster.kubectl("uncordon", node.metadata.name)
+    system.works_again()
+    system.figures["node drained and uncordoned to back at work"] = f"{time.monotonic() - begun:.0f} s"
+
+
+@pytest.mark.usefixtures("load")
 def test_containers_killed_in_their_pods(system: System) -> None:
     """As if the node restarted its containers: servers restart in their pods, driver and executor in new pods."""
     selectors = ["spark-role=executor", "spark-role=driver", "common.k8s.elastic.co/type=elasticsearch"]
