@@ -269,6 +269,7 @@ def test_deploy_after_the_whole_removal_starts_anew(system: System, copy: Path) 
     system.sent, system.partitions = Sent(), 3
     tools = {"KIND": system.cluster.kind.kind_path, "KUBECTL": system.cluster.kind.kubectl_path}
     tools |= {"HELM": system.cluster.helm_path, "NAMESPACE": system.namespace}
+    tools |= {"ARGS": ""}  # `make test-cluster ARGS=…` has given pytest's arguments to all programs
     settings = [f"{name}={value}" for name, value in tools.items()]
     deployed = system.cluster.run("env", *settings, "bash", str(copy / "charts" / "cluster.sh"), "deploy")
     assert deployed.returncode == 0, deployed.stdout + deployed.stderr
