@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+import urllib.request
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -311,3 +315,32 @@ def test_a_token_is_the_login_if_the_secret_has_one(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(CHECK["authorization"].__globals__, "LOGIN", tmp_path)
     (tmp_path / "token").write_text("abc\n")
     assert CHECK["authorization"]() == "Bearer abc"
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """The address of a server that answers each path with `here`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"here")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as started:
+        Thread(target=started.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{started.server_port}"
+        started.shutdown()
+
+
+def test_a_proxy_of_the_users_variables_is_not_asked(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`podDefaults.env` may name a proxy, which reaches neither the API server nor the release's Elasticsearch."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(server, timeout=10)
+    assert CHECK["fetch"](urllib.request.Request(f"{server}/path"), None) == "here"
