@@ -63,7 +63,8 @@ load() { # loads the images into the cluster if kind created it
 
 operators() {
   local pair missing=() flags=() watched="" list
-  if "$HELM" get metadata operators --namespace operators 2>/dev/null | grep -qx 'CHART: operators'; then
+  # grep without -q reads all: Helm would die of SIGPIPE when grep ends first, which pipefail takes for "not found".
+  if "$HELM" get metadata operators --namespace operators 2>/dev/null | grep -x 'CHART: operators' >/dev/null; then
     # An operator's rights are Roles in the namespaces that it watches. They are deleted with a namespace, but the CRDs remain.
     say "upgrading the release operators, so that the operators have rights in the namespace $NAMESPACE"
     flags+=(--reset-then-reuse-values)
@@ -84,7 +85,7 @@ operators() {
   for list in namespaces strimzi-kafka-operator.watchNamespaces eck-operator.managedNamespaces spark-operator.spark.jobNamespaces; do
     flags+=(--set-json "$list=[$watched]")
   done
-  if "$HELM" dependency list charts/operators 2>&1 | grep -qE 'missing|wrong version'; then "$HELM" dependency update charts/operators; fi
+  if "$HELM" dependency list charts/operators 2>&1 | grep -E 'missing|wrong version' >/dev/null; then "$HELM" dependency update charts/operators; fi
   "$HELM" upgrade --install operators charts/operators --namespace operators --create-namespace "${flags[@]}" --wait --timeout 10m
 }
 
