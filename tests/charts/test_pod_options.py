@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.rendering import CHART, ROOT, Object, find, pods, refusal, render
+from tests.charts.rendering import CHART, ROOT, Object, find, helm, pods, refusal, render
 
 pytestmark = pytest.mark.helm
 
@@ -175,9 +175,16 @@ def test_a_constraint_is_about_the_pods_of_its_part(tmp_path: Path) -> None:
             assert "streaming-ml" in selector.values()
         else:
             assert selector.items() <= pod_of(objects, part)["metadata"]["labels"].items()
-    given = [{**OPTIONS["topologySpreadConstraints"][0], "labelSelector": {"matchLabels": {"a": "b"}}}]
-    spec = pod_of(rendered(tmp_path, nested("kibana.pod", {"topologySpreadConstraints": given})), "kibana.pod")["spec"]
-    assert spec["topologySpreadConstraints"] == given
+
+
+@pytest.mark.parametrize("own", [{"matchLabels": {"a": "b"}}, {}])
+def test_a_constraint_keeps_its_own_selector(own: Object) -> None:
+    """The selector {} stands for all pods of the namespace. Parsed YAML would hide a second selector."""
+    given = [{**OPTIONS["topologySpreadConstraints"][0], "labelSelector": own}]
+    values = f"kibana.pod.topologySpreadConstraints={json.dumps(given)}"
+    text = helm("template", "streaming-ml", CHART, "-s", "templates/kibana/kibana.yaml", "--set-json", values).stdout
+    assert text.count("labelSelector:") == 1
+    assert yaml.safe_load(text)["spec"]["podTemplate"]["spec"]["topologySpreadConstraints"] == given
 
 
 @pytest.mark.parametrize("part", PARTS)

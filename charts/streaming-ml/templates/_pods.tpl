@@ -69,10 +69,12 @@ affinity: {{- toYaml . | nindent 2 }}
 topologySpreadConstraints:
 {{- range . }}
   -
-    {{- if not .labelSelector }}
+    {{- if kindIs "invalid" .labelSelector }}
     labelSelector: {{- include "streaming-ml.pods" (list $root $component) | nindent 6 }}
-    {{- end }}
+    {{- toYaml (omit . "labelSelector") | nindent 4 }}
+    {{- else }}
     {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end }}
 {{- end }}
 {{- with .priorityClassName }}
