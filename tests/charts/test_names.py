@@ -135,6 +135,15 @@ def test_names_can_be_chosen(values: dict[str, str], name: str, label: str) -> N
         assert manifest["metadata"]["labels"]["app.kubernetes.io/instance"] == "wear"
 
 
+def test_executors_in_production_spread_also_with_another_label() -> None:
+    """The labels of the term are written in values-production.yaml, which does not know nameOverride."""
+    objects = rendered("wear", "-f", CHART / "values-production.yaml", "--set", "nameOverride=ml")
+    executor = find(objects, "SparkApplication")["spec"]["executor"]
+    (term,) = executor["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    wanted = term["podAffinityTerm"]["labelSelector"]["matchLabels"].items()
+    assert wanted <= {**executor["labels"], "spark-role": "executor"}.items()  # Spark sets spark-role
+
+
 @pytest.mark.parametrize("release", ["1st", "has.dot"])
 def test_a_name_that_no_service_may_have_is_refused_with_the_way_out(release: str) -> None:
     assert f"the release's name {release}" in refusal({}, release=release)
