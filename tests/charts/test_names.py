@@ -149,3 +149,11 @@ def test_a_name_that_no_service_may_have_is_refused_with_the_way_out(release: st
     assert f"the release's name {release}" in refusal({}, release=release)
     assert "set fullnameOverride" in refusal({}, release=release)
     assert refusal({"fullnameOverride": "first"}, release=release) == ""
+
+
+@pytest.mark.parametrize("change", ["kibana.space=a", "dashboards.pod.labels.a=b", "nameOverride=wea"])
+def test_without_a_cluster_another_pod_of_the_loader_gives_its_job_another_name(change: str) -> None:
+    """`kubectl apply` cannot change the pod template of a Job."""
+    before, after = (find(rendered("wear", *words), "Job") for words in ((), ("--set", change)))
+    assert before["spec"]["template"] != after["spec"]["template"]
+    assert before["metadata"]["name"] != after["metadata"]["name"]

@@ -1,3 +1,8 @@
+{{- define "streaming-ml.dashboards.template" -}}
+metadata: {{- include "streaming-ml.pod.metadata" (list . (include "streaming-ml.pod" (list . "dashboards.pod") | fromYaml) "dashboards") | nindent 2 }}
+spec: {{- include "streaming-ml.dashboards.pod" . | nindent 2 }}
+{{- end }}
+
 {{- define "streaming-ml.dashboards.pod" -}}
 {{- $secret := include "streaming-ml.elasticsearch.secret" (list . "dashboards") -}}
 {{- $pod := include "streaming-ml.pod" (list . "dashboards.pod") | fromYaml -}}
@@ -62,5 +67,5 @@ adds a hash of the content: `kubectl apply` cannot change the pod template of a 
 */}}
 {{- define "streaming-ml.dashboards.job" -}}
 {{ include "streaming-ml.fullname" . }}-dashboards
-{{- if not (hasKey (lookup "v1" "ServiceAccount" .Release.Namespace "") "items") }}-{{ include "streaming-ml.dashboards.pod" . | sha256sum | trunc 8 }}{{ end }}
+{{- if not (hasKey (lookup "v1" "ServiceAccount" .Release.Namespace "") "items") }}-{{ include "streaming-ml.dashboards.template" . | sha256sum | trunc 8 }}{{ end }}
 {{- end }}
