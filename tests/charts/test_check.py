@@ -141,6 +141,16 @@ def test_kafka_is_not_well_without_its_pods_whatever_its_old_status_says() -> No
     assert CHECK["kafka"](table, "r") == ""
 
 
+def test_an_evicted_pod_beside_its_successor_is_no_fault() -> None:
+    """Kubernetes keeps the evicted pods of a Deployment as `Failed`."""
+    table = well_kafka()
+    evicted = pod("r-entity-operator-0", ENTITY_OPERATOR, phase="Failed", reason="Evicted", containerStatuses=[])
+    table.found["pods"].append(evicted)
+    assert CHECK["kafka"](table, "r") == ""
+    table.found["pods"] = [table.found["pods"][0], evicted]
+    assert CHECK["kafka"](table, "r") == "Strimzi's topic and user operator has 0 of 1 pods"
+
+
 def test_a_kafka_that_never_starts_is_explained_by_its_claim() -> None:
     table = well_kafka()
     waiting = pod("r-dual-0", BROKER, phase="Pending", containerStatuses=[])

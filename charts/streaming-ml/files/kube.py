@@ -80,9 +80,12 @@ def seconds_since(time: str) -> float:
 def wrong_with_pods(cluster: Cluster, what: str, selector: str, wanted: int) -> str:
     """Return why fewer than `wanted` pods run steadily; an empty text if enough do.
 
-    The status of an operator's object can be old: Strimzi's stays `Ready` while no broker runs.
+    The status of an operator's object can be old: Strimzi's stays `Ready` while no broker runs. A pod that was evicted
+    stays as `Failed` beside the pod that replaces it, so pods that have ended do not count.
     """
-    pods = [pod for pod in cluster.list("api/v1", "pods", labelSelector=selector) if not terminating(pod)]
+    pods = [
+        pod for pod in cluster.list("api/v1", "pods", labelSelector=selector) if not (terminating(pod) or ended(pod))
+    ]
     for pod in pods:
         if wrong := wrong_with_pod(cluster, pod):
             return f"{what}: {wrong}"
@@ -123,6 +126,11 @@ def claims(cluster: Cluster, pod: Object) -> Iterator[str]:
 def terminating(pod: Object) -> bool:
     """Return whether the pod is being deleted."""
     return "deletionTimestamp" in pod["metadata"]
+
+
+def ended(pod: Object) -> bool:
+    """Return whether the pod has ended for good."""
+    return pod["status"].get("phase") in {"Failed", "Succeeded"}
 
 
 def states(pod: Object) -> list[Object]:
