@@ -271,6 +271,7 @@ def test_pull_secrets_reach_all_pods_also_those_of_the_operators() -> None:
         found = pod_of(render(CHART / "ci" / "pods-values.yaml"), part)["spec"]["imagePullSecrets"]
         assert found == [{"name": "mirror-login"}, {"name": "other-login"}], part
         assert not pod_of(render(), part)["spec"].get("imagePullSecrets"), part
+    assert refusal({"global.imagePullSecrets": None}) == ""  # null in a parent chart or --set removes the value
 
 
 def test_images_come_from_the_mirror(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ seccompProfile: {type: RuntimeDefault}
 {{/* The names of all pull Secrets, as a list in YAML. */}}
 {{- define "streaming-ml.pullSecretNames" -}}
 {{- $names := list }}
-{{- range concat .Values.global.imagePullSecrets .Values.image.pullSecrets }}
+{{- range concat (.Values.global.imagePullSecrets | default list) .Values.image.pullSecrets }}
 {{- if kindIs "map" . }}
 {{- $names = append $names .name }}
 {{- else }}
