@@ -108,8 +108,8 @@ def checkpoint(value: str) -> str:
         raise ValueError(f"{value!r} looks like a Windows path: write the folder as file:///{before.lower()}/folder")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+", before) or not path.startswith("/"):
         raise ValueError(
-            f"{value!r} is neither a folder nor a URI such as s3a://bucket/folder (a colon before the first slash ends "
-            f"the scheme of a URI); for a folder with this name write ./{value}"
+            f"{value!r} is neither a folder nor a URI such as hdfs://host:port/folder (a colon before the first slash "
+            f"ends the scheme of a URI); for a folder with this name write ./{value}"
         )
     return _uri(value, before.lower(), path)
 
@@ -119,7 +119,7 @@ def _uri(value: str, scheme: str, path: str) -> str:
     if ":" in authority.rpartition("@")[0]:
         raise ValueError("a URI must not contain a password: pass it to Hadoop in a file, by spark.hadoop.fs.…")
     if scheme in {"http", "https", "ftp", "sftp"}:
-        raise ValueError(f"{value!r}: a checkpoint cannot be written over {scheme}: use s3a://, hdfs:// or a folder")
+        raise ValueError(f"{value!r}: a checkpoint cannot be written over {scheme}: use hdfs:// or a folder")
     if scheme == "file" and authority:
         raise ValueError(f"{value!r}: a file: URI must not name a host: write file:///{authority}/…")
     if not authority and (scheme in OBJECT_STORES or path == "//"):

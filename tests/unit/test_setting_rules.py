@@ -696,7 +696,7 @@ GOOD_CHECKPOINTS = [
     "./~",
 ]
 WRONG_CHECKPOINTS = [
-    ("run:1", "'run:1' is neither a folder nor a URI such as s3a://bucket/folder"),
+    ("run:1", "'run:1' is neither a folder nor a URI such as hdfs://host:port/folder"),
     ("C:\\data", "looks like a Windows path"),
     ("c:/data", "looks like a Windows path"),
     ("a:b", "looks like a Windows path"),
