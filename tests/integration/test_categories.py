@@ -50,6 +50,7 @@ def weights(stream: Stream) -> np.ndarray[Any, Any]:
     return np.array([model["intercept"], *model["weights"].values()])
 
 
+@pytest.mark.slow
 def test_categories_are_learned_stored_and_shown_and_an_unknown_one_is_invalid(stream: Stream) -> None:
     stream.features, stream.label, stream.partitions = FEATURES, "y", 1
     stream.create_topics()

@@ -83,6 +83,7 @@ def check_points(stream: Stream, table: Rows) -> None:
     assert np.linalg.norm(stream.weights() - want) <= 1e-9 * np.linalg.norm(want)
 
 
+@pytest.mark.slow
 def test_nested_avro_records_of_two_schemas_are_learned_and_others_are_kept(nested: Stream, registry: Registry) -> None:
     old, new = (register(registry, f"{nested.train}-value", schema) for schema in (READING, NEWER))
     other = register(registry, f"{nested.test}-value", JSON_SCHEMA, "JSON")

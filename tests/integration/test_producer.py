@@ -75,6 +75,7 @@ def test_sigkill_at_random_moments_loses_and_repeats_nothing(topics: Topics, see
     assert (again.code, again.summary["sent"], again.summary["skipped"]) == (0, 0, ROWS)
 
 
+@pytest.mark.slow
 def test_sigkill_before_and_just_after_the_first_record_loses_and_repeats_nothing(topics: Topics) -> None:
     """The first records may be in flight while the next process reads the topics: it must not treat the run as new."""
     rng = random.Random(3)
