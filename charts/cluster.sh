@@ -100,6 +100,8 @@ deploy() {
   load
   "$KUBECTL" get namespace "$NAMESPACE" >/dev/null 2>&1 || "$KUBECTL" create namespace "$NAMESPACE"
   "$KUBECTL" label --overwrite namespace "$NAMESPACE" pod-security.kubernetes.io/enforce=restricted >/dev/null
+  # Without it an upgrade of the release operators would delete a namespace that it has created once.
+  "$KUBECTL" annotate --overwrite namespace "$NAMESPACE" helm.sh/resource-policy=keep >/dev/null
   operators
   if "$HELM" status "$release" --namespace "$NAMESPACE" >/dev/null 2>&1; then
     say "the images have the same tag $version as before, so running pods keep their code; to run new code: kubectl delete pod -n" \
