@@ -201,7 +201,7 @@ def test_hostile_strings_in_documents_stay_text(open_page: OpenPage, written: Wr
 @pytest.mark.parametrize(
     "features",
     [
-        pytest.param(AWKWARD_NAMES[::2], id="awkward"),
+        pytest.param(AWKWARD_NAMES[::2], id="awkward", marks=pytest.mark.slow),
         pytest.param(AWKWARD_NAMES[1::2], id="more awkward", marks=pytest.mark.slow),
     ],
 )

@@ -166,6 +166,7 @@ def test_model_lines_equal_what_was_written(written: Written) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_sample_is_bounded_spread_and_the_points_themselves(written: Written) -> None:
     written.write(2500, unlabelled=True)
     written.write(2500)
