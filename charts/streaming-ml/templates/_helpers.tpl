@@ -35,6 +35,11 @@ app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
 helm.sh/chart: {{ (index . 0).Chart.Name }}-{{ (index . 0).Chart.Version }}
 {{- end }}
 
+{{/* True where lookup can read the cluster: then a list has items. `helm template` has no cluster, and Argo CD cannot read it. */}}
+{{- define "streaming-ml.readsCluster" -}}
+{{- if hasKey (lookup "v1" "ServiceAccount" .Release.Namespace "") "items" }}true{{ end }}
+{{- end }}
+
 {{/* Security context of pods that run the project's own images. */}}
 {{- define "streaming-ml.podSecurity" -}}
 runAsNonRoot: true

@@ -67,5 +67,5 @@ adds a hash of the content: `kubectl apply` cannot change the pod template of a 
 */}}
 {{- define "streaming-ml.dashboards.job" -}}
 {{ include "streaming-ml.fullname" . }}-dashboards
-{{- if not (hasKey (lookup "v1" "ServiceAccount" .Release.Namespace "") "items") }}-{{ include "streaming-ml.dashboards.template" . | sha256sum | trunc 8 }}{{ end }}
+{{- if not (include "streaming-ml.readsCluster" .) }}-{{ include "streaming-ml.dashboards.template" . | sha256sum | trunc 8 }}{{ end }}
 {{- end }}
