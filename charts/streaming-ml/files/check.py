@@ -136,7 +136,7 @@ def app(cluster: Cluster, release: str, seen: dict[str, str]) -> str:
         return unwatched("SparkApplication", "Spark", cluster)
     driver = f"{release}-driver"
     pods = cluster.list("api/v1", "pods", fieldSelector=f"metadata.name={driver}")
-    running = [state["running"] for pod in pods for state in states(pod) if "running" in state]
+    running = [container["running"] for pod in pods for container in states(pod) if "running" in container]
     if running and seconds_since(running[0]["startedAt"]) >= STEADY_S and state["state"] == "RUNNING":
         seen.pop("error", None)
         return executors(cluster, release)

@@ -7,7 +7,7 @@ import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,8 @@ def wrong_with_pod(cluster: Cluster, pod: Object) -> str:
             running = container.get("state", {}).get("running")
             if container.get("restartCount") and running and seconds_since(running["startedAt"]) < STEADY_S:
                 last = container.get("lastState", {}).get("terminated", {})
-                ended = f"exit code {last.get('exitCode', 'unknown')} {last.get('reason', '')}".rstrip()
-                return f"Pod {name} has restarted {container['restartCount']} times, the last time just now ({ended})"
+                end = f"exit code {last.get('exitCode', 'unknown')} {last.get('reason', '')}".rstrip()
+                return f"Pod {name} has restarted {container['restartCount']} times, the last time just now ({end})"
         return ""
     for claim in claims(cluster, pod):
         return claim
@@ -115,11 +115,15 @@ def claims(cluster: Cluster, pod: Object) -> Iterator[str]:
     """Yield the state of each PersistentVolumeClaim that the pod waits for."""
     sources = [volume.get("persistentVolumeClaim") for volume in pod.get("spec", {}).get("volumes", [])]
     names = {source["claimName"] for source in sources if source}
-    if not names:
-        return
+    if names:
+        yield from unbound(cluster, names.__contains__)
+
+
+def unbound(cluster: Cluster, asked: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the state of each PersistentVolumeClaim without a volume whose name is `asked` for."""
     for claim in cluster.list("api/v1", "persistentvolumeclaims"):
         name, phase = claim["metadata"]["name"], claim["status"].get("phase")
-        if name in names and phase != "Bound":
+        if asked(name) and phase != "Bound":
             yield f"PersistentVolumeClaim {name} is {phase}: {last_event(cluster, name)}"
 
 
@@ -165,10 +169,7 @@ def diagnosis(cluster: Cluster, release: str, instance: str) -> Iterator[str]:
 
     release : the name with which the objects' names begin.    instance : the release's name, a label of the pods.
     """
-    for claim in cluster.list("api/v1", "persistentvolumeclaims"):
-        name, phase = claim["metadata"]["name"], claim["status"].get("phase")
-        if release in name and phase != "Bound":
-            yield f"PersistentVolumeClaim {name} is {phase}: {last_event(cluster, name)}"
+    yield from unbound(cluster, lambda name: release in name)
     for pod in cluster.list("api/v1", "pods"):
         name, labels = pod["metadata"]["name"], pod["metadata"].get("labels", {})
         own = labels.get("app.kubernetes.io/instance") == instance or labels.get("strimzi.io/cluster") == release
