@@ -81,6 +81,16 @@ def join_repeated(argv: Sequence[str], flag: str) -> list[str]:
     return [*others, flag, "\n".join(values)] if values else others
 
 
+def with_equals_sign(argv: Sequence[str], flag: str) -> list[str]:
+    """Return the arguments with `flag=value` as one word: a value that begins with a hyphen looks like a flag."""
+    words = iter(argv)
+    found: list[str] = []
+    for word in words:
+        value = next(words, None) if word == flag else None
+        found.append(word if value is None else f"{flag}={value}")
+    return found
+
+
 def switches(fields: Mapping[str, Any]) -> list[str]:
     """Return the names of the flags that take no value, from the fields of a settings class."""
     return [name.replace("_", "-") for name, field in fields.items() if field.annotation is bool]

@@ -400,7 +400,7 @@ def load(argv: Sequence[str]) -> Settings:
     ConfigError
         With one line for each wrong setting, which names its flag and its variable.
     """
-    argv = _with_equals_sign(arguments.join_repeated(argv, "--kafka-option"), "--java-options")
+    argv = arguments.with_equals_sign(arguments.join_repeated(argv, "--kafka-option"), "--java-options")
     validated = arguments.validate_arguments(argv, arguments.switches(Complete.model_fields))
     try:
         return CliApp.run(Complete, cli_args=validated)
@@ -409,13 +409,3 @@ def load(argv: Sequence[str]) -> Settings:
         raise ConfigError("\n".join(lines)) from error
     except SettingsError as error:
         raise ConfigError(arguments.without_values(str(error))) from error
-
-
-def _with_equals_sign(argv: Sequence[str], flag: str) -> list[str]:
-    """Return the arguments with `flag=value` as one word: a value that begins with a hyphen looks like a flag."""
-    words = list(argv)
-    for place, word in enumerate(words[:-1]):
-        if word == flag:
-            words[place : place + 2] = [f"{flag}={words[place + 1]}"]
-            return _with_equals_sign(words, flag)
-    return words
