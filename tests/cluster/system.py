@@ -109,9 +109,9 @@ class System:
 
     # --- sending
 
-    def job(self, name: str, **environment: str) -> Job:
-        """The Job of producer/job.yaml, with another name and other settings."""
-        job = yaml.safe_load(JOB.read_text())
+    def job(self, name: str, text: str | None = None, **environment: str) -> Job:
+        """The Job in `text`, by default that of producer/job.yaml, with another name and other settings."""
+        job = yaml.safe_load(text or JOB.read_text())
         job["metadata"]["name"] = name
         (container,) = job["spec"]["template"]["spec"]["containers"]
         kept = [variable for variable in container["env"] if variable["name"] not in environment]

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.cluster.sent import synthetic, synthetic_settings
-from tests.cluster.system import ROOT, Job, System
+from tests.cluster.system import ROOT, System
 
 LONG = "streaming-ml-of-the-second-team-in-the-test-region"
 ROWS = 2000
@@ -50,12 +49,8 @@ def test_a_second_release_with_a_long_name_shares_nothing_with_the_first(system:
         f"--namespace={system.namespace}",
         '--output=go-template={{index .data "job.yaml"}}',
     )
-    manifest = yaml.safe_load(text)
-    (container,) = manifest["spec"]["template"]["spec"]["containers"]
     settings = {"COUNT": str(ROWS), "RATE": "0", "RUN": "second", **synthetic_settings(seed=9)}
-    container["env"] = [variable for variable in container["env"] if variable["name"] not in settings]
-    container["env"] += [{"name": name, "value": value} for name, value in settings.items()]
-    Job(second, manifest["metadata"]["name"], manifest).start().wait()
+    second.job(f"{second.release}-producer", text, **settings).start().wait()
     second.sent.add("second", synthetic(ROWS, seed=9), second.partitions)
     second.check()
     system.cluster.helm("test", LONG, f"--namespace={system.namespace}", "--logs")
