@@ -80,7 +80,7 @@ def marks(kind: Event, data: Spec, transform: Sequence[Spec] = ()) -> Spec:
             {"calculate": f"toDate(datum._source['{TIME}'])", "as": "x"},
             {"calculate": kind.text, "as": "event"},
         ],
-        "mark": {"type": "rule", "strokeWidth": 2, "strokeDash": [2, 2], "color": kind.colour},
+        "mark": {"type": "rule", "strokeWidth": 3, "opacity": 0.7, "color": kind.colour},
         "encoding": {"x": x, "tooltip": [{**x, "title": "time", "format": MOMENT}, text]},
     }
 
