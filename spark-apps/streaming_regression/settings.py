@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, get_type_hints
 
@@ -10,6 +11,7 @@ from pydantic import (
     FilePath,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     ValidationInfo,
@@ -25,6 +27,7 @@ from streaming_regression.kafka.login import check_login, login, options, token_
 from streaming_regression.learners import LEARNERS, LIMIT
 from streaming_regression.learners import options as learner_fields
 from streaming_regression.records import Fields
+from streaming_regression.schema import Storage
 
 
 def split(value: str) -> tuple[str, ...]:
@@ -33,6 +36,7 @@ def split(value: str) -> tuple[str, ...]:
 
 
 DAY_S = 86_400.0
+JAVA_OPTIONS = re.compile(r"\s*(-([^X\s]\S*|X[^m\s]\S*|Xm[^x\s]\S*)(\s+|$))*")
 SECRETS = frozenset(
     ["kafka_password_file", "kafka_key_password_file", "kafka_oauth_client_secret_file", "kafka_options_file"]
     + [f"elasticsearch_{kind}_file" for kind in ("password", "api_key", "token", "key_password")]
@@ -189,10 +193,23 @@ class Settings(BaseSettings):
     available_now: bool = Field(False, description="process the records that exist at the start, then end")
     checkpoint: str = Field(
         "checkpoint",
-        description="folder or URI (s3a://, hdfs://, …) for offsets and model; keep it: a restart continues from it",
+        description="folder, or URI of a file system that Spark's jars know (hdfs://; s3a:// needs hadoop-aws, which "
+        "neither pyspark nor the image has), for offsets and model; keep it: a restart continues from it",
     )
     index_prefix: str = Field(
         "spark", description="indices are named PREFIX-points-DATE and so on; a prefix belongs to one run"
+    )
+    index_shards: PositiveInt = Field(
+        1, le=1024, description="primary shards of each new index: more than one if one node cannot store all points"
+    )
+    index_replicas: NonNegativeInt | None = Field(
+        None, le=100, description="copies of each shard of new indices; none: one copy if there is a second node"
+    )
+    index_refresh_interval_s: PositiveFloat | None = Field(
+        None,
+        ge=0.001,
+        le=86_400,
+        description="seconds until searches find the documents of new indices; none: at the end of each micro-batch",
     )
     replace_run: bool = Field(False, description="delete the documents of another run from the indices of the prefix")
     retention_days: NonNegativeInt = Field(
@@ -207,6 +224,11 @@ class Settings(BaseSettings):
         "exit code 3",
     )
 
+    java_options: str = Field(
+        "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
+        description="options of Spark's JVMs, separated by blanks, without -Xmx (the default: only Java's first "
+        "compiler, because the second costs more than it saves); of the driver's JVM only if the app starts it",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="format of the log lines, on standard error")
 
@@ -231,6 +253,11 @@ class Settings(BaseSettings):
             timeout_s=self.server_timeout_s,
         )
         return formats.Format(self.value_format, connection)
+
+    @property
+    def storage(self) -> Storage:
+        """How new indices are stored."""
+        return Storage(self.index_shards, self.index_replicas, self.index_refresh_interval_s)
 
     @property
     def initial(self) -> tuple[float, ...]:
@@ -309,6 +336,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{number!r} is not a number between -{LIMIT:g} and {LIMIT:g}")
         return value
 
+    @field_validator("java_options")
+    @classmethod
+    def _java_options(cls, value: str) -> str:
+        if not JAVA_OPTIONS.fullmatch(value):
+            raise ValueError("each option must begin with a hyphen, and Spark sets -Xmx itself")
+        return value
+
     @field_validator("index_prefix")
     @classmethod
     def _prefix(cls, value: str) -> str:
@@ -366,7 +400,7 @@ def load(argv: Sequence[str]) -> Settings:
     ConfigError
         With one line for each wrong setting, which names its flag and its variable.
     """
-    argv = arguments.join_repeated(argv, "--kafka-option")
+    argv = _with_equals_sign(arguments.join_repeated(argv, "--kafka-option"), "--java-options")
     validated = arguments.validate_arguments(argv, arguments.switches(Complete.model_fields))
     try:
         return CliApp.run(Complete, cli_args=validated)
@@ -375,3 +409,13 @@ def load(argv: Sequence[str]) -> Settings:
         raise ConfigError("\n".join(lines)) from error
     except SettingsError as error:
         raise ConfigError(arguments.without_values(str(error))) from error
+
+
+def _with_equals_sign(argv: Sequence[str], flag: str) -> list[str]:
+    """Return the arguments with `flag=value` as one word: a value that begins with a hyphen looks like a flag."""
+    words = list(argv)
+    for place, word in enumerate(words[:-1]):
+        if word == flag:
+            words[place : place + 2] = [f"{flag}={words[place + 1]}"]
+            return _with_equals_sign(words, flag)
+    return words

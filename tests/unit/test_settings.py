@@ -54,9 +54,13 @@ GIVEN: dict[str, Any] = {
     "available_now": True,
     "checkpoint": "s3a://bucket/folder",
     "index_prefix": "flights",
+    "index_shards": 3,
+    "index_replicas": 2,
+    "index_refresh_interval_s": 2.5,
     "replace_run": True,
     "retention_days": 0,
     "server_timeout_s": 0.5,
+    "java_options": "-Xint -ea",
     "log_level": "DEBUG",
     "log_format": "json",
 }
