@@ -15,7 +15,7 @@ USAGE = """\
 usage: python -m dashboards COMMAND [--help]
 
   build   write the dashboards as a file that Kibana imports
-  load    install missing index templates, and import the dashboards into Kibana; it is safe to run this again
+  load    create missing index templates and indices, and import the dashboards into Kibana; it is safe to run again
   serve   serve the dashboards as a live page
 """
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: str, arguments: Sequence[str]) -> int:
     # Each command imports only its own modules: the page's libraries take a second, and the loader does not need them.
     if command == "build":
-        from dashboards.saved_objects import ndjson  # noqa: PLC0415
+        from dashboards.dashboard import ndjson  # noqa: PLC0415
 
         build = settings.load(settings.Build, arguments)
         text = ndjson(build.names)

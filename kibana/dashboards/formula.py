@@ -17,6 +17,8 @@ OPERATORS: dict[type[ast.operator], tuple[str, Callable[[float, float], float]]]
     ast.Div: ("divide", operator.truediv),
 }
 
+SIGNS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -43,7 +45,17 @@ class Operation:
     end: int
 
 
-Expression = Call | Operation | float
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The square root of an expression; `text`, `start` and `end` locate it in the formula."""
+
+    argument: Expression
+    text: str
+    start: int
+    end: int
+
+
+Expression = Call | Operation | Root | float
 
 
 def parse(formula: str) -> Expression:
@@ -59,11 +71,14 @@ def _expression(node: ast.expr, formula: str) -> Expression:
             function in AGGREGATIONS
         ):
             return Call(function, field)
+        case ast.Call(func=ast.Name(id="sqrt"), args=[argument], keywords=[]):
+            start, end = node.col_offset, node.end_col_offset or len(formula)
+            return Root(_expression(argument, formula), ast.get_source_segment(formula, node) or "", start, end)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
             start, end = node.col_offset, node.end_col_offset or len(formula)
             parts = _expression(left, formula), _expression(right, formula)
             return Operation(type(op), *parts, ast.get_source_segment(formula, node) or "", start, end)
-    raise ValueError(f"{ast.unparse(node)} is not a number, + - * /, or {', '.join(AGGREGATIONS)} of a field")
+    raise ValueError(f"{ast.unparse(node)} is not a number, + - * /, sqrt, or {', '.join(AGGREGATIONS)} of a field")
 
 
 def calls(expression: Expression) -> list[Call]:
@@ -73,6 +88,8 @@ def calls(expression: Expression) -> list[Call]:
             return [expression]
         case Operation(left=left, right=right):
             return calls(left) + calls(right)
+        case Root(argument=argument):
+            return calls(argument)
     return []
 
 
@@ -87,7 +104,8 @@ def aggregations(expressions: Sequence[Expression]) -> dict[str, Any]:
 def values(expressions: Sequence[Expression], results: Mapping[str, Any]) -> list[float | None]:
     """Return each formula's value for a bucket's `results`.
 
-    It is None for no documents, a division by zero, or a number beyond the range of float64.
+    It is None for no documents, a division by zero, the root of a negative number, or a number beyond the range of
+    float64.
     """
     known = {call: results[name]["value"] for call, name in _names(expressions).items()}
     found = [_value(expression, known) for expression in expressions]
@@ -109,5 +127,32 @@ def _value(expression: Expression, known: Mapping[Call, Any]) -> float | None:
             if a is None or b is None or (op is ast.Div and b == 0):
                 return None
             return OPERATORS[op][1](a, b)
+        case Root(argument=argument):
+            a = _value(argument, known)
+            return None if a is None or a < 0 else math.sqrt(a)
         case _:
             return expression
+
+
+def vega(expression: Expression, expressions: Sequence[Expression], bucket: str) -> str:
+    """Return the expression of Vega for the value of one of `expressions`, from the aggregations of a `bucket`.
+
+    It is NaN or infinite where `values` returns None.
+    """
+    names = _names(expressions)
+
+    def written(part: Expression) -> str:
+        match part:
+            case Call(function="sum"):
+                return f"{bucket}.{names[part]}.value"
+            case Call():
+                found = f"{bucket}.{names[part]}.value"
+                return f"(isValid({found}) ? {found} : NaN)"
+            case Operation(operator=op, left=left, right=right):
+                return f"({written(left)} {SIGNS[op]} {written(right)})"
+            case Root(argument=argument):
+                return f"sqrt({written(argument)})"
+            case _:
+                return repr(part)
+
+    return written(expression)

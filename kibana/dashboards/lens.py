@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dashboards.formula import OPERATORS, Call, Expression, Operation, calls, parse
-from dashboards.panels import BUCKETS, TIME, Line, Metric, Table
+from dashboards.formula import OPERATORS, Call, Expression, Operation, Root, calls, parse
+from dashboards.panels import BUCKETS, Line, Metric, Table
 
 Json = dict[str, Any]
 LAYER = "layer"
@@ -16,22 +16,26 @@ def metric(panel: Metric) -> tuple[Json, Json]:
     """Return visualization and columns of a metric."""
     params = {"format": {"id": "number", "params": {"decimals": panel.decimals}}}
     columns = _columns("value", panel.measure.label, panel.measure.formula, params)
-    if panel.rare:
-        columns["value"]["params"]["emptyAsNull"] = False
     visualization = {"layerId": LAYER, "layerType": "data", "metricAccessor": "value"}
     return visualization | ({"subtitle": panel.unit} if panel.unit else {}), columns
 
 
 def line(panel: Line) -> tuple[Json, Json]:
-    """Return visualization and columns of a line chart."""
-    columns: Json = {"x": _date_buckets(panel) if panel.across == TIME else _buckets(panel)}
+    """Return visualization and columns of a line chart over a field that is a number.
+
+    Lens derives the width of the buckets from the smallest and largest value. For a date it would derive it from the
+    dashboard's time range, however short the run is.
+    """
+    columns: Json = {"x": _buckets(panel)}
     accessors = [f"y{i}" for i in range(len(panel.measures))]
     for accessor, measure in zip(accessors, panel.measures, strict=True):
-        made = _columns(accessor, measure.label, measure.formula, {})
-        if panel.per_second:
-            made[accessor]["timeScale"] = "s"
-        columns |= made
+        columns |= _columns(accessor, measure.label, measure.formula, {})
     everywhere = {"x": True, "yLeft": True, "yRight": True}
+    logarithmic = {"yLeftScale": "log", "yLeftExtent": {"mode": "dataBounds", "niceValues": True}}
+    colours = [
+        {"forAccessor": accessor, "color": measure.colour}
+        for accessor, measure in zip(accessors, panel.measures, strict=True)
+    ]
     visualization = {
         "legend": {"isVisible": len(panel.measures) > 1, "position": "right"},
         "valueLabels": "hide",
@@ -43,6 +47,7 @@ def line(panel: Line) -> tuple[Json, Json]:
         "tickLabelsVisibilitySettings": everywhere,
         "labelsOrientation": {"x": 0, "yLeft": 0, "yRight": 0},
         "gridlinesVisibilitySettings": everywhere,
+        **(logarithmic if panel.scale == "log" else {}),
         "layers": [
             {
                 "layerId": LAYER,
@@ -50,24 +55,13 @@ def line(panel: Line) -> tuple[Json, Json]:
                 "seriesType": "line",
                 "xAccessor": "x",
                 "accessors": accessors,
+                "yConfig": colours,
                 "position": "top",
                 "showGridlines": False,
             }
         ],
     }
     return visualization, columns
-
-
-def _date_buckets(panel: Line) -> Json:
-    return {
-        "label": TIME,
-        "dataType": "date",
-        "operationType": "date_histogram",
-        "sourceField": TIME,
-        "isBucketed": True,
-        "scale": "interval",
-        "params": {"interval": "auto", "includeEmptyRows": False, "dropPartials": panel.per_second},
-    }
 
 
 def _buckets(panel: Line) -> Json:
@@ -123,9 +117,10 @@ def table(panel: Table) -> tuple[Json, Json]:
         "sourceField": "___records___",
         "isBucketed": False,
         "scale": "ratio",
-        "params": {"emptyAsNull": True},
+        "params": {"emptyAsNull": False},
     }
-    return {"layerId": LAYER, "layerType": "data", "columns": [{"columnId": name} for name in columns]}, columns
+    shown = [{"columnId": name} for name in columns]
+    return {"layerId": LAYER, "layerType": "data", "columns": shown, "rowHeight": "single"}, columns
 
 
 def _columns(column: str, label: str, formula: str, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -136,12 +131,9 @@ def _columns(column: str, label: str, formula: str, params: Mapping[str, Any]) -
     """
     expression = parse(formula)
     if isinstance(expression, Call):
-        return {column: _aggregation_column(expression, label, {"emptyAsNull": True, **params})}
+        return {column: _aggregation_column(expression, label, params)}
     found = calls(expression)
-    parts = {
-        f"{column}X{i}": _aggregation_column(call, f"Part of {label}", {"emptyAsNull": False})
-        for i, call in enumerate(found)
-    }
+    parts = {f"{column}X{i}": _aggregation_column(call, f"Part of {label}", {}) for i, call in enumerate(found)}
     ids = iter(parts)
     arithmetic = f"{column}X{len(found)}"
     common = {"dataType": "number", "isBucketed": False, "scale": "ratio", "customLabel": True}
@@ -164,7 +156,8 @@ def _columns(column: str, label: str, formula: str, params: Mapping[str, Any]) -
     }
 
 
-def _aggregation_column(call: Call, label: str, params: dict[str, Any]) -> dict[str, Any]:
+def _aggregation_column(call: Call, label: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the column of an aggregation. `emptyAsNull` would turn a sum of 0 into "no value"."""
     return {
         "label": label,
         "customLabel": True,
@@ -173,7 +166,7 @@ def _aggregation_column(call: Call, label: str, params: dict[str, Any]) -> dict[
         "sourceField": call.field,
         "isBucketed": False,
         "scale": "ratio",
-        "params": params,
+        "params": {"emptyAsNull": False, **params},
     }
 
 
@@ -186,6 +179,14 @@ def _tinymath(expression: Expression, next_id: Callable[[], str]) -> Any:  # noq
                 "type": "function",
                 "name": OPERATORS[op][0],
                 "args": [_tinymath(left, next_id), _tinymath(right, next_id)],
+                "location": {"min": expression.start, "max": expression.end},
+                "text": expression.text,
+            }
+        case Root(argument=argument):
+            return {
+                "type": "function",
+                "name": "sqrt",
+                "args": [_tinymath(argument, next_id)],
                 "location": {"min": expression.start, "max": expression.end},
                 "text": expression.text,
             }

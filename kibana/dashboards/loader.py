@@ -1,4 +1,4 @@
-"""`python -m dashboards load`: waits for Kibana, installs missing index templates, imports the dashboards."""
+"""`python -m dashboards load`: waits for Kibana, creates missing templates and indices, imports the dashboards."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import logging
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import urllib3
 from elastic_transport import TransportError
@@ -17,8 +19,10 @@ from elasticsearch import ApiError, Elasticsearch
 from urllib3.exceptions import HTTPError, SSLError
 
 from dashboards import search
+from dashboards.dashboard import ndjson
 from dashboards.errors import ConfigError, Refused, ServerUnavailable
-from dashboards.saved_objects import dashboard_id, ndjson
+from dashboards.panels import TIME
+from dashboards.saved_objects import INDICES
 from dashboards.settings import Load
 from dashboards.templates import templates
 
@@ -30,28 +34,32 @@ SHOWN = 300  # characters shown of an unexpected response
 
 
 def load(settings: Load) -> None:
-    """Install templates and dashboards; existing index templates are kept, existing saved objects overwritten."""
+    """Install templates, empty indices and dashboards.
+
+    Existing index templates and indices are kept, existing saved objects are overwritten.
+    """
     content = _content(settings)
     kibana = Kibana(settings)
     kibana.wait()
     with search.client(settings, settings.request_timeout_s) as client:
         _install_templates(settings, client)
+        _create_indices(settings, client)
     if settings.dry_run:
         for saved in map(json.loads, content.rstrip("\n").split("\n")):
             log.info("would import %s %s: %s", saved["type"], saved["id"], saved["attributes"].get("title", ""))
         log.info("dry run: nothing was changed")
         return
     imported = kibana.import_objects(content)
-    ids = {saved["id"]: saved.get("destinationId", saved["id"]) for saved in imported}
     log.info("imported %d objects into %s", len(imported), kibana.where)
-    dashboard = dashboard_id(settings.names)
-    if dashboard in ids:
-        log.info("the dashboard is at %s/app/dashboards#/view/%s", kibana.base, ids[dashboard])
+    for saved in imported:
+        if saved["type"] == "dashboard":  # Kibana may have given it another id
+            found = quote(saved.get("destinationId", saved["id"]), safe="~")
+            log.info("the dashboard is at %s/app/dashboards#/view/%s", kibana.base, found)
 
 
 def _content(settings: Load) -> str:
     if settings.dashboards_file is None:
-        return ndjson(settings.names)
+        return ndjson(settings.names, settings.kibana_space)
     return read_saved_objects(settings.dashboards_file)
 
 
@@ -124,6 +132,41 @@ def _install(settings: Load, client: Elasticsearch, name: str, wanted: Mapping[s
         if not settings.dry_run:
             client.indices.put_index_template(name=name, **wanted)
     except (ApiError, TransportError) as error:
+        raise search.translated(error, settings) from error
+    return True
+
+
+def _create_indices(settings: Load, client: Elasticsearch) -> None:
+    """Create an empty index of each kind that has none.
+
+    Kibana knows the fields of indices, not those of templates. Without an index its panels show errors, and some keep
+    them until the user loads the page again.
+    """
+    day = datetime.now(timezone.utc)
+    for kind in INDICES:
+        name = f"{settings.names.prefix}-{kind}-{day:%Y.%m.%d}"
+        if _retrying(settings, partial(_create_index, settings, client, settings.names.pattern(kind), name)):
+            log.info("%s index %s", "would create" if settings.dry_run else "created", name)
+
+
+def _create_index(settings: Load, client: Elasticsearch, pattern: str, name: str) -> bool:
+    """Create an index from its template if no index matches the pattern; return whether none did."""
+    try:
+        if client.field_caps(index=pattern, fields=TIME)["indices"]:
+            return False
+        if not settings.dry_run:
+            client.indices.create(index=name)
+    except (ApiError, TransportError) as error:
+        if isinstance(error, ApiError) and error.status_code == 403:
+            log.warning(
+                "no index matches %s, and this user may not create %s: until the first data come, Kibana's panels show "
+                "errors, and some need a reload then; grant read and create_index on %s-*, or start the streaming "
+                "regression first",
+                *(pattern, name, settings.names.prefix),
+            )
+            return False
+        if isinstance(error, ApiError) and "already exists" in str(error.body):
+            return False  # the streaming regression has created it meanwhile
         raise search.translated(error, settings) from error
     return True
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from dashboards import charts, lens
+from dashboards import lens, vega
 from dashboards.panels import (
-    REFRESH_S,
-    SAMPLE,
+    RANGE,
+    REASONS,
     SHOWN,
     TIME,
     AnyPanel,
@@ -22,10 +22,9 @@ from dashboards.panels import (
     Line,
     Metric,
     Names,
-    Sample,
+    Note,
     Section,
     Table,
-    sections,
 )
 
 Json = dict[str, Any]
@@ -38,41 +37,86 @@ TYPE_VERSIONS = {
     "dashboard": "8.9.0",
 }
 INDICES: tuple[Index, ...] = ("points", "metrics", "models", "invalid")
-VEGA_LITE = "https://vega.github.io/schema/vega-lite/v5.json"  # an identifier; it is never fetched
-SEARCH_HEIGHT = 15
 KQL_WORDS = frozenset(["and", "or", "not", "true", "false", "null", "nan", "infinity"])
-SQUARED_ERROR = (
-    "if (doc['pred'].size() != 0 && doc['y'].size() != 0) "
-    "{ double d = doc['pred'].value - doc['y'].value; emit(d * d); }"
-)
+WIDTHS = {TIME: 210, "reason": 380, "value": 420}
+WIDTH = 120  # of the other columns of a list of documents, in pixels
+EXACT = {"id": "number", "params": {"pattern": "0,0.0000"}}
 
 
-def ndjson(names: Names) -> str:
-    """Return the file's text: data views, saved searches, panels and the dashboard that shows them."""
-    return "".join(json.dumps(saved, ensure_ascii=False) + "\n" for saved in saved_objects(names))
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The installation and the space that the objects are for; `space` is None for the default space.
+
+    An id exists only once in all spaces: if a file with the same ids is imported into a second space, Kibana gives its
+    objects random ids. So the ids for another space begin with it, and a `~`, which neither a space nor a prefix has.
+    """
+
+    names: Names
+    space: str | None = None
+
+    def id(self, name: str) -> str:
+        """Return the id of an object."""
+        space = "" if self.space in {None, "default"} else f"{self.space}~"
+        return f"{space}{self.names.prefix}-{name}"
+
+    def title(self, text: str) -> str:
+        """Return the title of an object, by which its users can tell installations apart."""
+        return f"{text} ({self.names.prefix})"
 
 
-def dashboard_id(names: Names) -> str:
-    """Return the id of the dashboard in Kibana."""
-    return f"{names.prefix}-streaming-ml"
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A list of documents, Kibana's saved search."""
+
+    id: str
+    title: str
+    description: str
+    index: Index
+    columns: tuple[str, ...]
+    topic: str | None = None
+    sort: str = TIME
 
 
-def saved_objects(names: Names) -> list[Json]:
-    """Return all objects, each after the objects that it refers to."""
-    found = sections(names)
-    sets = [section for section in found if section.topic]
-    return [
-        *(_data_view(names, index) for index in INDICES),
-        *(_saved_search(names, section) for section in sets),
-        *(_panel(names, section, panel) for section in found for panel in section.panels),
-        _dashboard(names, found, sets),
-    ]
+def searches(names: Names) -> tuple[Search, ...]:
+    """Return the lists: the points of both sets, the points with the largest errors, and the invalid records."""
+    columns = (*(f"x.{name}" for name in names.fields[:SHOWN]), "y", "pred", "squared_error")
+    stored = "with their predictions; a sample if --points-fraction is below 1"
+    place = ("partition", "offset")
+    return (
+        *(
+            Search(
+                f"{name}-set",
+                f"{title} set",
+                f"The stored points of topic {topic} {stored}",
+                "points",
+                (*columns, *place),
+                topic,
+            )
+            for name, title, topic in (("train", "Train", names.train), ("test", "Test", names.test))
+        ),
+        Search(
+            "largest-errors",
+            "Largest errors",
+            f"The stored points of both topics {stored}",
+            "points",
+            (*columns, "topic", *place),
+            sort="squared_error",
+        ),
+        Search(
+            "invalid-records",
+            "Invalid records",
+            "The records that could not be used, and the gaps of lost records",
+            "invalid",
+            ("reason", "field", "topic", *place, "value", "lost"),
+        ),
+    )
 
 
-def _object(kind: str, object_id: str, attributes: Json, references: list[Json]) -> Json:
+def saved(home: Home, kind: str, name: str, attributes: Json, references: list[Json]) -> Json:
+    """Return an object in the format of Kibana's files."""
     return {
         "type": kind,
-        "id": object_id,
+        "id": home.id(name),
         "attributes": attributes,
         "references": references,
         "coreMigrationVersion": CORE_VERSION,
@@ -80,11 +124,13 @@ def _object(kind: str, object_id: str, attributes: Json, references: list[Json])
     }
 
 
-def _reference(kind: str, object_id: str, name: str) -> Json:
-    return {"type": kind, "id": object_id, "name": name}
+def reference(home: Home, kind: str, target: str, name: str) -> Json:
+    """Return an object's reference, called `name`, to the object of a kind whose own name is `target`."""
+    return {"type": kind, "id": home.id(target), "name": name}
 
 
-def _search_source(topic: str | None = None, **more: str) -> Json:
+def search_source(topic: str | None = None, **more: str) -> Json:
+    """Return the part of an object that has its query."""
     query = {"query": _kql(topic), "language": "kuery"}
     return {"searchSourceJSON": json.dumps({"query": query, "filter": [], **more})}
 
@@ -101,71 +147,74 @@ def _kql(topic: str | None, without: str | None = None) -> str:
     return " and ".join(terms)
 
 
-def _data_view(names: Names, index: Index) -> Json:
+def data_view(home: Home, index: Index) -> Json:
+    """Return the data view of the indices of a kind."""
+    formats: Json = {
+        "points": {"pred": EXACT, "squared_error": EXACT},
+        "invalid": {
+            "reason": {
+                "id": "static_lookup",
+                "params": {"lookupEntries": [{"key": key, "value": value} for key, value in REASONS.items()]},
+            }
+        },
+    }
+    labels = {"points": {"squared_error": {"customLabel": "Squared error"}, "pred": {"customLabel": "Prediction"}}}
     attributes: Json = {
-        "title": names.pattern(index),
-        "name": names.pattern(index),
+        "title": home.names.pattern(index),
+        "name": home.names.pattern(index),
         "timeFieldName": TIME,
         "fields": "[]",
         "sourceFilters": "[]",
-        "fieldAttrs": "{}",
-        "fieldFormatMap": "{}",
+        "fieldAttrs": json.dumps(labels.get(index, {})),
+        "fieldFormatMap": json.dumps(formats.get(index, {})),
         "runtimeFieldMap": "{}",
         "allowNoIndex": True,
     }
-    if index == "points":
-        number = {"id": "number", "params": {"pattern": "0,0.0000"}}
-        runtime = {"type": "double", "script": {"source": SQUARED_ERROR}}
-        attributes["fieldFormatMap"] = json.dumps({"Squared error": number})
-        attributes["runtimeFieldMap"] = json.dumps({"Squared error": runtime})
-    return _object("index-pattern", f"{names.prefix}-{index}", attributes, [])
+    return saved(home, "index-pattern", index, attributes, [])
 
 
-def _saved_search(names: Names, section: Section) -> Json:
-    reference = "kibanaSavedObjectMeta.searchSourceJSON.index"
+def saved_search(home: Home, search: Search) -> Json:
+    """Return a list of documents, with rows of one line."""
+    view = "kibanaSavedObjectMeta.searchSourceJSON.index"
     attributes = {
-        "title": section.title,
-        "description": f"The stored points of topic {section.topic} with their predictions; a sample if "
-        "--points-fraction is below 1",
-        "columns": [
-            *(f"x.{name}" for name in names.fields[:SHOWN]),
-            "y",
-            "pred",
-            "Squared error",
-            "partition",
-            "offset",
-        ],
-        "sort": [[TIME, "desc"]],
-        "grid": {},
+        "title": home.title(search.title),
+        "description": search.description,
+        "columns": list(search.columns),
+        "sort": [[search.sort, "desc"]],
+        "grid": {"columns": {name: {"width": WIDTHS.get(name, WIDTH)} for name in (TIME, *search.columns)}},
+        "rowHeight": 1,
         "hideChart": False,
         "isTextBasedQuery": False,
         "timeRestore": False,
-        "kibanaSavedObjectMeta": _search_source(section.topic, indexRefName=reference),
+        "kibanaSavedObjectMeta": search_source(search.topic, indexRefName=view),
     }
-    view = _reference("index-pattern", f"{names.prefix}-points", reference)
-    return _object("search", _search_id(names, section), attributes, [view])
+    return saved(home, "search", search.id, attributes, [reference(home, "index-pattern", search.index, view)])
 
 
-def _search_id(names: Names, section: Section) -> str:
-    return f"{names.prefix}-{section.id}-set"
-
-
-def _panel(names: Names, section: Section, panel: AnyPanel) -> Json:
-    title = f"{section.title}: {panel.title}"
+def panel_object(home: Home, section: Section, panel: AnyPanel) -> Json:
+    """Return a panel as an object of Kibana's library."""
+    title = home.title(f"{section.title}: {panel.title}")
     match panel:
         case Metric():
-            return _lens(names, panel, title, "lnsMetric", *lens.metric(panel))
-        case Line():
-            return _lens(names, panel, title, "lnsXY", *lens.line(panel))
+            return _lens(home, panel, title, "lnsMetric", *lens.metric(panel))
+        case Line() if panel.across != TIME:
+            return _lens(home, panel, title, "lnsXY", *lens.line(panel))
         case Table():
-            return _lens(names, panel, title, "lnsDatatable", *lens.table(panel))
-        case Sample():
-            return _vega(names, panel, title)
+            return _lens(home, panel, title, "lnsDatatable", *lens.table(panel))
+        case Note():
+            return markdown(home, panel.id, title, panel.description, _note(home, panel))
+        case _:
+            spec = vega.specification(home.names, panel)
+            # In ASCII: Kibana reads the text as HJSON, which may treat other characters differently from JSON.
+            params = {"spec": json.dumps(spec, indent=1)}
+            return _visualization(home, panel.id, title, panel.description, "vega", params)
 
 
-def _lens(names: Names, panel: AnyPanel, title: str, kind: str, visualization: Json, columns: Json) -> Json:
+def _lens(home: Home, panel: AnyPanel, title: str, kind: str, visualization: Json, columns: Json) -> Json:
     without = panel.without if isinstance(panel, Table) else None
     layer = {"columns": columns, "columnOrder": list(columns), "incompleteColumns": {}, "sampling": 1}
+    if panel.index == "models":  # its documents have no topic and no partition, which a user filters by
+        layer["ignoreGlobalFilters"] = True
     attributes = {
         "title": title,
         "description": panel.description,
@@ -183,131 +232,34 @@ def _lens(names: Names, panel: AnyPanel, title: str, kind: str, visualization: J
             "adHocDataViews": {},
         },
     }
-    view = _reference("index-pattern", f"{names.prefix}-{panel.index}", f"indexpattern-datasource-layer-{lens.LAYER}")
-    return _object("lens", f"{names.prefix}-{panel.id}", attributes, [view])
+    view = reference(home, "index-pattern", panel.index, f"indexpattern-datasource-layer-{lens.LAYER}")
+    return saved(home, "lens", panel.id, attributes, [view])
 
 
-def _vega(names: Names, panel: Sample, title: str) -> Json:
-    state = {"title": title, "type": "vega", "aggs": [], "params": {"spec": json.dumps(vega(names, panel), indent=1)}}
+def markdown(home: Home, name: str, title: str, description: str, text: str) -> Json:
+    """Return a panel with a text in Markdown."""
+    params = {"fontSize": 12, "openLinksInNewTab": False, "markdown": text}
+    return _visualization(home, name, title, description, "markdown", params)
+
+
+def _note(home: Home, panel: Note) -> str:
+    """Return the note's text, with links that lead from the dashboard to the lists of documents, in any space."""
+    time = f"?_g=(time:(from:{RANGE[2]},to:now))"
+    links = [
+        f"- [{search.title}](discover#/view/{home.id(search.id)}{time})"  # from …/app/dashboards to …/app/discover
+        for search in searches(home.names)
+    ]
+    return "\n\n".join([*panel.paragraphs, "The documents, in Discover:", "\n".join(links)])
+
+
+def _visualization(home: Home, name: str, title: str, description: str, kind: str, params: Json) -> Json:
+    state = {"title": title, "type": kind, "aggs": [], "params": params}
     attributes = {
         "title": title,
-        "description": panel.description,
+        "description": description,
         "version": 1,
         "uiStateJSON": "{}",
         "visState": json.dumps(state, ensure_ascii=False),
-        "kibanaSavedObjectMeta": _search_source(),
+        "kibanaSavedObjectMeta": search_source(),
     }
-    return _object("visualization", f"{names.prefix}-{panel.id}", attributes, [])
-
-
-def vega(names: Names, panel: Sample) -> Json:
-    """Return the Vega-Lite specification with Kibana's search in it.
-
-    The sample consists of the points with the highest hashes of the offset: deterministic, and spread over all offsets.
-    """
-    matching = {
-        "must": ["%dashboard_context-must_clause%"],
-        "filter": [
-            "%dashboard_context-filter_clause%",
-            {"term": {"topic": panel.topic}},
-            {"range": {TIME: {"%timefilter%": True}}},
-        ],
-        "must_not": ["%dashboard_context-must_not_clause%"],
-    }
-    sampled = {
-        "query": {"bool": matching},
-        "random_score": {"seed": 1, "field": "offset"},
-        "boost_mode": "replace",
-    }
-    body: Json = {"size": SAMPLE, "_source": ["y", "pred"], "query": {"function_score": sampled}}
-    fields: list[Json] = [
-        {"calculate": "datum._source.y", "as": "y"},
-        {"calculate": "datum._source.pred", "as": "pred"},
-    ]
-    spec: Json = {
-        "$schema": VEGA_LITE,
-        "data": {"url": {"index": names.pattern("points"), "body": body}, "format": {"property": "hits.hits"}},
-    }
-    if panel.drawing == "feature":
-        drawn, categories = _drawn(names)
-        first, *others = drawn
-        if others:
-            choice = {"input": "select", "options": list(drawn), "name": "feature "}
-            spec["params"] = [{"name": "feature", "value": first, "bind": choice}]
-            spec["config"] = {"kibana": {"restoreSignalValuesOnRefresh": True}}  # keeps the choice on refresh
-        # The whole path, "x.constructor", because Vega does not read a member named like a method of all objects.
-        body["fields"] = ["x.*"] if len(drawn) == len(names.features) else [f"x.{name}" for name in drawn]
-        chosen = "'x.' + feature" if others else json.dumps(f"x.{first}")
-        fields.append({"calculate": f"datum.fields && datum.fields[{chosen}]", "as": "found"})
-        fields.append({"calculate": "datum.found ? datum.found[0] : null", "as": "x"})
-        drawing = charts.cloud(names, None if others else first, categories=categories)
-    else:
-        fields.append({"filter": "isValid(datum.y)"})
-        drawing = charts.diagonal(names)
-    if panel.drawing == "residuals":
-        fields.append({"calculate": "datum.y - datum.pred", "as": "residual"})
-        drawing = charts.residuals(names, {"field": "residual", "bin": {"maxbins": 30}}, {"aggregate": "count"})
-    return {**spec, **drawing, "transform": [*fields, *drawing.get("transform", [])]}
-
-
-def _drawn(names: Names) -> tuple[tuple[str, ...], bool]:
-    """Return the fields that Kibana's chart over a feature offers, and whether they are categories.
-
-    The axis of a chart has one type, whatever the user chooses, so categories are offered only if there are no numbers.
-    Every point is loaded with all fields that are offered. The live page loads only the chosen field and offers all.
-    """
-    numbers = tuple(field for field, categories in names.categories.items() if not categories)
-    return (numbers or names.fields)[:SHOWN], not numbers
-
-
-def _dashboard(names: Names, found: tuple[Section, ...], sets: list[Section]) -> Json:
-    placed = [*_placed(names, found, sets)]
-    panels = [
-        {
-            "type": kind,
-            "gridData": {**grid, "i": name},
-            "panelIndex": name,
-            "embeddableConfig": {"enhancements": {}},
-            "panelRefName": f"panel_{name}",
-        }
-        for kind, name, _, grid in placed
-    ]
-    attributes = {
-        "title": "Streaming machine learning",
-        "description": f"How well {names.label} is predicted from {names.summary}, and the model's state",
-        "version": 1,
-        "timeRestore": True,
-        "timeFrom": "now-15m",
-        "timeTo": "now",
-        "refreshInterval": {"pause": False, "value": REFRESH_S * 1000},
-        "optionsJSON": json.dumps(
-            {
-                "useMargins": True,
-                "syncColors": False,
-                "syncCursor": True,
-                "syncTooltips": False,
-                "hidePanelTitles": False,
-            }
-        ),
-        "panelsJSON": json.dumps(panels),
-        "kibanaSavedObjectMeta": _search_source(),
-    }
-    references = [_reference(kind, target, f"{name}:panel_{name}") for kind, name, target, _ in placed]
-    return _object("dashboard", dashboard_id(names), attributes, references)
-
-
-def _placed(
-    names: Names, found: tuple[Section, ...], sets: list[Section]
-) -> Iterator[tuple[str, str, str, dict[str, int]]]:
-    """Yield type, name, object id and place of each panel of the dashboard, section below section."""
-    top = 0
-    for section in found:
-        for panel in section.panels:
-            kind = "visualization" if isinstance(panel, Sample) else "lens"
-            place = panel.place
-            grid = {"x": place.x, "y": top + place.y, "w": place.width, "h": place.height}
-            yield kind, panel.id, f"{names.prefix}-{panel.id}", grid
-        top += max(panel.place.y + panel.place.height for panel in section.panels)
-    for i, section in enumerate(sets):
-        grid = {"x": 24 * i, "y": top, "w": 24, "h": SEARCH_HEIGHT}
-        yield "search", f"{section.id}-records", _search_id(names, section), grid
+    return saved(home, "visualization", name, attributes, [])

@@ -81,7 +81,7 @@ def files() -> dict[str, Body]:
     static = {
         "/": ("index.html", HTML),
         "/static/page.css": ("page.css", CSS),
-        "/static/page.js": ("page.js", SCRIPT),
+        **{f"/static/{name}.js": (f"{name}.js", SCRIPT) for name in ("page", "panels", "format")},
     }
     found = {path: Body.of((STATIC / name).read_bytes(), kind) for path, (name, kind) in static.items()}
     return found | {"/vega.js": Body.of(vl_convert.javascript_bundle(VEGA).encode(), SCRIPT)}

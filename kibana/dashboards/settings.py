@@ -144,7 +144,7 @@ class WithElasticsearch(WithNames):
 
 
 class Load(WithElasticsearch):
-    """Install missing index templates, and import the dashboards into Kibana; it is safe to run this again."""
+    """Create missing index templates and indices, and import the dashboards into Kibana; it is safe to run again."""
 
     model_config = CONFIG | SettingsConfigDict(cli_prog_name="python -m dashboards load")
 

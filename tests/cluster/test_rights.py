@@ -89,7 +89,7 @@ ALLOWED = {
         *("read a point", "refresh points", "delete points", "install a template"),
         *("make a day's index", "claim a prefix", "see what an index would get"),
     },
-    "dashboards-elasticsearch": {"install a template", "see what an index would get"},
+    "dashboards-elasticsearch": {"install a template", "see what an index would get", "make a day's index"},
     "viewer": {"read a point"},
 }
 

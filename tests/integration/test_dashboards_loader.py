@@ -15,12 +15,13 @@ import pytest
 import trustme
 from elasticsearch import Elasticsearch as Client
 
+from dashboards.dashboard import ndjson, saved_objects
 from dashboards.panels import Names
-from dashboards.saved_objects import saved_objects
 from dashboards.templates import templates
 from embedded import Elasticsearch, free_port
 from embedded.testing.flags import last_flags
 from tests.integration.kibana_double import Kibana, kibana_double
+from tests.integration.secure_search import Accounts, SecureSearch
 
 Load = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -74,6 +75,57 @@ def test_installs_templates_and_dashboards_and_again_changes_nothing(
     assert {saved["name"] for saved in found} == templates(Names(("a", "b"), "c", prefix)).keys()
 
 
+def test_before_the_first_data_kibana_finds_every_field_that_a_panel_reads(
+    load: Load, search: Elasticsearch, prefix: str
+) -> None:
+    """Kibana asks for the fields of indices, with this request; templates alone would leave red errors."""
+    with kibana_double() as kibana:
+        check(load(kibana), 0, f"created index {prefix}-points-", f"created index {prefix}-invalid-")
+        again = load(kibana)
+        check(again, 0)
+    assert "created index" not in again.stderr
+    with Client(search.url) as client:
+        for saved in saved_objects(Names(prefix=prefix)):
+            if saved["type"] == "lens":
+                (view,) = saved["references"]
+                (layer,) = saved["attributes"]["state"]["datasourceStates"]["formBased"]["layers"].values()
+                read = {column.get("sourceField", "___records___") for column in layer["columns"].values()}
+                known = client.field_caps(index=f"{view['id']}-*", fields="*")["fields"]
+                assert read - {"___records___"} <= known.keys(), saved["id"]
+        assert client.count(index=f"{prefix}-*")["count"] == 0
+
+
+def test_an_index_that_is_there_is_left(load: Load, search: Elasticsearch, prefix: str) -> None:
+    """The streaming regression's own, of any day."""
+    with Client(search.url) as client, kibana_double() as kibana:
+        for name, template in templates(Names(prefix=prefix)).items():
+            client.indices.put_index_template(name=name, **template)
+        for kind in ("points", "metrics", "models"):
+            client.indices.create(index=f"{prefix}-{kind}-2020.01.01")
+        check(load(kibana), 0, f"created index {prefix}-invalid-")
+        found = client.indices.get(index=f"{prefix}-*").keys()
+        assert sorted(name for name in found if "invalid" not in name) == [
+            f"{prefix}-{kind}-2020.01.01" for kind in ("metrics", "models", "points")
+        ]
+
+
+def test_a_user_who_may_not_create_indices_is_told_what_follows(
+    load: Load, search: Elasticsearch, authority: trustme.CA, tmp_path: Path
+) -> None:
+    def allowed(method: str, path: str) -> bool:
+        return method != "PUT" or path.startswith("/_index_template/")
+
+    ca, password = tmp_path / "ca.pem", tmp_path / "password"
+    authority.cert_pem.write_to_path(str(ca))
+    password.write_text("S3cret")
+    accounts = Accounts({"loader": "S3cret"}, {}, {"loader": allowed})
+    flags = ["--elasticsearch-user", "loader", "--elasticsearch-password-file", str(password)]
+    with SecureSearch(search.url, authority.issue_cert("127.0.0.1"), accounts) as proxy, kibana_double() as kibana:
+        flags += ["--elasticsearch-url", proxy.url, "--elasticsearch-ca-file", str(ca)]
+        done = load(kibana, *flags)
+    check(done, 0, "this user may not create", "grant read and create_index", f"imported {OBJECTS} objects")
+
+
 def test_template_of_other_features_is_left_and_named(load: Load, prefix: str) -> None:
     with kibana_double() as kibana:
         check(load(kibana, "--features", "a"), 0)
@@ -82,20 +134,34 @@ def test_template_of_other_features_is_left_and_named(load: Load, prefix: str) -
 
 def test_dry_run_changes_nothing(load: Load, search: Elasticsearch, prefix: str) -> None:
     with kibana_double() as kibana:
-        texts = f"would install index template {prefix}-points", "would import dashboard", "nothing was changed"
-        check(load(kibana, "--dry-run"), 0, *texts)
+        template, index = f"would install index template {prefix}-points", f"would create index {prefix}-models-"
+        check(load(kibana, "--dry-run"), 0, template, index, "would import dashboard", "nothing was changed")
         assert kibana.requests == ["GET /api/status"]
     with Client(search.url) as client:
         assert not client.indices.exists_index_template(name=f"{prefix}-*")
+        assert not client.indices.get(index=f"{prefix}-*")
 
 
 def test_second_space_gets_ids_of_its_own_and_the_right_address(load: Load, prefix: str) -> None:
     with kibana_double(spaces=("default", "team")) as kibana:
         check(load(kibana), 0, f"{kibana.url}/app/dashboards#/view/{prefix}-streaming-ml")
-        done = load(kibana, "--kibana-space", "team")
-        check(done, 0, f"{kibana.url}/s/team/app/dashboards#/view/team-{prefix}-streaming-ml")
+        for _ in "again":
+            done = load(kibana, "--kibana-space", "team")
+            check(done, 0, f"{kibana.url}/s/team/app/dashboards#/view/team~{prefix}-streaming-ml")
         assert {space for space, _, _ in kibana.objects} == {"default", "team"}
+        assert len(kibana.objects) == 2 * OBJECTS
         check(load(kibana, "--kibana-space", "teem"), 2, "there is no such space", "--kibana-space / KIBANA_SPACE")
+
+
+def test_address_is_the_one_that_kibana_gives(load: Load, tmp_path: Path) -> None:
+    """A file has the ids of the default space, so in a second space Kibana gives its objects other ids."""
+    file = tmp_path / "dashboards.ndjson"
+    file.write_text(ndjson(Names(prefix="other")))
+    flags = ["--dashboards-file", str(file)]
+    with kibana_double(spaces=("default", "team")) as kibana:
+        check(load(kibana, *flags), 0, f"{kibana.url}/app/dashboards#/view/other-streaming-ml")
+        done = load(kibana, *flags, "--kibana-space", "team")
+        check(done, 0, f"{kibana.url}/s/team/app/dashboards#/view/team-other-streaming-ml")
 
 
 @pytest.mark.parametrize("how", ["password", "key"])

@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import vl_convert
 from elasticsearch import Elasticsearch as Client
 
+from dashboards import vega
 from dashboards.page import Choice, Page
-from dashboards.panels import SAMPLE, Names, Sample, sections
-from dashboards.saved_objects import vega
+from dashboards.panels import SAMPLE, Line, Names, Sample
+from dashboards.sections import sections
 from embedded import Elasticsearch
-from tests.integration.written import Batch, Written, hours_ago, mse, now, r2
+from tests.integration.written import Batch, Written, hours_ago, mean_absolute_error, mse, now, r2, variance
+from tests.kibana_specs import answered
 from tests.strategies import AWKWARD_NAMES
 
 FEATURES = ("a", "b.c", "d e")  # a name may contain a dot or a blank
@@ -48,6 +51,9 @@ def test_metrics_equal_numpy(written: Written) -> None:
     for name, topic in (("train", "learn"), ("test", "check")):
         assert shown[f"{name}-mse"] == pytest.approx(mse(written.of(topic)), rel=1e-12)
         assert shown[f"{name}-r2"] == pytest.approx(r2(written.of(topic)), rel=1e-9)
+        assert shown[f"{name}-rmse"] == pytest.approx(mse(written.of(topic)) ** 0.5, rel=1e-12)
+        assert shown[f"{name}-mae"] == pytest.approx(mean_absolute_error(written.of(topic)), rel=1e-12)
+        assert shown[f"{name}-variance"] == pytest.approx(variance(written.of(topic)), rel=1e-9)
     assert shown["model-rows-seen"] == 1600
     assert shown["model-invalid"] == 6
     assert shown["model-invalid-reasons"] == [
@@ -55,6 +61,57 @@ def test_metrics_equal_numpy(written: Written) -> None:
         ["not JSON", "–", "learn", 2],
         ["not a number", "d e", "learn", 1],
     ]
+
+
+def test_reason_null_is_shown_as_a_missing_value(written: Written) -> None:
+    """Only as a reason: a field may be called null."""
+    written.write(5, faults=[("null", "a"), ("missing", "null")])
+    rows = panels(written)["model-invalid-reasons"]
+    assert sorted(rows) == [["missing", "null", "learn", 1], ["value missing (null)", "a", "learn", 1]]
+
+
+def test_error_over_time_equals_numpy_for_both_topics_and_the_mean(written: Written) -> None:
+    times = [hours_ago(1 + minutes / 60) for minutes in (30, 20, 10)]
+    for number, time in enumerate(times):
+        written.write(80, time, noise=3.0 + number)
+    rows = panels(written)["overview-error"]
+    for series, topics in (("train", ["learn"]), ("test", ["check"]), ("always the mean", ["learn", "check"])):
+        of_series = [row["value"] for row in rows if row["series"] == series]
+        cut = [[batch for batch in written.batches if batch.time == time and batch.topic in topics] for time in times]
+        wanted = [variance(batches) if series == "always the mean" else mse(batches) for batches in cut]
+        np.testing.assert_allclose(of_series, wanted, rtol=1e-9)
+
+
+def test_events_are_listed_and_absent_fields_are_no_fault(written: Written) -> None:
+    """An older version of the streaming regression has no `drift` and no `restarted`."""
+    written.write(5, hours_ago(2))
+    assert data(written)["events"] == []
+    written.write(5, hours_ago(1), gaps=[1234])
+    (lost,) = data(written)["events"]
+    assert (lost["label"], lost["_source"]["lost"], lost["_source"]["topic"]) == ("lost records", 1234, "learn")
+    written.allow("models", drift={"properties": {"train": {"type": "boolean"}}}, restarted={"type": "boolean"})
+    written.write(5, drift={"train": True}, restarted=True)
+    found = {row["label"]: row["_source"] for row in data(written)["events"]}
+    assert found.keys() == {"drift", "lost records", "restart"}
+    assert found["drift"]["drift"] == {"train": True}
+    assert {row["label"] for row in data(written, range="15m")["events"]} == {"drift", "restart"}
+
+
+def test_newest_micro_batch_is_shown_whatever_the_time_range(written: Written) -> None:
+    written.write(10, hours_ago(9), lag=77)
+    for range_ in ("15m", "all"):
+        shown = panels(written, range=range_)["overview-stream"]
+        assert shown["values"] == ["rls", 77, 20, "test"]
+        assert shown["time"].startswith(f"{written.batches[0].time:%Y-%m-%dT%H:%M:%S}")
+
+
+def test_default_range_is_that_of_kibanas_dashboard(written: Written) -> None:
+    """An older record counts in neither."""
+    written.write(300, hours_ago(24 * 8), noise=9)
+    written.write(300, hours_ago(24 * 6))
+    newer = [batch for batch in written.of("learn") if batch.first_offset]
+    assert panels(written)["train-mse"] == pytest.approx(mse(newer), rel=1e-12)
+    assert panels(written, range="all")["train-mse"] == pytest.approx(mse(written.of("learn")), rel=1e-12)
 
 
 def test_lost_records_are_summed_and_not_counted_as_invalid(written: Written) -> None:
@@ -83,7 +140,7 @@ def test_points_and_weights_of_a_feature_with_any_name_are_shown(written: Writte
     (panel, *_) = (
         candidate for section in sections(named.names) for candidate in section.panels if isinstance(candidate, Sample)
     )
-    body = vega(named.names, panel)["data"]["url"]["body"] | {"query": {"term": {"topic": "learn"}}}
+    body = vega.sample(named.names, panel)["data"]["url"]["body"] | {"query": {"term": {"topic": "learn"}}}
     with Client(named.search.url, request_timeout=30) as client:
         hits = client.search(index=named.names.pattern("points"), **body)["hits"]["hits"]
     for i, name in enumerate(AWKWARD_NAMES):
@@ -230,7 +287,62 @@ def test_residual_histogram_equals_numpys(written: Written) -> None:
 def test_prediction_over_label_is_the_sample(written: Written) -> None:
     written.write(20)
     expected = sorted((y, pred) for batch in written.of("check") for y, pred in zip(batch.y, batch.pred, strict=True))
-    assert [(row["y"], row["pred"]) for row in panels(written)["test-prediction-over-label"]] == expected
+    rows = panels(written)["test-prediction-over-label"]
+    assert [(row["y"], row["pred"]) for row in rows] == expected
+    (batch, *_) = written.of("check")
+    places = {(batch.y[i], batch.pred[i]): f"check-{batch.partition}-{batch.first_offset + i}" for i in range(20)}
+    named = {(row["y"], row["pred"]): row["place"] for row in rows}
+    assert named.items() >= places.items()
+
+
+def in_kibana(written: Written, spec: Any, since: str = "now-7d") -> Any:
+    """A Vega specification with Elasticsearch's responses, after Kibana's replacements for its placeholders.
+
+    The embedded Elasticsearch does not have auto_date_histogram, which chooses one of some widths of buckets. Here it
+    is a date_histogram with one of these widths.
+    """
+
+    def answer(pattern: str, body: Any) -> Any:
+        text = re.sub(r'"%dashboard_context-[a-z_]+%",? ?', "", json.dumps(body))
+        body = json.loads(text.replace('"%timefilter%": true', f'"gte": "{since}"'))
+        for aggregation in body.get("aggs", {}).values():
+            del aggregation["auto_date_histogram"]
+            aggregation["date_histogram"] = {"field": "@timestamp", "fixed_interval": "1m"}
+        with Client(written.search.url, request_timeout=30) as client:
+            return client.search(index=pattern, **body).body
+
+    return answered(spec, answer)
+
+
+def values_of(spec: Any) -> list[tuple[str, float]]:
+    """Series and value of each point of a specification's lines: Vega writes them as texts in place of the lines."""
+    lines, *_ = spec["layer"]
+    lines["transform"].append({"calculate": "'#' + datum.series + '|' + datum.value + '#'", "as": "text"})
+    lines["mark"] = {"type": "text"}
+    lines["encoding"] = {name: lines["encoding"][name] for name in ("x", "y")} | {"text": {"field": "text"}}
+    svg = vl_convert.vegalite_to_svg({**spec, "width": 900, "height": 400}, vl_version="5.8")
+    return [(series, float(value)) for series, value in re.findall(r">#([^#|]*)\|([^#]*)#<", svg)]
+
+
+def test_kibanas_lines_over_time_show_the_pages_numbers(written: Written) -> None:
+    """Three micro-batches in different minutes: each is a bucket, here and on the page."""
+    times = [hours_ago(1 + minutes / 60) for minutes in (30, 20, 10)]
+    for number, time in enumerate(times):
+        written.write(80, time, noise=3.0 + number)
+    shown = panels(written)
+    lines = [
+        panel
+        for section in sections(written.names)
+        for panel in section.panels
+        if isinstance(panel, Line) and panel.across == "@timestamp"
+    ]
+    assert len(lines) == 3
+    for panel in lines:
+        drawn = sorted(values_of(in_kibana(written, vega.trend(written.names, panel))))
+        wanted = sorted((row["series"], row["value"]) for row in shown[panel.id])
+        assert [series for series, _ in drawn] == [series for series, _ in wanted]
+        assert len(drawn) == (9 if panel.id == "overview-error" else 2)
+        np.testing.assert_allclose([value for _, value in drawn], [value for _, value in wanted], rtol=1e-9)
 
 
 def test_kibanas_own_searches_for_samples_run_here_too(written: Written) -> None:
@@ -240,7 +352,7 @@ def test_kibanas_own_searches_for_samples_run_here_too(written: Written) -> None
     panels_of = [panel for section in sections(written.names) for panel in section.panels if isinstance(panel, Sample)]
     with Client(written.search.url, request_timeout=30) as client:
         for panel in panels_of:
-            text = json.dumps(vega(written.names, panel)["data"]["url"]["body"])
+            text = json.dumps(vega.sample(written.names, panel)["data"]["url"]["body"])
             text = re.sub(r'"%dashboard_context-[a-z_]+%",? ?', "", text)
             body = json.loads(text.replace('"%timefilter%": true', '"gte": "now-15m"'))
             first, again = (client.search(index=written.names.pattern("points"), **body)["hits"]["hits"] for _ in "ab")
@@ -266,6 +378,7 @@ def test_before_the_first_micro_batch_all_is_empty(search: Elasticsearch, instal
         found = Page(names, client).data(Choice.of({}, names))
     assert written is None or not written.batches
     assert found["state"] == "empty"
+    assert found["events"] == []
     assert not any(found["panels"].values())
 
 

@@ -59,6 +59,24 @@ class Written:
     def _client(self) -> Client:
         return Client(self.search.url, request_timeout=60)
 
+    def allow(self, kind: str, **fields: Any) -> None:
+        """Add fields to the mappings of a kind of documents, as a newer version of the streaming regression does."""
+        name = f"{self.names.prefix}-{kind}"
+        template = templates(self.names)[name]
+        template["template"]["mappings"]["properties"] |= fields
+        with self._client() as client:
+            client.indices.put_index_template(name=name, **template)
+            client.options(ignore_status=404).indices.put_mapping(index=f"{name}-*", properties=fields)
+
+    def move(self, batch: Batch, row: int, x: float) -> None:
+        """Change the first feature of a stored point."""
+        name, offset = self.names.fields[0], batch.first_offset + row
+        with self._client() as client:
+            index, document = f"{self.names.prefix}-points-*", f"{batch.topic}-{batch.partition}-{offset}"
+            (hit,) = client.search(index=index, query={"ids": {"values": [document]}})["hits"]["hits"]
+            hit["_source"]["x"][name] = x
+            client.index(index=hit["_index"], id=document, document=hit["_source"], refresh=True)
+
     def of(self, topic: str) -> list[Batch]:
         return [batch for batch in self.batches if batch.topic == topic]
 
@@ -73,9 +91,11 @@ class Written:
         lag: int = 0,
         gaps: Sequence[int] = (),
         fraction: float = 1.0,
+        **more: Any,
     ) -> None:
         """Write a micro-batch: `rows` points for each partition of both topics, of which a `fraction` is stored; for
-        train also invalid records, and gaps with these numbers of lost records.
+        train also invalid records, and gaps with these numbers of lost records. The model's document gets the fields
+        of `more`.
         """
         number = len(self.models)
         rng = np.random.default_rng(number)
@@ -94,7 +114,7 @@ class Written:
         weights = dict(zip(self.names.columns, rng.normal(size=len(self.names.columns)).tolist(), strict=True))
         seen = sum(len(batch.y) for batch in [*self.batches, *made] if batch.topic == self.names.train)
         model = {"intercept": float(number), "weights": weights, "rows_seen": seen, "seconds": 1.5 + number, "lag": lag}
-        model["points_fraction"] = fraction
+        model |= {"points_fraction": fraction, **more}
         self.models.append({**model, "time": time})
         self.batches += made
         self.invalid += [(reason, name, self.names.train) for reason, name in faults]
@@ -191,6 +211,16 @@ class Written:
 
 def mse(batches: Sequence[Batch]) -> float:
     return float(np.concatenate([batch.squared_errors for batch in batches]).mean())
+
+
+def mean_absolute_error(batches: Sequence[Batch]) -> float:
+    return float(np.sqrt(np.concatenate([batch.squared_errors for batch in batches])).mean())
+
+
+def variance(batches: Sequence[Batch]) -> float:
+    """The mean squared error of a constant prediction, the mean of the labels."""
+    y = np.concatenate([batch.y for batch in batches])
+    return float(np.var(y[~np.isnan(y)]))
 
 
 def r2(batches: Sequence[Batch]) -> float:

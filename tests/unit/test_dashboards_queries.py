@@ -11,18 +11,10 @@ from hypothesis import strategies as st
 
 from dashboards import formula
 from dashboards.errors import ConfigError
-from dashboards.panels import BUCKETS, SAMPLE, TIME, Line, Names, sections
-from dashboards.queries import (
-    BINS,
-    CLUSTERS,
-    STEPS_S,
-    Extent,
-    histogram,
-    interval,
-    representative,
-    sample,
-    sample_level,
-)
+from dashboards.panels import BUCKETS, SAMPLE, TIME, Line, Names
+from dashboards.queries import STEPS_S, Extent, interval
+from dashboards.samples import BINS, CLUSTERS, fences, histogram, representative, sample, sample_level
+from dashboards.sections import sections
 from dashboards.settings import Load, Serve, load
 
 LINES = [panel for section in sections(Names()) for panel in section.panels if isinstance(panel, Line)]
@@ -34,10 +26,14 @@ RANGES = st.dictionaries(
 
 
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1))
-def test_every_value_is_in_one_bin(values: list[float]) -> None:
-    bins = histogram(values)
-    assert sum(interval["count"] for interval in bins) == len(values)
+def test_every_value_is_in_one_bin_or_counted_as_an_outlier(values: list[float]) -> None:
+    rows = histogram(values)
+    bins = [row for row in rows if row["start"] is not None]
+    assert sum(row["count"] for row in rows) == len(values)
     assert len(bins) <= BINS
+    least, most = fences(values)
+    beyond = sum(not least <= value <= most for value in values)
+    assert [row["count"] for row in rows[len(bins) :]] == ([beyond] if beyond else [])
     assert all(before["end"] == after["start"] for before, after in pairwise(bins))
 
 
@@ -100,7 +96,7 @@ def test_sample_of_sampled_points_stays_while_the_stream_goes_on() -> None:
 
 @given(RANGES.filter(bool), st.floats(0, 4e12), st.floats(0, 1e11))
 def test_lines_have_a_bounded_number_of_buckets(ranges: dict[int, tuple[int, int]], start: float, span: float) -> None:
-    known = Extent({"train": ranges, "test": ranges}, start, start + span)
+    known = Extent({"train": ranges, "test": ranges}, start, start + span, int(start), int(start + span))
     length = max(last for _, last in ranges.values()) - min(first for first, _ in ranges.values())
     for panel in LINES:
         step = interval(panel, known)
@@ -108,7 +104,7 @@ def test_lines_have_a_bounded_number_of_buckets(ranges: dict[int, tuple[int, int
             assert step in STEPS_S
             assert span / 1000 / step < BUCKETS or step == STEPS_S[-1]
         else:
-            assert length / step <= BUCKETS
+            assert (int(start + span) - int(start) if panel.across == "batch" else length) / step <= BUCKETS
 
 
 def computed(text: str, *numbers: float | None) -> float | None:
@@ -126,6 +122,9 @@ def test_formula_has_no_value_without_documents_or_where_it_divides_by_zero_or_i
     assert computed(ratio, None, 8.0) is None
     assert computed("sum(a) * sum(b)", 1e200, 1e200) is None
     assert computed("sum(a) - sum(b)", float("inf"), float("inf")) is None
+    assert computed("sqrt(sum(a) / sum(b))", 9.0, 4.0) == 1.5
+    assert computed("sqrt(sum(a) / sum(b))", -9.0, 4.0) is None
+    assert computed("sqrt(sum(a) / sum(b))", 9.0, 0.0) is None
 
 
 @given(st.lists(st.text(min_size=1).filter(str.isprintable), min_size=1, max_size=8, unique=True))
@@ -144,7 +143,9 @@ def test_an_aggregation_that_formulas_share_is_asked_for_once() -> None:
     assert list(formula.aggregations(formulas).values()) == [{"sum": {"field": "a"}}, {"sum": {"field": "b"}}]
 
 
-@pytest.mark.parametrize("text", ["sum(a, b)", "a", "sum(a) ** 2", "median(a)", "-sum(a)", "__import__('os')"])
+@pytest.mark.parametrize(
+    "text", ["sum(a, b)", "a", "sum(a) ** 2", "median(a)", "-sum(a)", "__import__('os')", "sqrt()"]
+)
 def test_formula_that_lens_or_we_cannot_compute_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a number, "):
         formula.parse(text)

@@ -11,7 +11,8 @@ from pydantic_settings import BaseSettings
 import dashboards.settings as dashboards
 import producer.settings as producer
 from bench import drawings, report
-from dashboards import panels
+from dashboards.panels import Names
+from dashboards.sections import sections
 from streaming_regression.settings import Complete
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +41,7 @@ def test_the_page_of_results_and_the_drawings_are_made_from_the_results(tmp_path
 def test_the_architecture_page_names_every_panel_of_the_dashboards() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text().lower()
     table = page.split("| panel | reads | with a sample |")[1].split("\n\n")[0]
-    titles = [panel.title for section in panels.sections(panels.Names()) for panel in section.panels]
+    titles = [panel.title for section in sections(Names()) for panel in section.panels]
     assert [title for title in titles if title.lower() not in table] == []
 
 
