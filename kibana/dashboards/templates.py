@@ -38,6 +38,7 @@ def templates(names: Names) -> dict[str, dict[str, Any]]:
             "seconds": DOUBLE,
             "lag": LONG,
             "points_fraction": DOUBLE,
+            "drift": {"type": "object", "properties": {name: {"type": "boolean"} for name in ("train", "test")}},
         },
         "invalid": {
             **PLACE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -68,6 +68,20 @@ class PartitionMetrics:
         numbers = asdict(behind)
         sums = {name: value + numbers[name] for name, value in asdict(self).items() if name not in NOT_SUMMED}
         return replace(self, last_offset=behind.last_offset, **sums)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a micro-batch went: the numbers of a model document that are not those of the model.
+
+    `seconds` is its duration, `lag` the number of records left in Kafka (None: unknown), `points_fraction` the share of
+    the points that was stored, and `drift` whether drift was found, by the role of the topic; empty for no drift.
+    """
+
+    seconds: float
+    lag: int | None
+    points_fraction: float
+    drift: Mapping[str, bool]
 
 
 class Gap(NamedTuple):
@@ -224,19 +238,10 @@ def metrics(origin: Origin, partitions: Iterable[PartitionMetrics]) -> list[str]
     ]
 
 
-def model(
-    origin: Origin,
-    fields: Fields,
-    learner: str,
-    after: Model,
-    *,
-    seconds: float,
-    lag: int | None,
-    points_fraction: float,
-) -> list[str]:
+def model(origin: Origin, fields: Fields, learner: str, after: Model, course: Course) -> list[str]:
     """Return the bulk lines of the document of the model `after` the micro-batch."""
     intercept, *weights = after.weights.tolist()
-    document = {
+    document: dict[str, Any] = {
         "run": origin.run,
         "@timestamp": _iso(origin.time),
         "batch": origin.batch,
@@ -244,10 +249,12 @@ def model(
         "intercept": intercept,
         "weights": dict(zip(fields.layout.columns, weights, strict=True)),
         "rows_seen": after.rows_seen,
-        "seconds": seconds,
-        "lag": lag,
-        "points_fraction": points_fraction,
+        "seconds": course.seconds,
+        "lag": course.lag,
+        "points_fraction": course.points_fraction,
     }
+    if course.drift:
+        document["drift"] = course.drift
     return [_lines({"_index": origin.index("models"), "_id": str(origin.batch)}, document)]
 
 

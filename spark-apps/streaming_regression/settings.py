@@ -186,6 +186,13 @@ class Settings(BaseSettings):
         description="fraction of the points that is stored in Elasticsearch, chosen by topic, partition and offset; "
         "errors, metrics and model include every record, and all invalid records are stored",
     )
+    drift_growth: float = Field(
+        1.5,
+        ge=0,
+        le=1000,
+        description="log a WARNING when the errors of a topic have grown by about this factor, at least 1.05; a "
+        "smaller factor finds smaller changes; 0: no test",
+    )
     available_now: bool = Field(False, description="process the records that exist at the start, then end")
     checkpoint: str = Field(
         "checkpoint",
@@ -207,8 +214,19 @@ class Settings(BaseSettings):
         "exit code 3",
     )
 
+    metrics_port: NonNegativeInt = Field(
+        0,
+        le=65_535,
+        description="port at which the driver serves the figures of model and stream in Prometheus' format, at "
+        "http://HOST:PORT/metrics; 0: none",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="format of the log lines, on standard error")
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """The topics by their role."""
+        return {"train": self.kafka_train_topic, "test": self.kafka_test_topic}
 
     @property
     def fields(self) -> Fields:
@@ -291,6 +309,11 @@ class Settings(BaseSettings):
     @classmethod
     def _name(cls, value: str) -> str:
         return rules.field_name(value)
+
+    @field_validator("drift_growth")
+    @classmethod
+    def _growth(cls, value: float) -> float:
+        return rules.growth(value)
 
     @field_validator("checkpoint")
     @classmethod

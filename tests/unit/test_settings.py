@@ -49,6 +49,7 @@ GIVEN: dict[str, Any] = {
     "trigger_interval_s": 0.0,
     "max_offsets_per_trigger": 9,
     "points_fraction": 0.01,
+    "drift_growth": 2.0,
     "on_data_loss": "continue",
     "elasticsearch_max_request_bytes": 123_456,
     "available_now": True,
@@ -57,6 +58,7 @@ GIVEN: dict[str, Any] = {
     "replace_run": True,
     "retention_days": 0,
     "server_timeout_s": 0.5,
+    "metrics_port": 9404,
     "log_level": "DEBUG",
     "log_format": "json",
 }
