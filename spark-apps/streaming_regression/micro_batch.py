@@ -133,6 +133,7 @@ class MicroBatches:
             points_fraction=settings.points_fraction,
             scales=before.health.scales,
             drift_growth=settings.drift_growth,
+            uncertainty=self._learner.uncertainty(before.model) if settings.prediction_intervals else None,
         )
         # The same ranges as in `frame`, at half the cost: Spark plans no query and needs one Python worker per task
         # instead of two.

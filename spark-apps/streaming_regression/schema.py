@@ -45,7 +45,8 @@ def mappings(fields: Fields) -> dict[str, dict[str, Any]]:
     layout = fields.layout
     x = {field: CATEGORY if field in layout.categories else DOUBLE for field in layout.fields}
     properties: dict[str, dict[str, Any]] = {
-        "points": {**PLACE, "x": _flat(x), "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG},
+        "points": {**PLACE, "x": _flat(x), "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG}
+        | {"standard_error": DOUBLE},
         "metrics": {
             "batch": LONG,
             "topic": KEYWORD,

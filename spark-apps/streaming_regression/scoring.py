@@ -24,7 +24,7 @@ from streaming_regression.errors import StreamError
 from streaming_regression.formats import Format
 from streaming_regression.kafka import consumer
 from streaming_regression.kafka.connection import Connection, Range
-from streaming_regression.learners import Model, Statistics
+from streaming_regression.learners import Model, Statistics, Uncertainty
 from streaming_regression.records import Fields, Invalid, decode
 
 STAGES = ("read", "decode", "predict", "encode", "write", "statistics")
@@ -47,6 +47,7 @@ class Task:
     points_fraction: float
     scales: Mapping[str, float]  # by topic; a topic without one gets no scores
     drift_growth: float
+    uncertainty: Uncertainty | None  # None: no standard errors
 
 
 @dataclass(slots=True)
@@ -199,7 +200,10 @@ class _Scorer:
         self._part(wanted).reasons += streaks.count(decoded.invalid)
         self._clock.charge("decode")
         pred = self._task.model.predict(decoded.x)
-        points = Points(np.array(decoded.positions, np.int64), decoded.x, decoded.y, pred, decoded.texts)
+        uncertainty = self._task.uncertainty
+        errors = None if uncertainty is None else uncertainty.standard_errors(decoded.x)
+        positions = np.array(decoded.positions, np.int64)
+        points = Points(positions, decoded.x, decoded.y, pred, decoded.texts, errors)
         self._clock.charge("predict")
         faulty = documents.invalid(self._origin, records, decoded.invalid)
         stored = self._sample(records, points)

@@ -193,6 +193,11 @@ class Settings(BaseSettings):
         description="log a WARNING when the errors of a topic have grown by about this factor, at least 1.05; a "
         "smaller factor finds smaller changes; 0: no test",
     )
+    prediction_intervals: bool = Field(
+        False,
+        description="store the standard error of each prediction (learners rls and bayes); if errors are normal, about "
+        "95 % of the labels are within 2 standard errors of the prediction",
+    )
     available_now: bool = Field(False, description="process the records that exist at the start, then end")
     checkpoint: str = Field(
         "checkpoint",

@@ -139,6 +139,7 @@ def test_values_reach_the_programs_as_they_are_meant(monkeypatch: pytest.MonkeyP
     assert (settings.sgd_iterations, settings.sgd_convergence_tolerance, settings.sgd_intercept) == (20, 0.0, True)
     assert (settings.max_offsets_per_trigger, settings.trigger_interval_s) == (2_000_000, 0.5)
     assert (settings.points_fraction, settings.drift_growth) == (0.00001, 1.25)
+    assert settings.prediction_intervals
     assert (settings.index_prefix, settings.checkpoint, settings.replace_run) == ("wear", "/checkpoint/wear", True)
     assert (settings.kafka_train_topic, settings.kafka_test_topic) == ("machines_train", "machines.Test")
     assert (settings.retention_days, settings.log_format) == (0, "json")

@@ -57,6 +57,18 @@ def test_points_hold_the_numbers_exactly(features: list[str], rows: list[Any]) -
         }
 
 
+def test_a_point_has_a_standard_error_where_it_is_known() -> None:
+    records = Records("t", 0, np.arange(4), np.arange(4), [b""] * 4)
+    y, errors = np.array([1.0, np.nan, 2.0, np.nan]), np.array([0.5, 0.25, np.nan, np.nan])
+    found = Points(np.arange(4), np.ones((4, 1)), y, np.zeros(4), None, errors)
+    documents_ = [document for _, document in parsed(documents.points(ORIGIN, Fields(("a",), "y"), records, found))]
+    assert [document.get("standard_error", "-") for document in documents_] == [0.5, 0.25, "-", "-"]
+    assert [document.get("y", "-") for document in documents_] == [1, "-", 2, "-"]
+    assert [document.get("squared_error", "-") for document in documents_] == [1, "-", 4, "-"]
+    (kept,) = parsed(documents.points(ORIGIN, Fields(("a",), "y"), records, found.without([0, 2, 3])))
+    assert kept[1]["standard_error"] == 0.25
+
+
 def test_an_invalid_record_keeps_its_value_as_text_or_else_as_base64() -> None:
     times = np.array(["2026-01-01T00:00:00.5", "2026-01-01", "2026-01-02"], "datetime64[ms]").astype(np.int64)
     records = Records("test", 0, np.array([5, 6, 7]), times, [b"\xff", None, b'"\x00"'])
@@ -157,7 +169,7 @@ def test_every_field_of_a_document_is_in_its_mapping() -> None:
     """The mappings are strict: Elasticsearch refuses a document with a field that is not in its mapping."""
     fields = Fields(("a.b", "c"), "y")
     records = Records("train", 0, np.array([1]), np.array([0]), [b"\xff"])
-    found = Points(np.array([0]), np.ones((1, 2)), np.ones(1), np.ones(1))
+    found = Points(np.array([0]), np.ones((1, 2)), np.ones(1), np.ones(1), None, np.ones(1))
     numbers = PartitionMetrics("train", 0, 1, 1, 1, 1, 0, 0.0, 0.0, 1.0, 1.0)
     drift = {"train": True, "test": False}
     invalid = documents.invalid(ORIGIN, records, [Invalid(0, None, "x")])

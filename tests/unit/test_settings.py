@@ -50,6 +50,7 @@ GIVEN: dict[str, Any] = {
     "max_offsets_per_trigger": 9,
     "points_fraction": 0.01,
     "drift_growth": 2.0,
+    "prediction_intervals": True,
     "on_data_loss": "continue",
     "elasticsearch_max_request_bytes": 123_456,
     "available_now": True,

@@ -18,6 +18,7 @@
 - {name: ELASTICSEARCH_MAX_REQUEST_BYTES, value: {{ int64 .Values.elasticsearch.maxRequestBytes | quote }}}
 - {name: MAX_OFFSETS_PER_TRIGGER, value: {{ int64 .Values.maxOffsetsPerTrigger | quote }}}
 - {name: POINTS_FRACTION, value: {{ .Values.pointsFraction | quote }}}
+- {name: PREDICTION_INTERVALS, value: {{ .Values.predictionIntervals | quote }}}
 - {name: DRIFT_GROWTH, value: {{ .Values.driftGrowth | quote }}}
 - {name: ON_DATA_LOSS, value: {{ .Values.onDataLoss }}}
 - {name: CHECKPOINT, value: /checkpoint/{{ trim .Values.indexPrefix }}}
