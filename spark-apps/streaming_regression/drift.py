@@ -13,6 +13,8 @@ import numpy as np
 
 from streaming_regression.learners import Floats
 
+LEAST_GROWTH = 1.05
+"""Smallest factor that can be set: errors that grow by less are not found among the others."""
 EVIDENCE = 25.0
 """Logarithm of the odds against a false alarm that the test needs; see `DriftDetector`."""
 LEAST_SHIFT = 0.01

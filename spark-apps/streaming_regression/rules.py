@@ -13,7 +13,6 @@ from typing import Any
 from streaming_regression.errors import ConfigError
 
 LONGEST_WAIT_S = 365 * 86_400.0
-LEAST_GROWTH = 1.05
 SHOULD = {
     "float_parsing": "should be a number",
     "int_parsing": "should be a whole number",
@@ -361,13 +360,6 @@ def _uri(value: str, scheme: str, path: str) -> str:
     port = authority.rpartition(":")[2] if authority[-1:].isdigit() and ":" in authority else "1"
     if authority and not (re.fullmatch(AUTHORITY, authority) and 0 < int(port) < 65536):
         raise ValueError(f"{value!r}: {authority!r} is not a host, bucket or host:port")
-    return value
-
-
-def growth(value: float) -> float:
-    """Return a factor by which errors may grow, or 0; ValueError for one that is too small to be told from noise."""
-    if 0 < value < LEAST_GROWTH:
-        raise ValueError(f"should be 0, for no test, or at least {LEAST_GROWTH:g} (found {value:g})")
     return value
 
 

@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 from streaming_regression import formats, registry, rules
+from streaming_regression.drift import LEAST_GROWTH
 from streaming_regression.errors import ConfigError
 from streaming_regression.kafka.login import check_login, login, options, token_url
 from streaming_regression.learners import LEARNERS, LIMIT
@@ -318,7 +319,9 @@ class Settings(BaseSettings):
     @field_validator("drift_growth")
     @classmethod
     def _growth(cls, value: float) -> float:
-        return rules.growth(value)
+        if 0 < value < LEAST_GROWTH:
+            raise ValueError(f"should be 0, for no test, or at least {LEAST_GROWTH:g} (found {value:g})")
+        return value
 
     @field_validator("checkpoint")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
 
 import pytest
@@ -36,7 +37,7 @@ def test_counters_equal_the_records_across_a_restart_and_sigterm_ends_the_server
         want |= {("invalid_records_total", "train"): 2 * life, ("learned_records_total", ""): 1_500 * life}
         with stream.app("--metrics-port", str(port)) as app:
 
-            def missing(want: dict[tuple[str, str], float] = want) -> str:
+            def missing(want: Mapping[tuple[str, str], float] = want) -> str:
                 assert app.process.poll() is None, app.log[-4000:]
                 found = scraped(port)
                 return "" if found.items() >= want.items() else f"{want} is not in {found}"
