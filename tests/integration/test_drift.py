@@ -60,7 +60,7 @@ def check_standard_errors(calm: Stream, killed: Stream) -> None:
     have, want = ({point["_id"]: point for point in stream.documents("points")} for stream in (killed, calm))
     assert have.keys() == want.keys()
     for name, point in want.items():
-        assert have[name].get("standard_error") == pytest.approx(point.get("standard_error"), rel=1e-9)
+        assert have[name].get("standard_error", -1) == pytest.approx(point.get("standard_error", -1), rel=1e-9)
         assert ("standard_error" in point) == (point["batch"] > 0)
     test = [point for point in want.values() if point["topic"] == calm.test and point["batch"] > 1]
     inside = [abs(point["y"] - point["pred"]) <= 1.96 * point["standard_error"] for point in test]
