@@ -29,7 +29,7 @@ kind-up: ## create a cluster on this machine with kind (CLUSTER=streaming-ml)
 kind-down: ## delete the kind cluster and everything in it
 	@bash charts/cluster.sh kind-down
 
-deploy: images ## install the release and missing operators into kubectl's current cluster (NAMESPACE=ml ARGS="--set learner=sgd")
+deploy: images ## install the release and missing operators into kubectl's current cluster (NAMESPACE=ml ARGS="--set retentionDays=7")
 	@bash charts/cluster.sh deploy
 
 produce: ## send the real flights with producer/job.yaml and show its log
@@ -72,7 +72,7 @@ lint: $(DEV_READY) ## check style, types, import rules, shell scripts, Dockerfil
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy charts/generate.py charts/streaming-ml/files/check.py
+	@$(BIN)/mypy charts/generate.py charts/streaming-ml/files/*.py
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/shellcheck $(SHELL_FILES)
 	@$(BIN)/hadolint --ignore DL3008 */Dockerfile # Debian keeps only the newest version of a package, so none is pinned

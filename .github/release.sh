@@ -22,7 +22,7 @@ package() { # in a copy: the repository keeps names of images that have no regis
   copy=$(mktemp -d)
   trap 'rm -rf "$copy"' EXIT
   cp -r charts/streaming-ml producer/job.yaml "$copy"
-  for image in streaming-ml-spark streaming-ml-dashboards; do
+  for image in streaming-ml-spark streaming-ml-dashboards streaming-ml-producer; do
     tag=$version@$(cat "$digests/$image")
     sed -i -E "/^ *repository: $image\$/,/^ *tag: /{s|repository: |&$registry/|; s|tag: .*|tag: $tag|}" "$copy/streaming-ml/values.yaml"
     grep -q "tag: $tag" "$copy/streaming-ml/values.yaml" || fail "values.yaml has no image $image with a tag"
@@ -30,6 +30,9 @@ package() { # in a copy: the repository keeps names of images that have no regis
   image=streaming-ml-producer tag=$version@$(cat "$digests/streaming-ml-producer")
   sed -i -E "s|image: $image:.*|image: $registry/$image:$tag|" "$copy/job.yaml"
   grep -q "$tag" "$copy/job.yaml" || fail "producer/job.yaml has no image $image"
+  if [ -n "${GITHUB_REPOSITORY:-}" ]; then # the place that publishes the chart
+    printf 'home: %s\nsources: [%s]\n' "$GITHUB_SERVER_URL/$GITHUB_REPOSITORY" "$GITHUB_SERVER_URL/$GITHUB_REPOSITORY" >>"$copy/streaming-ml/Chart.yaml"
+  fi
   mkdir -p "$to"
   helm package "$copy/streaming-ml" --version "$version" --app-version "$version" --destination "$to"
   cp "$copy/job.yaml" "$to"

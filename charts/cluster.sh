@@ -8,7 +8,7 @@ release=streaming-ml # as in producer/job.yaml
 version=$(sed -nE 's/^version = "([^"]+)".*/\1/p' pyproject.toml)
 images=(spark-apps=streaming-ml-spark producer=streaming-ml-producer kibana=streaming-ml-dashboards)
 resources=kafkas.kafka.strimzi.io,elasticsearches.elasticsearch.k8s.elastic.co,kibanas.kibana.k8s.elastic.co
-resources+=,sparkapplications.sparkoperator.k8s.io,jobs.batch
+resources+=,sparkapplications.sparkoperator.k8s.io
 timeout_s=1200
 
 say() { echo "── $*" >&2; }
@@ -62,28 +62,35 @@ load() { # loads the images into the cluster if kind created it
 }
 
 operators() {
-  local pair missing=() flags=()
-  for pair in kafkas.kafka.strimzi.io=strimzi-kafka-operator elasticsearches.elasticsearch.k8s.elastic.co=eck-operator \
-    sparkapplications.sparkoperator.k8s.io=spark-operator; do
-    if "$KUBECTL" get crd "${pair%=*}" >/dev/null 2>&1; then flags+=(--set "${pair#*=}.enabled=false"); else missing+=("${pair#*=}"); fi
-  done
-  if [ ${#missing[@]} = 0 ]; then
-    say "the operators of Kafka, Elasticsearch and Spark are installed; they must watch the namespace $NAMESPACE"
-    return
+  local pair missing=() flags=() watched="" list
+  if "$HELM" get metadata operators --namespace operators 2>/dev/null | grep -qx 'CHART: operators'; then
+    # An operator's rights are Roles in the namespaces that it watches. They are deleted with a namespace, but the CRDs remain.
+    say "upgrading the release operators, so that the operators have rights in the namespace $NAMESPACE"
+    flags+=(--reset-then-reuse-values)
+    watched=$("$HELM" get values operators --namespace operators --all --output yaml | awk '/^[^-]/ {list = /^namespaces:/} list && /^-/ {print $2}')
+  else
+    for pair in kafkas.kafka.strimzi.io=strimzi-kafka-operator elasticsearches.elasticsearch.k8s.elastic.co=eck-operator \
+      sparkapplications.sparkoperator.k8s.io=spark-operator; do
+      if "$KUBECTL" get crd "${pair%=*}" >/dev/null 2>&1; then flags+=(--set "${pair#*=}.enabled=false"); else missing+=("${pair#*=}"); fi
+    done
+    if [ ${#missing[@]} = 0 ]; then
+      say "the operators of Kafka, Elasticsearch and Spark are installed, but not by the release operators in the namespace operators." \
+        "So they are left as they are; they must watch the namespace $NAMESPACE, and have rights in it"
+      return
+    fi
+    say "installing ${missing[*]} into the namespace operators (a minute or two)"
   fi
-  say "installing ${missing[*]} into the namespace operators (a minute or two)"
-  local list
+  watched=$(printf '%s\n' "$watched" "$NAMESPACE" | grep . | sort -u | sed 's/.*/"&"/' | paste -sd,)
   for list in namespaces strimzi-kafka-operator.watchNamespaces eck-operator.managedNamespaces spark-operator.spark.jobNamespaces; do
-    flags+=(--set-json "$list=[\"$NAMESPACE\"]")
+    flags+=(--set-json "$list=[$watched]")
   done
-  "$HELM" dependency update charts/operators
+  if "$HELM" dependency list charts/operators 2>&1 | grep -qE 'missing|wrong version'; then "$HELM" dependency update charts/operators; fi
   "$HELM" upgrade --install operators charts/operators --namespace operators --create-namespace "${flags[@]}" --wait --timeout 10m
 }
 
-parts() { # prints the state of the release's objects: Kafka=True … SparkApplication=RUNNING Job=Complete (of the dashboards)
-  kube get "$resources" --selector "app.kubernetes.io/instance=$release,app.kubernetes.io/component!=producer" --output "jsonpath={range .items[*]}{.kind}=\
-{.status.health}{.status.applicationState.state}{.status.conditions[?(@.type=='Ready')].status}\
-{.status.conditions[?(@.type=='Complete')].type}{.status.conditions[?(@.type=='Failed')].type} {end}" 2>/dev/null | sed 's/ $//' || true
+parts() { # prints the state of the release's objects: Kafka=True … SparkApplication=RUNNING
+  kube get "$resources" --selector "app.kubernetes.io/instance=$release" --output "jsonpath={range .items[*]}{.kind}=\
+{.status.health}{.status.applicationState.state}{.status.conditions[?(@.type=='Ready')].status} {end}" 2>/dev/null | sed 's/ $//' || true
 }
 
 deploy() {
@@ -95,12 +102,11 @@ deploy() {
   operators
   if "$HELM" status "$release" --namespace "$NAMESPACE" >/dev/null 2>&1; then
     say "the images have the same tag $version as before, so running pods keep their code; to run new code: kubectl delete pod -n" \
-      "$NAMESPACE $release-driver; before make produce: kubectl delete job -n $NAMESPACE producer; before make deploy:" \
-      "kubectl delete job -n $NAMESPACE -l app.kubernetes.io/component=dashboards"
+      "$NAMESPACE $release-driver; before make produce: kubectl delete job -n $NAMESPACE producer"
   fi
-  say "installing the release $release into the namespace $NAMESPACE (3 to 5 minutes)"
+  say "installing the release $release into the namespace $NAMESPACE, and loading the dashboards (3 to 5 minutes)"
   # shellcheck disable=SC2086 # ARGS holds several words
-  "$HELM" upgrade --install "$release" charts/streaming-ml --namespace "$NAMESPACE" --timeout 20m ${ARGS:-} &
+  "$HELM" upgrade --install "$release" charts/streaming-ml --namespace "$NAMESPACE" --timeout 15m ${ARGS:-} &
   local helm=$! running=yes now last=""
   # shellcheck disable=SC2064 # expanded now, because `helm` is local to this function
   trap "kill $helm 2>/dev/null || true" EXIT
@@ -112,11 +118,7 @@ deploy() {
     now=$(parts)
     [ "$now" = "$last" ] || say "$SECONDS s: $now"
     last=$now
-    if [ ! $running ] && grep -q 'Job=Failed' <<<"$now"; then
-      fail "the dashboards were not loaded; find the cause with: kubectl logs -n $NAMESPACE -l app.kubernetes.io/component=dashboards; then" \
-        "kubectl delete job -n $NAMESPACE -l app.kubernetes.io/component=dashboards, and make deploy"
-    fi
-    [ $running ] || [ -z "$now" ] || grep -qvE '=(True|green|yellow|RUNNING|Complete)$' <<<"${now// /$'\n'}" || break
+    [ $running ] || [ -z "$now" ] || grep -qvE '=(True|green|yellow|RUNNING)$' <<<"${now// /$'\n'}" || break
     [ $SECONDS -lt $timeout_s ] || fail "not ready after $SECONDS s: see kubectl get events -n $NAMESPACE"
     sleep 2
   done
@@ -143,18 +145,17 @@ produce() {
 
 dashboard() {
   reachable
-  local port=${PORT:-5601} secret prefix space login="a user of your Elasticsearch"
-  prefix=$(kube get sparkapplication "$release" --output 'jsonpath={.spec.driver.env[?(@.name=="INDEX_PREFIX")].value}') ||
-    fail "there is no release $release in the namespace $NAMESPACE: run 'make deploy'"
+  need HELM "install Helm"
+  local port=${PORT:-5601} secret page login="a user of your Elasticsearch"
+  page=$("$HELM" get notes "$release" --namespace "$NAMESPACE" 2>/dev/null | grep -oE '(/s/[a-z0-9_-]+)?/app/dashboards#/view/.*-streaming-ml') ||
+    fail "there is no release $release with dashboards in the namespace $NAMESPACE: run 'make deploy'"
   kube get service "$release-kb-http" >/dev/null ||
     fail "the release has no Kibana, or not yet; if its value kibana.url is set, open that address"
-  space=$(kube get job --selector "app.kubernetes.io/instance=$release,app.kubernetes.io/component=dashboards" --output \
-    'jsonpath={.items[*].spec.template.spec.containers[*].env[?(@.name=="KIBANA_SPACE")].value}')
   # The third user of this Elasticsearch is the viewer. An Elasticsearch outside the release has no such object.
   secret=$(kube get elasticsearch "$release" --ignore-not-found --output 'jsonpath={.spec.auth.fileRealm[2].secretName}')
   [ -z "$secret" ] ||
     login=$(kube get secret "$secret" --output 'go-template={{.data.username | base64decode}} / {{.data.password | base64decode}}')
-  say "Kibana: https://localhost:$port${space:+/s/$space}/app/dashboards#/view/$prefix-streaming-ml   user / password: $login"
+  say "Kibana: https://localhost:$port$page   user / password: $login"
   say "the browser warns, because the cluster signed the certificate itself; Ctrl-C ends the connection"
   exec "$KUBECTL" --namespace "$NAMESPACE" port-forward "service/$release-kb-http" "$port:5601"
 }

@@ -1,7 +1,7 @@
 """Generates values.schema.json and the table in README.md from the values.yaml of each chart: `make generate`.
 
-It also writes the values of the app's learners, from their classes, and the version of pyproject.toml into the charts
-and into the producer's Job.
+It also writes the values of the app's learners, from their classes, the version of pyproject.toml into the charts and
+into the producer's Job, and Spark's version into the SparkApplication.
 
 Two kinds of comments in values.yaml describe a value: `# --` starts its meaning, and `# @schema` holds further rules as
 JSON Schema. A map with a `# --` comment is one value with free content. Any other map is a group of values. Groups are
@@ -36,6 +36,10 @@ STAMPED = {
     "producer/job.yaml": r"^( *image: streaming-ml-producer:).*",
 }
 """Files that contain the project's version, and the pattern of the text before the version."""
+DECIMAL = r"^-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$"
+"""A decimal number as text: Helm makes a text of `--set rls.ridge=0.001`. validate.yaml compares it with the limits."""
+SPARK_STAMPED = "charts/streaming-ml/templates/app/sparkapplication.yaml", r"^( *sparkVersion: ).*"
+"""The file that contains Spark's version, which is that of pyspark in the image."""
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 Schema = dict[str, Any]
 NAMED: dict[str, Schema] = {
@@ -70,14 +74,17 @@ def values(chart: str) -> tuple[Value, ...]:
 
 
 def schema(chart: str) -> str:
-    """Return the content of values.schema.json."""
+    """Return the content of values.schema.json. A value that may be a decimal number may also be its text."""
     dependencies = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text(encoding="utf-8")).get("dependencies", [])
     root = _closed(values(chart))
     for dependency in dependencies:  # a dependency has more values than those that this chart sets
         root["properties"][dependency["name"]] = _open(root["properties"][dependency["name"]])
     # Helm passes `global` from a parent chart to its dependencies.
-    root["properties"]["global"] = {"type": "object", "description": "Values that parent charts and dependencies share"}
+    shared = {"type": "object", "description": "Values that parent charts and dependencies share"}
+    ours = root["properties"].get("global")
+    root["properties"]["global"] = _open(ours) | shared if ours else shared
     root["properties"]["enabled"] = {"type": "boolean", "description": "Whether a parent chart installs this one"}
+    root = _like(root, root)
     text = json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **root}, indent=2, ensure_ascii=False)
     return text + "\n"
 
@@ -146,10 +153,16 @@ def _camel(name: str) -> str:
     return first + "".join(map(str.capitalize, others))
 
 
-def stamped(path: str, version: str) -> str:
-    """Return the content of one of the files STAMPED with `version`."""
+def stamped(path: str, pattern: str, version: str) -> str:
+    """Return the content of a file with `version` behind the text of each match of `pattern`."""
     text = (CHARTS.parent / path).read_text(encoding="utf-8")
-    return re.sub(STAMPED[path], rf"\g<1>{version}", text, flags=re.MULTILINE)
+    return re.sub(pattern, rf"\g<1>{version}", text, flags=re.MULTILINE)
+
+
+def spark_version() -> str:
+    """Return the version of pyspark in the image."""
+    text = (CHARTS.parent / "spark-apps" / "requirements.txt").read_text(encoding="utf-8")
+    return str(re.findall(r"^pyspark==([\w.]+)", text, re.MULTILINE)[0])
 
 
 def project_version() -> str:
@@ -187,12 +200,42 @@ def _comments(lines: list[str], line: int) -> tuple[str, Schema]:
 
 def _closed(group: tuple[Value, ...]) -> Schema:
     properties = {
-        value.name: _closed(value.children) if value.children else {**value.schema, "description": value.meaning}
+        value.name: _closed(value.children)
+        if value.children
+        else {**_with_text(value.schema), "description": value.meaning}
         for value in group
     }
     # A user who sets a value to null makes Helm remove the value and its default.
     required = [value.name for value in group if value.default is not None]
     return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+
+
+def _with_text(schema: Schema) -> Schema:
+    """Return the schema of a number that accepts the number's text, too; of a list, for its items."""
+    if isinstance(items := schema.get("items"), dict):
+        return {**schema, "items": _with_text(items)}
+    if not _is_decimal(schema):
+        return schema
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return {**schema, "type": [*kinds, "string"], "pattern": DECIMAL}
+
+
+def _is_decimal(schema: Schema) -> bool:
+    return "number" in schema.get("type", [])  # a name, or a list of names
+
+
+def decimals_template() -> str:
+    """Return the template that lists the decimal values with their limits, for templates/validate.yaml."""
+    lines = [
+        "{{/* Made by `make generate` from values.yaml: the values that may be decimal numbers, and their limits. */}}"
+    ]
+    lines.append('{{- define "streaming-ml.decimals" -}}')
+    for name, value in _leaves(values("streaming-ml")):
+        schema = value.schema.get("items", value.schema)
+        if _is_decimal(schema):
+            limits = {limit: schema[limit] for limit in LIMITS.values() if limit in schema}
+            lines.append(f"{name}: {json.dumps(limits)}")
+    return "\n".join([*lines, "{{- end }}", ""])
 
 
 def _open(closed: Schema) -> Schema:
@@ -201,6 +244,17 @@ def _open(closed: Schema) -> Schema:
         for name, property_ in closed["properties"].items()
     }
     return {"type": "object", "properties": properties}
+
+
+def _like(part: Schema, root: Schema) -> Schema:
+    """Return a schema in which `{like: GROUP, without: NAMES}` is that group without NAMES, with no required value."""
+    if "like" in part:
+        properties = root["properties"][part["like"]]["properties"]
+        kept = {name: value for name, value in properties.items() if name not in part.get("without", ())}
+        return {"type": "object", "additionalProperties": False, "properties": kept, "description": part["description"]}
+    if "properties" in part:
+        return {**part, "properties": {name: _like(inner, root) for name, inner in part["properties"].items()}}
+    return part
 
 
 def _leaves(group: tuple[Value, ...], prefix: str = "") -> Iterator[tuple[str, Value]]:
@@ -217,10 +271,12 @@ def _shown(default: object) -> str:
 
 if __name__ == "__main__":
     (CHARTS / "streaming-ml" / "values.yaml").write_text(learner_values(), encoding="utf-8")
-    template = CHARTS / "streaming-ml" / "templates" / "app" / "_learners.tpl"
-    template.write_text(learner_template(), encoding="utf-8")
-    for path in STAMPED:
-        (CHARTS.parent / path).write_text(stamped(path, project_version()), encoding="utf-8")
+    templates = CHARTS / "streaming-ml" / "templates"
+    (templates / "app" / "_learners.tpl").write_text(learner_template(), encoding="utf-8")
+    (templates / "_decimals.tpl").write_text(decimals_template(), encoding="utf-8")
+    versions = [(path, pattern, project_version()) for path, pattern in STAMPED.items()]
+    for path, pattern, version in [*versions, (*SPARK_STAMPED, spark_version())]:
+        (CHARTS.parent / path).write_text(stamped(path, pattern, version), encoding="utf-8")
     for name in NAMES:
         (CHARTS / name / "values.schema.json").write_text(schema(name), encoding="utf-8")
         (CHARTS / name / "README.md").write_text(readme(name), encoding="utf-8")

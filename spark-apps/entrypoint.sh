@@ -7,6 +7,7 @@ classes=$(IFS=: && echo "${jars[*]}")
 case "${1:-}" in
   driver)
     shift
+    python /opt/streaming-ml/remove_executors.py &
     command=("$SPARK_HOME/bin/spark-submit")
     # The jars come before the folder with Spark's properties, unlike in Spark's own script: Java uses the archive of
     # classes only if no folder comes first.

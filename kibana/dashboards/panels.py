@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dashboards.rules import column_names, split_feature
+from dashboards.names import column_names, split_feature
 
 Index = Literal["points", "metrics", "models", "invalid"]
 Drawing = Literal["feature", "diagonal", "residuals"]

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
-from dashboards import rules
+from dashboards import addresses, arguments, names
 from dashboards.errors import ConfigError
 from dashboards.panels import Names
 
@@ -73,27 +73,27 @@ class WithNames(BaseSettings):
     @classmethod
     def _plain(cls, value: object, info: ValidationInfo) -> object:
         name = str(info.field_name)
-        return rules.setting(value, name, cls.model_fields[name].default)
+        return arguments.setting(value, name, cls.model_fields[name].default)
 
     @field_validator("features")
     @classmethod
     def _names(cls, value: str) -> str:
-        return ",".join(rules.features(value))
+        return ",".join(names.features(value))
 
     @field_validator("label")
     @classmethod
     def _name(cls, value: str) -> str:
-        return rules.field_name(value)
+        return names.field_name(value)
 
     @field_validator("kafka_train_topic", "kafka_test_topic")
     @classmethod
     def _topic(cls, value: str) -> str:
-        return rules.topic(value)
+        return names.topic(value)
 
     @field_validator("index_prefix")
     @classmethod
     def _prefix(cls, value: str) -> str:
-        return rules.prefix(value)
+        return names.prefix(value)
 
     @model_validator(mode="after")
     def _differ(self) -> WithNames:
@@ -135,11 +135,11 @@ class WithElasticsearch(WithNames):
     @field_validator("elasticsearch_url")
     @classmethod
     def _nodes(cls, value: str) -> str:
-        return rules.urls(value, "elasticsearch")
+        return addresses.urls(value, "elasticsearch")
 
     @model_validator(mode="after")
     def _login(self) -> WithElasticsearch:
-        rules.check_login(self, "elasticsearch")
+        addresses.check_login(self, "elasticsearch")
         return self
 
 
@@ -164,7 +164,7 @@ class Load(WithElasticsearch):
     dry_run: bool = Field(False, description="log what would be installed, without installing it")
     server_timeout_s: NonNegativeFloat = Field(
         300.0,
-        le=rules.LONGEST_WAIT_S,
+        le=arguments.LONGEST_WAIT_S,
         description="seconds to wait for a server that is not ready; then end with exit code 3",
     )
     request_timeout_s: PositiveFloat = Field(
@@ -176,7 +176,7 @@ class Load(WithElasticsearch):
     def _kibana(cls, value: str) -> str:
         if "," in value:
             raise ValueError("must be a single URL, not a list")
-        return rules.urls(value, "kibana").rstrip("/")
+        return addresses.urls(value, "kibana").rstrip("/")
 
     @field_validator("kibana_space")
     @classmethod
@@ -189,7 +189,7 @@ class Load(WithElasticsearch):
 
     @model_validator(mode="after")
     def _kibana_login(self) -> Load:
-        rules.check_login(self, "kibana")
+        addresses.check_login(self, "kibana")
         return self
 
 
@@ -223,11 +223,11 @@ def load(settings: type[AnySettings], argv: Sequence[str]) -> AnySettings:
     ConfigError
         With one line for each wrong setting, which names its flag and its variable.
     """
-    arguments = rules.validate_arguments(argv, rules.switches(settings.model_fields))
+    validated = arguments.validate_arguments(argv, arguments.switches(settings.model_fields))
     try:
-        return CliApp.run(settings, cli_args=arguments)
+        return CliApp.run(settings, cli_args=validated)
     except ValidationError as error:
-        lines = [rules.error_message({**problem}, SECRETS) for problem in error.errors(include_url=False)]
+        lines = [arguments.error_message({**problem}, SECRETS) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from error
     except SettingsError as error:
-        raise ConfigError(rules.without_values(str(error))) from error
+        raise ConfigError(arguments.without_values(str(error))) from error

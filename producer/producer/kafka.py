@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from producer.errors import ConfigError, Interrupted, Refused, ServerUnavailable, StreamError
-from producer.login import Login, certificate_failure, client_config, login, token_failure, wrong_config
+from producer.login import BROKEN, Login, certificate_failure, client_config, login, token_failure, wrong_config
 from producer.settings import Settings, setting
 
 CALL_S = 1.0
@@ -111,7 +111,7 @@ class Watch:
             return None if passes else ConfigError(self._reason)
         if failure := _tls_failure(text, given):
             return failure
-        if code in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
+        if code in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED) and BROKEN not in text:
             return _refused_login(text, given)
         if code == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
             return Refused(f"{setting('kafka_user')}: the user needs the ACL Write on both topics: {text}")
@@ -145,7 +145,7 @@ def topic_failure(settings: Settings, topic: str, error: KafkaError) -> StreamEr
     """Return the failure for an error about a topic, or None if the error may pass."""
     field = setting("kafka_test_topic" if topic == settings.kafka_test_topic else "kafka_train_topic")
     code = error.code()
-    if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+    if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
         return ConfigError(f"{field}: the cluster has no topic {topic!r}: create it or use another topic")
     if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
         return Refused(f"{field}: the user needs the ACLs Describe, Read and Write on topic {topic!r}")

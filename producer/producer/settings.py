@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
-from producer import rules
+from producer import addresses, arguments, names
 from producer.errors import ConfigError
 from producer.login import check_login, login, options, token_url
 
@@ -33,17 +33,17 @@ def setting(field: str) -> str:
 
 
 def _split(value: object) -> object:
-    return rules.parts(value) if isinstance(value, str) else value
+    return names.parts(value) if isinstance(value, str) else value
 
 
 def _names(value: object) -> object:
-    return tuple(map(rules.field_name, rules.names(value))) if isinstance(value, str) else value
+    return tuple(map(names.field_name, names.names(value))) if isinstance(value, str) else value
 
 
 def _flight_fields(value: object) -> object:
     if not isinstance(value, str):
         return value
-    found = rules.distinct(rules.parts(value))
+    found = names.distinct(names.parts(value))
     if unknown := [name for name in found if name not in FLIGHT_FIELDS]:
         raise ValueError(f"{unknown[0]!r} is not a column of the flights: choose from {', '.join(FLIGHT_FIELDS)}")
     return found
@@ -95,7 +95,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 FlightFields = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_flight_fields)]
 Index = Annotated[NonNegativeInt, Field(le=2**63 - 1)]
 Share = Annotated[Fraction, BeforeValidator(_fraction), Field(ge=0, le=1)]
-Topic = Annotated[str, AfterValidator(rules.topic)]
+Topic = Annotated[str, AfterValidator(names.topic)]
 
 
 class Settings(BaseSettings):
@@ -146,7 +146,7 @@ class Settings(BaseSettings):
         description="synthetic: names of the features, a,b,c, or @FILE with one name a line; their values are standard "
         "normal",
     )
-    label: Annotated[str, AfterValidator(rules.field_name)] = Field("y", description="synthetic: name of the label")
+    label: Annotated[str, AfterValidator(names.field_name)] = Field("y", description="synthetic: name of the label")
     weights: Numbers = Field(
         (1.5, -2.0, 0.5),
         description="synthetic: one weight for each feature (write --weights=-1,2 if the first is negative)",
@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     drift_row: Index | None = Field(None, description="synthetic: first row for which --drift-weights apply")
     drift_weights: Numbers | None = Field(None, description="synthetic: the weights from --drift-row on")
 
-    kafka_bootstrap: Annotated[str, AfterValidator(rules.brokers)] = Field(
+    kafka_bootstrap: Annotated[str, AfterValidator(addresses.brokers)] = Field(
         "localhost:9092", description="brokers to connect to first, host:port[,host:port]"
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -219,7 +219,7 @@ class Settings(BaseSettings):
     schema_registry_user: str | None = Field(None, description="user name")
     schema_registry_password_file: FilePath | None = Field(None, description="file with that user's password")
     schema_registry_token_file: FilePath | None = Field(None, description="file with a bearer token, instead of a user")
-    server_timeout_s: Annotated[PositiveFloat, Field(le=rules.LONGEST_WAIT_S)] = Field(
+    server_timeout_s: Annotated[PositiveFloat, Field(le=arguments.LONGEST_WAIT_S)] = Field(
         600, description="seconds to wait for brokers or a registry that do not answer; then end with exit code 3"
     )
 
@@ -230,7 +230,7 @@ class Settings(BaseSettings):
     @classmethod
     def _plain(cls, value: object, info: ValidationInfo) -> object:
         name = str(info.field_name)
-        return rules.setting(value, name, cls.model_fields[name].default)
+        return arguments.setting(value, name, cls.model_fields[name].default)
 
     @field_validator("kafka_oauth_token_url")
     @classmethod
@@ -246,13 +246,13 @@ class Settings(BaseSettings):
     @field_validator("schema_registry_url")
     @classmethod
     def _registry(cls, value: str | None) -> str | None:
-        return value and rules.urls(value, "schema-registry")
+        return value and addresses.urls(value, "schema-registry")
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
         if lines := [f"{setting(field)}: {text}" for field, text in self._clashes()]:
             raise ValueError("\n".join(lines))
-        rules.check_registry(self)
+        addresses.check_registry(self)
         check_login(self)
         return self
 
@@ -299,11 +299,13 @@ class Settings(BaseSettings):
 
 def load(argv: Sequence[str]) -> Settings:
     """Return the settings; ConfigError has one line for each wrong setting."""
-    argv = rules.join_repeated(argv, "--kafka-option")
-    arguments = rules.validate_arguments(argv, rules.switches(Settings.model_fields))
+    argv = arguments.join_repeated(argv, "--kafka-option")
+    validated = arguments.validate_arguments(argv, arguments.switches(Settings.model_fields))
     try:
-        return CliApp.run(Settings, cli_args=arguments)
+        return CliApp.run(Settings, cli_args=validated)
     except ValidationError as error:
-        raise ConfigError("\n".join(rules.error_message({**problem}, SECRETS) for problem in error.errors())) from error
+        raise ConfigError(
+            "\n".join(arguments.error_message({**problem}, SECRETS) for problem in error.errors())
+        ) from error
     except SettingsError as error:
-        raise ConfigError(rules.without_values(str(error))) from error
+        raise ConfigError(arguments.without_values(str(error))) from error

@@ -71,7 +71,7 @@ def run(settings: Settings, stop: Stop) -> None:
             run = store.begin()
             replace = settings.replace_run
             claim(connection, client, settings.index_prefix, run, replace=replace, new=newest is None)
-            indices = Indices(settings.index_prefix, settings.fields)
+            indices = Indices(settings.index_prefix, settings.fields, settings.storage)
             today = datetime.now(timezone.utc).date()
             indices.install(connection, client, today)
             indices.prepare(connection, client, today)  # before any record: Kibana reads fields from indices

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming_regression.rules import column_names, split_feature
+from streaming_regression.names import column_names, split_feature
 
 Texts = NDArray[np.object_]
 WHOLE = 2**53

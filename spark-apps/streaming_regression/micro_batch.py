@@ -177,7 +177,8 @@ class MicroBatches:
         course = Course(seconds, lag, self._settings.points_fraction, drift)
         lines += documents.model(origin, fields, name, after, course)
         bulk.write_all(self._connection, self._client, lines, self._indices)
-        self._refreshing = indices.refresh(self._client, origin, self._refreshing)
+        if self._settings.index_refresh_interval_s is None:
+            self._refreshing = indices.refresh(self._client, origin, self._refreshing)
         _log(origin.batch, found, self._settings, seconds, lag)
         self._streaks.note(origin.batch, found.partitions, found.reasons)
         today = origin.time.date()

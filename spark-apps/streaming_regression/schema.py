@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -19,6 +20,39 @@ COMMON = {"run": KEYWORD, "@timestamp": {"type": "date"}}
 PLACE = {"topic": KEYWORD, "partition": {"type": "integer"}, "offset": LONG}
 CATEGORY = {"type": "keyword", "ignore_above": LONGEST}
 VALUE_ONLY = {"type": "keyword", "index": False, "doc_values": False}  # stored, not indexed: any length
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How Elasticsearch stores an index.
+
+    Attributes
+    ----------
+    shards : int
+        Number of primary shards, among which the documents are divided.
+    replicas : int or None
+        Number of copies of each shard; None: one copy if there is a second node, else none.
+    refresh_interval_s : float or None
+        Seconds until new documents are found by searches; None: Elasticsearch's default.
+    """
+
+    shards: int = 1
+    replicas: int | None = None
+    refresh_interval_s: float | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the index settings."""
+        found: dict[str, Any] = {"number_of_shards": self.shards}
+        if self.replicas is None:
+            found["auto_expand_replicas"] = "0-1"
+        else:
+            found["number_of_replicas"] = self.replicas
+        if self.refresh_interval_s is not None:
+            found["refresh_interval"] = f"{round(self.refresh_interval_s * 1000)}ms"
+        return found
+
+
+DEFAULT_STORAGE = Storage()
 
 
 def index_name(prefix: str, kind: str, day: date) -> str:
@@ -90,7 +124,7 @@ def _flat(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "subobjects": False, "properties": properties}
 
 
-def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
+def templates(prefix: str, fields: Fields, storage: Storage = DEFAULT_STORAGE) -> dict[str, dict[str, Any]]:
     """Return the index templates by name.
 
     Elasticsearch refuses two templates of the same priority that match the same name. A longer prefix has a higher
@@ -101,7 +135,7 @@ def templates(prefix: str, fields: Fields) -> dict[str, dict[str, Any]]:
             "index_patterns": [f"{prefix}-{kind}-*"],
             "priority": PRIORITY + len(prefix),
             "template": {
-                "settings": {"number_of_shards": 1, "auto_expand_replicas": "0-1", **settings(fields)},
+                "settings": {**storage.settings(), **settings(fields)},
                 "mappings": mapping,
             },
         }

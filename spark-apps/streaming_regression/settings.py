@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, get_type_hints
 
@@ -10,6 +11,7 @@ from pydantic import (
     FilePath,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     ValidationInfo,
@@ -19,13 +21,14 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
-from streaming_regression import formats, registry, rules
+from streaming_regression import addresses, arguments, formats, names, registry
 from streaming_regression.drift import LEAST_GROWTH
 from streaming_regression.errors import ConfigError
 from streaming_regression.kafka.login import check_login, login, options, token_url
 from streaming_regression.learners import LEARNERS, LIMIT
 from streaming_regression.learners import options as learner_fields
 from streaming_regression.records import Fields
+from streaming_regression.schema import Storage
 
 
 def split(value: str) -> tuple[str, ...]:
@@ -34,6 +37,7 @@ def split(value: str) -> tuple[str, ...]:
 
 
 DAY_S = 86_400.0
+JAVA_OPTIONS = re.compile(r"\s*(-([^X\s]\S*|X[^m\s]\S*|Xm[^x\s]\S*)(\s+|$))*")
 SECRETS = frozenset(
     ["kafka_password_file", "kafka_key_password_file", "kafka_oauth_client_secret_file", "kafka_options_file"]
     + [f"elasticsearch_{kind}_file" for kind in ("password", "api_key", "token", "key_password")]
@@ -202,10 +206,23 @@ class Settings(BaseSettings):
     available_now: bool = Field(False, description="process the records that exist at the start, then end")
     checkpoint: str = Field(
         "checkpoint",
-        description="folder or URI (s3a://, hdfs://, …) for offsets and model; keep it: a restart continues from it",
+        description="folder, or URI of a file system that Spark's jars know (hdfs://; s3a:// needs hadoop-aws, which "
+        "neither pyspark nor the image has), for offsets and model; keep it: a restart continues from it",
     )
     index_prefix: str = Field(
         "spark", description="indices are named PREFIX-points-DATE and so on; a prefix belongs to one run"
+    )
+    index_shards: PositiveInt = Field(
+        1, le=1024, description="primary shards of each new index: more than one if one node cannot store all points"
+    )
+    index_replicas: NonNegativeInt | None = Field(
+        None, le=100, description="copies of each shard of new indices; none: one copy if there is a second node"
+    )
+    index_refresh_interval_s: PositiveFloat | None = Field(
+        None,
+        ge=0.001,
+        le=86_400,
+        description="seconds until searches find the documents of new indices; none: at the end of each micro-batch",
     )
     replace_run: bool = Field(False, description="delete the documents of another run from the indices of the prefix")
     retention_days: NonNegativeInt = Field(
@@ -215,7 +232,7 @@ class Settings(BaseSettings):
     )
     server_timeout_s: NonNegativeFloat = Field(
         600.0,
-        le=rules.LONGEST_WAIT_S,
+        le=arguments.LONGEST_WAIT_S,
         description="seconds to wait while Kafka, Elasticsearch or the registry is unreachable or busy; then end with "
         "exit code 3",
     )
@@ -225,6 +242,11 @@ class Settings(BaseSettings):
         le=65_535,
         description="port at which the driver serves the figures of model and stream in Prometheus' format, at "
         "http://HOST:PORT/metrics; 0: none",
+    )
+    java_options: str = Field(
+        "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
+        description="options of Spark's JVMs, separated by blanks, without -Xmx (the default: only Java's first "
+        "compiler, because the second costs more than it saves); of the driver's JVM only if the app starts it",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="format of the log lines, on standard error")
@@ -257,6 +279,11 @@ class Settings(BaseSettings):
         return formats.Format(self.value_format, connection)
 
     @property
+    def storage(self) -> Storage:
+        """How new indices are stored."""
+        return Storage(self.index_shards, self.index_replicas, self.index_refresh_interval_s)
+
+    @property
     def initial(self) -> tuple[float, ...]:
         """The intercept and the weights before the first record."""
         if self.initial_weights is None:
@@ -273,12 +300,12 @@ class Settings(BaseSettings):
     @classmethod
     def _plain(cls, value: object, info: ValidationInfo) -> object:
         name = str(info.field_name)
-        return rules.setting(value, name, cls.model_fields[name].default)
+        return arguments.setting(value, name, cls.model_fields[name].default)
 
     @field_validator("kafka_bootstrap")
     @classmethod
     def _brokers(cls, value: str) -> str:
-        return rules.brokers(value)
+        return addresses.brokers(value)
 
     @field_validator("kafka_oauth_token_url")
     @classmethod
@@ -294,27 +321,27 @@ class Settings(BaseSettings):
     @field_validator("elasticsearch_url")
     @classmethod
     def _nodes(cls, value: str) -> str:
-        return rules.urls(value, "elasticsearch")
+        return addresses.urls(value, "elasticsearch")
 
     @field_validator("schema_registry_url")
     @classmethod
     def _registry(cls, value: str | None) -> str | None:
-        return value and rules.urls(value, "schema-registry")
+        return value and addresses.urls(value, "schema-registry")
 
     @field_validator("kafka_train_topic", "kafka_test_topic")
     @classmethod
     def _topic(cls, value: str) -> str:
-        return rules.topic(value)
+        return names.topic(value)
 
     @field_validator("features")
     @classmethod
     def _names(cls, value: str) -> str:
-        return ",".join(rules.features(value))
+        return ",".join(names.features(value))
 
     @field_validator("label")
     @classmethod
     def _name(cls, value: str) -> str:
-        return rules.field_name(value)
+        return names.field_name(value)
 
     @field_validator("drift_growth")
     @classmethod
@@ -326,12 +353,12 @@ class Settings(BaseSettings):
     @field_validator("checkpoint")
     @classmethod
     def _checkpoint(cls, value: str) -> str:
-        return rules.checkpoint(value)
+        return addresses.checkpoint(value)
 
     @field_validator("initial_weights", "initial_intercept")
     @classmethod
     def _finite(cls, value: str | float | None) -> str | float | None:
-        for number in () if value is None else rules.parts(str(value)):
+        for number in () if value is None else names.parts(str(value)):
             try:
                 good = abs(float(number)) <= LIMIT
             except ValueError:
@@ -340,10 +367,17 @@ class Settings(BaseSettings):
                 raise ValueError(f"{number!r} is not a number between -{LIMIT:g} and {LIMIT:g}")
         return value
 
+    @field_validator("java_options")
+    @classmethod
+    def _java_options(cls, value: str) -> str:
+        if not JAVA_OPTIONS.fullmatch(value):
+            raise ValueError("each option must begin with a hyphen, and Spark sets -Xmx itself")
+        return value
+
     @field_validator("index_prefix")
     @classmethod
     def _prefix(cls, value: str) -> str:
-        return rules.prefix(value)
+        return names.prefix(value)
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
@@ -357,8 +391,8 @@ class Settings(BaseSettings):
             if layout.categories:
                 wanted += f" with {len(layout.columns)} numbers and categories together"
             raise ValueError(f"--initial-weights has {weights} numbers for {wanted}: give one for each")
-        rules.check_login(self, "elasticsearch")
-        rules.check_registry(self)
+        addresses.check_login(self, "elasticsearch")
+        addresses.check_registry(self)
         if login(self).password and not (self.kafka_user and self.kafka_password_file):
             protocol = self.kafka_security_protocol
             raise ValueError(f"--kafka-security-protocol {protocol} needs --kafka-user and --kafka-password-file")
@@ -397,12 +431,22 @@ def load(argv: Sequence[str]) -> Settings:
     ConfigError
         With one line for each wrong setting, which names its flag and its variable.
     """
-    argv = rules.join_repeated(argv, "--kafka-option")
-    arguments = rules.validate_arguments(argv, rules.switches(Complete.model_fields))
+    argv = _with_equals_sign(arguments.join_repeated(argv, "--kafka-option"), "--java-options")
+    validated = arguments.validate_arguments(argv, arguments.switches(Complete.model_fields))
     try:
-        return CliApp.run(Complete, cli_args=arguments)
+        return CliApp.run(Complete, cli_args=validated)
     except ValidationError as error:
-        lines = [rules.error_message({**problem}, SECRETS) for problem in error.errors(include_url=False)]
+        lines = [arguments.error_message({**problem}, SECRETS) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from error
     except SettingsError as error:
-        raise ConfigError(rules.without_values(str(error))) from error
+        raise ConfigError(arguments.without_values(str(error))) from error
+
+
+def _with_equals_sign(argv: Sequence[str], flag: str) -> list[str]:
+    """Return the arguments with `flag=value` as one word: a value that begins with a hyphen looks like a flag."""
+    words = list(argv)
+    for place, word in enumerate(words[:-1]):
+        if word == flag:
+            words[place : place + 2] = [f"{flag}={words[place + 1]}"]
+            return _with_equals_sign(words, flag)
+    return words

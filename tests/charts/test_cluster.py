@@ -31,6 +31,7 @@ class Api:
     def __init__(self, folder: Path) -> None:
         self.kinds = KUBERNETES | OPERATORS
         self.secrets: dict[str, list[str]] = {}
+        self.kafka: dict[str, Object] = {}  # live objects of Strimzi by their path below the namespace
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -79,6 +80,7 @@ class Api:
             f"api/v1/namespaces/{NAMESPACE}/serviceaccounts": accounts,
             **{f"apis/{version}": self._resources(version) for version, _ in versions},
             **secrets,
+            **{f"apis/kafka.strimzi.io/v1/namespaces/{NAMESPACE}/{name}": found for name, found in self.kafka.items()},
         }
         return table.get(path)
 
@@ -172,4 +174,77 @@ def test_a_user_of_the_charts_own_elasticsearch_must_have_roles(api: Api) -> Non
     assert "elasticsearch.appSecret: Secret app has no key roles" in done.stderr
     api.secrets["app"].append("roles")
     done = api.install(elasticsearch={"appSecret": "app"})
+    assert done.returncode == 0, done.stderr
+
+
+def live(kind: str, name: str, ready: str = "True", **spec: int) -> Object:
+    status = {"conditions": [{"type": "Ready", "status": ready}]}
+    owner = {"meta.helm.sh/release-name": RELEASE, "meta.helm.sh/release-namespace": NAMESPACE}
+    metadata = {"name": name, "namespace": NAMESPACE, "annotations": owner}
+    metadata |= {"labels": {"app.kubernetes.io/managed-by": "Helm"}}
+    return {"apiVersion": "kafka.strimzi.io/v1", "kind": kind, "metadata": metadata, "spec": spec, "status": status}
+
+
+@pytest.fixture
+def kafka(api: Api) -> Api:
+    """A release whose Kafka has three nodes, and topics with six partitions and three copies."""
+    pool = live("KafkaNodePool", "streaming-ml-dual", replicas=3)
+    topics = [live("KafkaTopic", f"streaming-ml-{name}", partitions=6, replicas=3) for name in ("train", "test")]
+    api.kafka = {f"{found['kind'].lower()}s/{found['metadata']['name']}": found for found in (pool, *topics)}
+    return api
+
+
+SHAPE = {"nodes": 3, "partitions": 6, "replicationFactor": 3}
+
+
+@pytest.mark.parametrize("change", [{}, {"nodes": 5}, {"partitions": 7}, {"minInsyncReplicas": 2}])
+def test_kafka_may_keep_its_shape_or_grow(kafka: Api, change: Object) -> None:
+    done = kafka.install(kafka=SHAPE | change)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"nodes": 1, "replicationFactor": 1},
+            [
+                "kafka.nodes 1: this Kafka has 3 nodes",
+                "Set kafka.nodes to 3; for a smaller Kafka, install another release",
+            ],
+        ),
+        (
+            {"partitions": 5},
+            ["KafkaTopic streaming-ml-train has 6 partitions, and Kafka cannot remove", "Set kafka.partitions to 6"],
+        ),
+        (
+            {"replicationFactor": 1},
+            [
+                "kafka.replicationFactor 1: the topic of KafkaTopic streaming-ml-test has 3, and Strimzi cannot",
+                "set kafka.trainTopic, kafka.testTopic and indexPrefix to new names",
+            ],
+        ),
+    ],
+)
+def test_a_shape_that_kafka_cannot_take_is_refused_with_the_way_out(
+    kafka: Api, change: Object, words: list[str]
+) -> None:
+    done = kafka.install(kafka=SHAPE | change)
+    assert done.returncode
+    for word in words:
+        assert word in done.stderr
+
+
+def test_new_topics_may_have_another_shape(kafka: Api) -> None:
+    done = kafka.install(kafka=SHAPE | {"replicationFactor": 1, "partitions": 1, "trainTopic": "a", "testTopic": "b"})
+    assert done.returncode == 0, done.stderr
+
+
+def test_values_that_did_not_work_can_be_set_back(kafka: Api) -> None:
+    """A KafkaTopic that is not ready shows a wish, which Kafka has not fulfilled."""
+    for name in ("train", "test"):
+        kafka.kafka[f"kafkatopics/streaming-ml-{name}"] = live(
+            "KafkaTopic", f"streaming-ml-{name}", ready="False", partitions=9, replicas=1
+        )
+    done = kafka.install(kafka=SHAPE)
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from tests.charts.rendering import CHART, NAMESPACE, RELEASE, Object, find, rend
 
 pytestmark = pytest.mark.helm
 
-PORTS = (22, 80, 443, 4040, 5601, 6443, 7078, 7079, 8080, 8443, 9090, 9091, 9092, 9093, 9200, 9300, 9404, 9999)
+PORTS = (22, 80, 443, 4040, 5601, 6443, 7078, 7079, 8080, 8081, 8443, 9090, 9091, 9092, 9093, 9200, 9300, 9404, 9999)
 Arrow = tuple[str, str, int]
 
 
@@ -57,6 +57,7 @@ PARTS = {
 OTHERS = {
     "an operator": End({"app": "operator"}, namespace="operators"),
     "another pod": End({"app": "curious"}),
+    "an impostor": End({"strimzi.io/kind": "cluster-operator"}, namespace="elsewhere"),
     "another namespace": End({"app.kubernetes.io/name": "streaming-ml"}, namespace="elsewhere"),
     "another release": End({**ours("producer").labels, "app.kubernetes.io/instance": "other"}, namespace="elsewhere"),
     "the API server": End(address="172.18.0.2"),
@@ -184,11 +185,46 @@ def test_strimzis_own_policy_lets_in_the_same() -> None:
     assert listener["networkPolicyPeers"] == rule["from"]
 
 
-def test_no_policy_has_a_name_that_strimzi_gives_one_of_its_own(objects: list[Object]) -> None:
-    """Strimzi overwrites a policy of such a name, and the next `helm upgrade` fails with a conflict."""
-    names = {manifest["metadata"]["name"] for manifest in objects if manifest["kind"] == "NetworkPolicy"}
-    parts = ("network-policy-kafka", "entity-operator", "kafka-exporter", "cruise-control")
-    assert not names & {f"{RELEASE}-{part}" for part in parts}
+def strimzis_policies() -> list[Object]:
+    """Return the policies that Strimzi 1.2.0 creates by default; charts/operators sets generateNetworkPolicy to false.
+
+    References
+    ----------
+    strimzi/strimzi-kafka-operator, cluster-operator/src/main/java/io/strimzi/operator/cluster/model/KafkaCluster.java
+    and EntityOperator.java, generateNetworkPolicy; NetworkPolicyUtils.java for the namespace of the operator.
+    """
+    operator = {"namespaceSelector": {}, "podSelector": {"matchLabels": {"strimzi.io/kind": "cluster-operator"}}}
+    nodes = {"podSelector": {"matchLabels": PARTS["kafka"].labels}}
+    names = ("entity-operator", "kafka-exporter", "cruise-control")
+    others = [{"podSelector": {"matchLabels": {"strimzi.io/name": f"{RELEASE}-{name}"}}} for name in names]
+    (listener,) = find(render(), "Kafka")["spec"]["kafka"]["listeners"]
+    kafka = [
+        {"ports": [{"port": 9090}], "from": [nodes, operator]},
+        {"ports": [{"port": 9091}], "from": [operator, nodes, *others]},
+        {"ports": [{"port": 8443}], "from": [operator]},
+        {"ports": [{"port": listener["port"]}], "from": listener["networkPolicyPeers"]},
+    ]
+    health = [{"ports": [{"port": port}]} for port in (8080, 8081)]
+    return [
+        {
+            "kind": "NetworkPolicy",
+            "metadata": {"name": f"{RELEASE}-{name}"},
+            "spec": {"podSelector": {"matchLabels": PARTS[part].labels}, "policyTypes": ["Ingress"], "ingress": rules},
+        }
+        for name, part, rules in (
+            ("network-policy-kafka", "kafka", kafka),
+            ("entity-operator", "entity-operator", health),
+        )
+    ]
+
+
+def test_where_strimzi_makes_its_own_policies_this_is_open_too() -> None:
+    """README.md says so. Policies only add connections: ours cannot take back what Strimzi's allow."""
+    more = arrows([*render(), *strimzis_policies()]) - DESIGN - to_the_api_server()
+    assert more == {
+        *(("an impostor", "kafka", port) for port in (9090, 9091, 8443)),
+        *((other, "entity-operator", port) for other in OTHERS for port in (8080, 8081)),
+    }
 
 
 def test_values_allow_additional_connections() -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-import yaml
 
-from tests.charts.rendering import CHART, NAMESPACE, ROOT, Object, find, pods, render
+from tests.charts.rendering import CHART, NAMESPACE, ROOT, Object, find, helm, pods, render
 
 pytestmark = pytest.mark.helm
 
@@ -15,6 +14,10 @@ OURS = ("Job", "Pod", "SparkApplication")
 """Kinds whose pods this chart defines completely; the operators complete the pods of other kinds."""
 LABELS_GO_TO_PODS = ("Kafka", "KafkaNodePool")
 """Strimzi copies the labels of these kinds to its pods, except app.kubernetes.io/ labels other than part-of."""
+ZONES = ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+LABELS_OF_VALUES = {"cost-center"}
+VARIABLES_OF_VALUES = {"HTTPS_PROXY"}
+"""Labels and variables of pods in ci/pods-values.yaml."""
 
 
 def of_ours(objects: list[Object]) -> list[tuple[str, Object]]:
@@ -40,7 +43,7 @@ def test_pods_have_only_labels_that_no_new_version_of_the_chart_changes(objects:
     for name, pod in pods(objects):
         if name.startswith(("Pod", "Kafka")):  # recreated each time, or labelled by Strimzi
             continue
-        labels = pod["metadata"]["labels"].keys() - {"spark-role"}
+        labels = pod["metadata"]["labels"].keys() - {"spark-role"} - LABELS_OF_VALUES
         assert labels == {f"app.kubernetes.io/{key}" for key in ("name", "instance", "component")}, name
     for manifest in (manifest for manifest in objects if manifest["kind"] in LABELS_GO_TO_PODS):
         copied = {key for key in manifest["metadata"]["labels"] if not key.startswith("app.kubernetes.io/")}
@@ -111,16 +114,59 @@ def test_no_password_stands_anywhere_but_in_a_secret(objects: list[Object]) -> N
             for variable in container.get("env", []):
                 if "PASSWORD" in variable["name"]:
                     assert variable["name"].endswith("_FILE"), name
-                assert variable.get("valueFrom", {}).get("secretKeyRef", {}).get("key", "username") == "username", name
+                key = variable.get("valueFrom", {}).get("secretKeyRef", {}).get("key", "username")
+                assert key == "username" or variable["name"] in VARIABLES_OF_VALUES, name
                 assert variable.get("value") != "", f"{name}: {variable['name']}"
 
 
-def test_hooks_are_for_helm_test_only(objects: list[Object]) -> None:
-    """An install waits for its hooks for at most 5 minutes; downloading Kibana's image may take longer."""
+def test_only_the_dashboards_and_helm_test_are_hooks(objects: list[Object]) -> None:
+    """Helm waits for a hook: an installation ends when the dashboards are loaded."""
     hooks = {
-        manifest["metadata"]["annotations"]["helm.sh/hook"] for manifest in objects if "helm.sh/hook" in str(manifest)
+        manifest["kind"]: manifest["metadata"]["annotations"]["helm.sh/hook"]
+        for manifest in objects
+        if "helm.sh/hook" in manifest["metadata"].get("annotations", {})
     }
-    assert hooks == {"test"}
+    loading = {"Job": "post-install,post-upgrade,post-rollback"}
+    jobs = any(manifest["kind"] == "Job" for manifest in objects)
+    assert hooks == {"Pod": "test"} | (loading if jobs else {})
+
+
+def test_all_that_the_hook_needs_are_objects_that_exist_before_it(objects: list[Object]) -> None:
+    """Helm and Argo CD create hooks last, so no Secret, policy or account of the Job may be a hook."""
+    jobs = [manifest for manifest in objects if manifest["kind"] == "Job"]
+    normal = {
+        (manifest["kind"], manifest["metadata"]["name"])
+        for manifest in objects
+        if "helm.sh/hook" not in manifest["metadata"].get("annotations", {})
+    }
+    for job in jobs:
+        spec = job["spec"]["template"]["spec"]
+        if account := spec.get("serviceAccountName"):
+            assert ("ServiceAccount", account) in normal
+        needed = {volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
+        made = {name for kind, name in normal if kind == "Secret"}
+        created = {name for name in needed if name.endswith("-dashboards-elasticsearch")}
+        assert created <= made
+        if any(kind == "NetworkPolicy" for kind, _ in normal):
+            assert ("NetworkPolicy", "streaming-ml-dashboards") in normal
+
+
+def test_the_loader_gives_up_before_the_deadline_of_its_job_and_that_before_helm() -> None:
+    """Kubernetes deletes a running pod and its log at the deadline; Helm waits for 15 minutes, as README.md says."""
+    job = find(render(), "Job")["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    (waits_s,) = (int(variable["value"]) for variable in container["env"] if variable["name"] == "SERVER_TIMEOUT_S")
+    assert waits_s + 180 <= job["activeDeadlineSeconds"] < 15 * 60
+    fails = [rule["onExitCodes"]["values"] for rule in job["podFailurePolicy"]["rules"] if "onExitCodes" in rule]
+    assert fails == [[2, 3]]  # 4, refused: Elasticsearch may not know the loader's new rights yet
+
+
+def test_each_documented_command_gives_helm_more_time_than_the_job_has() -> None:
+    pages = [ROOT / "README.md", CHART / "README.md", ROOT / "docs" / "your-own-topic.md"]
+    text = "\n".join(page.read_text() for page in pages).replace("\\\n", " ")
+    commands = re.findall(r"^ *helm (?:install|upgrade) .*charts/streaming-ml.*$", text, re.MULTILINE)
+    assert len(commands) >= 7
+    assert [command for command in commands if "--timeout 15m" not in command] == []
 
 
 def test_what_holds_data_stays_when_the_release_is_removed() -> None:
@@ -145,8 +191,7 @@ def test_the_default_fits_two_cores_and_eight_gibibytes() -> None:
     """Including operators (charts/operators), producer, dashboards' loader and `helm test`; 1 GiB is left."""
     others = {"cpu": 0.15 + 0.05, "memory": 320 + 150 + 160 + 64 + 128}
     requested = {"cpu": 0.0, "memory": 0.0}
-    producer = yaml.safe_load((ROOT / "producer" / "job.yaml").read_text())
-    for _, pod in pods([*render(), producer]):
+    for _, pod in pods(render()):
         for container in pod["spec"]["containers"]:
             for key in requested:
                 requested[key] += _number(container["resources"]["requests"][key])
@@ -192,16 +237,37 @@ def test_production_has_three_of_each_and_budgets_for_disruptions() -> None:
     assert find(objects, "SparkApplication")["spec"]["executor"]["instances"] == 3
     broker = find(objects, "KafkaNodePool")["spec"]["template"]["pod"]
     kibana = find(objects, "Kibana")["spec"]["podTemplate"]["spec"]
-    for pod, label in ((broker, "strimzi.io/name"), (kibana, "kibana.k8s.elastic.co/name")):
-        (spread,) = pod["topologySpreadConstraints"]  # ECK spreads Elasticsearch
-        assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
-        assert label in spread["labelSelector"]["matchLabels"]
+    nodes = find(objects, "Elasticsearch")["spec"]["nodeSets"][0]["podTemplate"]["spec"]
+    of_nodes = (nodes, "elasticsearch.k8s.elastic.co/cluster-name")
+    for pod, label in ((broker, "strimzi.io/name"), (kibana, "kibana.k8s.elastic.co/name"), of_nodes):
+        spreads = pod["topologySpreadConstraints"]
+        assert [spread["topologyKey"] for spread in spreads] == [
+            "kubernetes.io/hostname",
+            "topology.kubernetes.io/zone",
+        ]
+        for spread in spreads:
+            assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
+            assert label in spread["labelSelector"]["matchLabels"]
+    executor = find(objects, "SparkApplication")["spec"]["executor"]
+    (apart,) = executor["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    labels = executor["labels"] | {"spark-role": "executor"}
+    assert apart["podAffinityTerm"]["labelSelector"]["matchLabels"].items() <= labels.items()
     budgets = {
         manifest["metadata"]["name"]: manifest["spec"]
         for manifest in objects
         if manifest["kind"] == "PodDisruptionBudget"
     }
     assert budgets.keys() == {"streaming-ml-kibana", "streaming-ml-executor"}  # Strimzi and ECK make their own
+
+
+def test_kafka_and_kibana_spread_over_the_nodes_by_default() -> None:
+    """As Elasticsearch does, by ECK."""
+    broker = find(render(), "KafkaNodePool")["spec"]["template"]["pod"]
+    kibana = find(render(), "Kibana")["spec"]["podTemplate"]["spec"]
+    for pod, label in ((broker, "strimzi.io/name"), (kibana, "kibana.k8s.elastic.co/name")):
+        (spread,) = pod["topologySpreadConstraints"]
+        assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+        assert label in spread["labelSelector"]["matchLabels"]
 
 
 def test_rendering_twice_gives_the_same_with_existing_secrets_only() -> None:
@@ -218,3 +284,19 @@ def test_rendering_twice_gives_the_same_with_existing_secrets_only() -> None:
     ]
     assert len({*passwords}) == 3
     assert all(len(password) == 44 for password in passwords)  # 32 characters in base64
+
+
+def test_passwords_of_a_rendering_without_a_cluster_cannot_replace_others() -> None:
+    """The API server refuses other data for an immutable Secret."""
+    users = [manifest for manifest in render() if manifest["kind"] == "Secret" and "data" in manifest]
+    assert [manifest["immutable"] for manifest in users] == [True] * 3
+
+
+def test_a_rendering_for_a_cluster_that_cannot_be_read_needs_existing_secrets() -> None:
+    """Argo CD names the APIs of the cluster. Each of its synchronizations would change the passwords."""
+    command = ("template", "streaming-ml", CHART, "--api-versions", "elasticsearch.k8s.elastic.co/v1")
+    done = helm(*command)
+    for name in ("appSecret", "dashboardsSecret", "viewerSecret"):
+        assert f"elasticsearch.{name}: this rendering is for a cluster, but cannot read it" in done.stderr
+    done = helm(*command, "-f", CHART / "ci" / "gitops-values.yaml")
+    assert done.returncode == 0, done.stderr

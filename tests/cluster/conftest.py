@@ -13,7 +13,15 @@ import pytest
 from tests.cluster.kube import Cluster
 from tests.cluster.system import System, version
 
-ORDER = ["test_install", "test_rights", "test_refusals", "test_networks", "test_faults", "test_changes"]
+ORDER = [
+    "test_install",
+    "test_rights",
+    "test_refusals",
+    "test_networks",
+    "test_second_release",
+    "test_faults",
+    "test_changes",
+]
 """Modules that need the release unchanged come first; those that change it come last."""
 IMAGES = ("streaming-ml-spark", "streaming-ml-producer", "streaming-ml-dashboards")
 FIGURES = pytest.StashKey[dict[str, str]]()

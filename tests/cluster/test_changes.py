@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import pytest
+import yaml
 
-from tests.cluster.sent import flights, synthetic, synthetic_settings
+from tests.cluster.sent import Sent, flights, synthetic, synthetic_settings
 from tests.cluster.system import ROOT, System, version
 
 ROWS = 20_000
@@ -84,6 +90,71 @@ def test_upgrade_with_another_setting_of_the_learner_and_rollback(system: System
     send(system, seed=4)
 
 
+def status(system: System) -> str:
+    """The release's status in Helm, such as `deployed`."""
+    shown = system.cluster.helm("status", system.release, f"--namespace={system.namespace}", "--output=json")
+    return str(json.loads(shown)["info"]["status"])
+
+
+def refused(system: System, *flags: str) -> str:
+    """Upgrade with values that do not work; return what Helm prints."""
+    chart = str(ROOT / "charts/streaming-ml")
+    where = (f"--namespace={system.namespace}", "--reset-then-reuse-values")
+    done = system.cluster.run(system.cluster.helm_path, "upgrade", system.release, chart, *where, *flags)
+    assert done.returncode, done.stdout
+    return done.stdout + done.stderr
+
+
+def loaders(system: System) -> list[str]:
+    """The Jobs that load dashboards."""
+    jobs = system.cluster.batch.list_namespaced_job(
+        system.namespace, label_selector="app.kubernetes.io/component=dashboards"
+    )
+    return [job.metadata.name for job in jobs.items]
+
+
+def test_a_shape_that_kafka_cannot_take_is_refused_before_anything_changes(system: System) -> None:
+    said = refused(system, f"--set=kafka.partitions={system.partitions - 1}")
+    assert f"has {system.partitions} partitions, and Kafka cannot remove partitions" in said
+    said = refused(system, "--set=kafka.nodes=3,kafka.replicationFactor=3")
+    assert "the topic of KafkaTopic streaming-ml-train has 1, and Strimzi cannot change it" in said
+    assert status(system) == "deployed"
+
+
+def test_dashboards_that_cannot_be_loaded_fail_the_release_and_the_next_upgrade_repairs_it(system: System) -> None:
+    said = refused(system, "--set=kibana.space=nowhere,test.timeoutSeconds=5", "--timeout=15m")
+    reason = next(line for line in said.splitlines() if " ERROR " in line)  # of the loader's log, which Helm prints
+    assert "space nowhere" in reason
+    assert status(system) == "failed"
+    assert loaders(system) == [f"{system.release}-dashboards"]
+    where = f"--namespace={system.namespace}"
+    tested = system.cluster.run(system.cluster.helm_path, "test", system.release, where, "--logs")
+    assert tested.returncode
+    last = tested.stdout.strip().splitlines()[-1]
+    assert last.startswith("dashboards: the dashboards were not loaded"), tested.stdout
+    assert "space nowhere" in last
+    # The space changes the loader's rights, so Kibana refuses it at first, and the Job tries again.
+    system.upgrade("--reset-then-reuse-values", "--set=kibana.space=,test.timeoutSeconds=270")
+    assert status(system) == "deployed"
+    assert loaders(system) == []
+
+
+def test_when_helm_gives_up_the_job_goes_on_and_the_next_upgrade_repairs_the_release(system: System) -> None:
+    refused(system, "--timeout=1s")
+    assert status(system) == "failed"
+    job = f"{system.release}-dashboards"
+
+    def missing() -> str:
+        found = system.cluster.batch.read_namespaced_job(job, system.namespace).status
+        return "" if found.succeeded else f"the Job {job} has not loaded the dashboards: {found}"
+
+    system.wait(missing, 120)
+    system.cluster.helm("test", system.release, f"--namespace={system.namespace}")
+    system.upgrade("--reset-then-reuse-values")
+    assert status(system) == "deployed"
+    assert loaders(system) == []
+
+
 KEPT = {
     "kafkas": {"streaming-ml"},
     "kafkanodepools": {"streaming-ml-dual"},
@@ -125,7 +196,7 @@ def test_reinstalled_release_continues_where_it_stopped(system: System) -> None:
     deployed = system.cluster.run(*make, "deploy", f"ARGS={flags}")
     assert deployed.returncode == 0, deployed.stderr
     assert "SparkApplication=RUNNING" in deployed.stderr
-    assert "Job=Complete" in deployed.stderr
+    assert loaders(system) == []  # Helm has deleted the hook's Job, because it has succeeded
     produced = system.cluster.run(*make, "produce")
     assert produced.returncode == 0, produced.stderr
     system.sent.add("flights", flights(), system.partitions)
@@ -149,3 +220,59 @@ def test_removed_for_good_its_namespace_can_be_deleted(system: System) -> None:
     assert {kind: names(system, kind) for kind in KEPT} == {kind: set() for kind in KEPT}
     assert last == f"kubectl delete namespace {system.namespace}"
     system.cluster.delete_namespace(system.namespace)
+
+
+WATCHED = {
+    "strimzi-kafka-operator": ".Values.watchNamespaces",
+    "eck-operator": ".Values.managedNamespaces",
+    "spark-operator": ".Values.spark.jobNamespaces",
+}
+RIGHTS = """
+{{{{- range {0} }}}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: {{{{ $.Chart.Name }}}}, namespace: {{{{ . }}}}}}
+rules: [{{apiGroups: [""], resources: [pods], verbs: [get]}}]
+{{{{- end }}}}
+"""
+"""The part of an operator's chart that matters here: a Role in each namespace that the operator watches."""
+
+
+@pytest.fixture
+def copy(system: System, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the charts, with the release `operators` installed from them before the namespace was deleted.
+
+    The operators' own charts cannot be downloaded everywhere, so stubs with their Roles stand in for them.
+    """
+    ignored = shutil.ignore_patterns("*.tgz", "Chart.lock")
+    shutil.copytree(ROOT / "charts", tmp_path / "charts", ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    operators = tmp_path / "charts" / "operators"
+    for dependency in yaml.safe_load((operators / "Chart.yaml").read_text())["dependencies"]:
+        stub = operators / "charts" / dependency["name"]
+        (stub / "templates").mkdir(parents=True, exist_ok=True)
+        named = {"apiVersion": "v2", "name": dependency["name"], "version": dependency["version"]}
+        (stub / "Chart.yaml").write_text(yaml.safe_dump(named))
+        (stub / "templates" / "role.yaml").write_text(RIGHTS.format(WATCHED[dependency["name"]]))
+    where = ("--namespace=operators", "--create-namespace", "--wait")
+    system.cluster.helm("install", "operators", str(operators), *where)
+    assert names(system, "roles") == {*WATCHED}
+    system.cluster.delete_namespace(system.namespace)
+    yield tmp_path
+    system.cluster.helm("uninstall", "operators", "--namespace=operators")
+    system.cluster.delete_namespace("operators")
+
+
+def test_deploy_after_the_whole_removal_starts_anew(system: System, copy: Path) -> None:
+    """`make deploy` gives the operators their rights in the new namespace, and nothing of the old release is left."""
+    system.sent, system.partitions = Sent(), 3
+    tools = {"KIND": system.cluster.kind.kind_path, "KUBECTL": system.cluster.kind.kubectl_path}
+    tools |= {"HELM": system.cluster.helm_path, "NAMESPACE": system.namespace}
+    settings = [f"{name}={value}" for name, value in tools.items()]
+    deployed = system.cluster.run("env", *settings, "bash", str(copy / "charts" / "cluster.sh"), "deploy")
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    assert {*WATCHED} <= names(system, "roles")
+    namespace = system.cluster.core.read_namespace(system.namespace)
+    assert namespace.metadata.labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    send(system, seed=6)

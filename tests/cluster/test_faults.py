@@ -61,6 +61,9 @@ def test_driver_killed_ten_times_in_a_row(system: System) -> None:
     seconds = [killed_and_back(system, driver) for _ in range(KILLS)]
     system.figures["driver killed to back at work"] = f"{', '.join(f'{duration:.0f}' for duration in seconds)} s"
     assert max(seconds) <= BACK_AT_WORK_S
+    executors = system.cluster.pods(system.namespace, "spark-role=executor")
+    ended = [pod.metadata.name for pod in executors if pod.status.phase in {"Succeeded", "Failed"}]
+    assert len(ended) <= 1, "a new driver removes the pods of earlier executors"  # the last may have ended after that
 
 
 @pytest.mark.usefixtures("load")
@@ -91,6 +94,19 @@ def test_driver_told_to_stop_finishes_its_micro_batch(system: System) -> None:
 )
 def test_killed_and_back_at_work(system: System, part: str, selector: str) -> None:
     system.figures[f"{part} killed to back at work"] = f"{killed_and_back(system, selector):.0f} s"
+
+
+@pytest.mark.usefixtures("load")
+def test_a_drained_node_is_back_at_work_when_it_takes_pods_again(system: System) -> None:
+    """As before the maintenance of a node: each pod is evicted; Spark's pods have no controller, hence --force."""
+    begun = time.monotonic()
+    (node,) = system.cluster.core.list_node().items
+    try:
+        system.cluster.kubectl("drain", node.metadata.name, "--force", "--delete-emptydir-data", "--timeout=180s")
+    finally:
+        system.cluster.kubectl("uncordon", node.metadata.name)
+    system.works_again()
+    system.figures["node drained and uncordoned to back at work"] = f"{time.monotonic() - begun:.0f} s"
 
 
 @pytest.mark.usefixtures("load")

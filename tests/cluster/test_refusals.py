@@ -73,4 +73,6 @@ def test_a_missing_storage_class_is_named_by_helm_test(system: System, namespace
     tested = system.cluster.run(system.cluster.helm_path, "test", namespace, f"--namespace={namespace}", "--logs")
     assert tested.returncode
     assert "Still not ready after 20 s" in tested.stdout
-    assert 'storageclass.storage.k8s.io "nowhere" not found' in tested.stdout
+    last = tested.stdout.strip().splitlines()[-1]
+    assert last.startswith("Kafka: "), tested.stdout
+    assert 'storageclass.storage.k8s.io "nowhere" not found' in last

@@ -24,6 +24,7 @@ from embedded.jvm import Jvm
 from tests.integration.token_endpoint import AUDIENCE, ISSUER
 
 SECURITY = "org.apache.kafka.common.security"
+SCRAM = f"{SECURITY}.scram.ScramLoginModule required"
 ALLOWED_URLS = "org.apache.kafka.sasl.oauthbearer.allowed.urls"
 AUTHORIZED = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -38,6 +39,7 @@ class SecureKafka(Kafka):
     ----------
     secure_bootstrap : SASL_SSL with SCRAM-SHA-512, SCRAM-SHA-256, PLAIN and OAUTHBEARER; it asks for a certificate.
     mutual_bootstrap : SSL; it requires a client certificate of `authority`, whose common name is the user's name.
+    unencrypted_bootstrap : SASL_PLAINTEXT with SCRAM-SHA-256.
     ipv6_bootstrap : PLAINTEXT at ::1.
 
     Parameters
@@ -57,6 +59,7 @@ class SecureKafka(Kafka):
         pkcs8 = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         super().__init__(properties=AUTHORIZED, tls=Tls(chain, pkcs8), scram_users={"first": "unused"})
         self.mutual_bootstrap = f"127.0.0.1:{free_port()}"
+        self.unencrypted_bootstrap = f"127.0.0.1:{free_port()}"
         self.ipv6_bootstrap = f"[::1]:{free_port()}"
         self._authority = authority.cert_pem.bytes().decode()
         self._keys_url = keys_url
@@ -66,10 +69,13 @@ class SecureKafka(Kafka):
         properties = super()._broker_properties()
         users = "".join(f' user_{name}="{password}"' for name, password in self._plain_users.items())
         properties["listeners"] += f",MUTUAL://{self.mutual_bootstrap},IPV6://{self.ipv6_bootstrap}"
-        properties["listener.security.protocol.map"] += ",MUTUAL:SSL,IPV6:PLAINTEXT"
+        properties["listeners"] += f",UNENCRYPTED://{self.unencrypted_bootstrap}"
+        properties["listener.security.protocol.map"] += ",MUTUAL:SSL,IPV6:PLAINTEXT,UNENCRYPTED:SASL_PLAINTEXT"
+        properties["listener.name.unencrypted.sasl.enabled.mechanisms"] = "SCRAM-SHA-256"
+        properties["listener.name.unencrypted.scram-sha-256.sasl.jaas.config"] = f"{SCRAM};"
         properties["sasl.enabled.mechanisms"] = "SCRAM-SHA-512,SCRAM-SHA-256,PLAIN,OAUTHBEARER"
         sasl = {
-            "scram-sha-256.sasl.jaas.config": f"{SECURITY}.scram.ScramLoginModule required;",
+            "scram-sha-256.sasl.jaas.config": f"{SCRAM};",
             "plain.sasl.jaas.config": f"{SECURITY}.plain.PlainLoginModule required{users};",
             "oauthbearer.sasl.jaas.config": f"{SECURITY}.oauthbearer.OAuthBearerLoginModule required;",
             "oauthbearer.sasl.server.callback.handler.class": (

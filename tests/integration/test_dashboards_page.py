@@ -235,6 +235,7 @@ def test_page_draws_and_lists_a_feature_with_any_name(open_page: OpenPage, writt
     assert drawn <= {f"{x:.5g}" for batch in written.of("train") for x in batch.x[:, number]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [tuple(f"sensor {number}" for number in range(1200))], ids=["1200"])
 def test_one_of_1200_features_is_found_by_typing(open_page: OpenPage, written: Written) -> None:
     written.write(20)

@@ -183,6 +183,7 @@ def test_sample_is_bounded_spread_and_the_points_themselves(written: Written) ->
     assert all(row["y"] is not None for row in shown["test-prediction-over-label"])
 
 
+@pytest.mark.slow
 def test_sample_stays_while_the_stream_goes_on(written: Written) -> None:
     written.write(2500)
     before = {row["x"] for row in panels(written)["train-points"]}
@@ -191,6 +192,7 @@ def test_sample_stays_while_the_stream_goes_on(written: Written) -> None:
     assert before < after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "at_least"), [(2000, 300), (60_000, SAMPLE / 2)], ids=["few", "many"])
 def test_with_a_sample_of_the_points_drawings_are_full_and_numbers_exact(
     written: Written, rows: int, at_least: int

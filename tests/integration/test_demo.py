@@ -23,6 +23,7 @@ from producer.sources import Flights
 DEMO = [sys.executable, "-m", "demo"]
 
 
+@pytest.mark.slow
 def test_it_ends_by_itself_with_a_true_summary(tmp_path: Path) -> None:
     """Its numbers must follow from the flights that the producer sends first, in scheduled order."""
     file = tmp_path / "summary.json"

@@ -278,6 +278,23 @@ def test_an_index_of_an_older_version_gets_the_fields_that_it_lacks(target: Targ
     assert target.write(points()) == []
 
 
+@on_both
+def test_new_indices_are_stored_as_the_settings_say_and_old_ones_stay(target: Target) -> None:
+    storage = schema.Storage(shards=2, replicas=0, refresh_interval_s=30)
+    indices = replace(target.indices, storage=storage)
+    indices.install(target.connection, target.client, DAY)
+    indices.prepare(target.connection, target.client, DAY)
+    found = {
+        name: index["settings"]["index"]
+        for name, index in target.client.indices.get_settings(index=f"{target.prefix}-*").items()
+    }
+    assert len(found) == len(schema.KINDS)
+    assert found.pop(target.points)["number_of_shards"] == "1"  # created before
+    for settings in found.values():
+        stored = [settings[key] for key in ("number_of_shards", "number_of_replicas", "refresh_interval")]
+        assert stored == ["2", "0", "30000ms"]
+
+
 # Index templates of other users
 
 
@@ -434,6 +451,7 @@ def test_a_run_from_before_there_were_claims_goes_on_and_no_other_takes_its_pref
     assert target.written() == {*GOOD}
 
 
+@pytest.mark.slow
 def test_overlapping_prefixes_do_not_disturb_each_other(target: Target) -> None:
     """The indices of prefix a-points match a-points-*, a pattern of prefix a."""
     inner = replace(target, indices=Indices(f"{target.prefix}-points", Fields(("z",), "y")))

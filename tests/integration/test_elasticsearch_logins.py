@@ -75,7 +75,9 @@ def flags(place: Place, **changed: str) -> list[str]:
     return words
 
 
-@pytest.mark.parametrize("login", [{}, {"token_file": "", "user": "elf", "password_file": "password"}])
+@pytest.mark.parametrize(
+    "login", [pytest.param({}, marks=pytest.mark.slow), {"token_file": "", "user": "elf", "password_file": "password"}]
+)
 def test_app_and_loader_log_in_with_a_certificate_and_a_token_or_a_password(
     place: Place, stream: Stream, login: dict[str, str]
 ) -> None:

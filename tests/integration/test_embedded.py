@@ -136,6 +136,7 @@ def records(bootstrap: str, topic: str, count: int) -> set[bytes]:
 # ---- python -m embedded run
 
 
+@pytest.mark.slow
 def test_run_hands_both_addresses_to_the_command_and_passes_on_its_exit_code() -> None:
     check = """
 import os, sys
@@ -182,6 +183,7 @@ def test_run_passes_a_signal_on_and_stops_the_servers_after_the_command(
     assert_end(servers)
 
 
+@pytest.mark.slow
 def test_sigterm_while_the_servers_start_ends_them_and_never_runs_the_command() -> None:
     with background([*EMBEDDED, "run", "--", "echo", "started"]) as run:
         servers = jvms(run, 2)

@@ -113,6 +113,7 @@ def test_nested_avro_records_of_two_schemas_are_learned_and_others_are_kept(nest
     assert kept == {value: (reason, number) for (value, reason), number in zip(bad.items(), ids, strict=True)}
 
 
+@pytest.mark.slow
 def test_json_with_a_schema_is_learned(nested: Stream, registry: Registry) -> None:
     number = register(registry, f"{nested.train}-value", JSON_SCHEMA, "JSON")
     table = rows(100, 2)

@@ -174,3 +174,16 @@ def test_the_days_four_indices_are_there_before_the_first_record(stream: Stream)
     assert kinds == {"points", "metrics", "models", "invalid"}
     points = next(index for name, index in found.items() if "-points-" in name)
     assert points["mappings"]["properties"]["topic"] == {"type": "keyword"}
+
+
+def test_searches_find_documents_after_the_refresh_interval_only(stream: Stream) -> None:
+    """By default the app asks for a refresh at the end of each micro-batch, whatever the index's own interval is."""
+    stream.features, stream.label = ("x0", "x1", "x2"), "y"
+    stream.create_topics()
+    stream.produce(train=synthetic(10, seed=0))
+    done = stream.run("--index-refresh-interval-s", "3600")
+    assert done.returncode == 0, done.stderr
+    with Client(stream.search.url) as client:
+        assert client.count(index=f"{stream.prefix}-points-*")["count"] == 0
+        client.indices.refresh(index=f"{stream.prefix}-points-*")
+        assert client.count(index=f"{stream.prefix}-points-*")["count"] == 10

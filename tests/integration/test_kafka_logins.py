@@ -16,6 +16,7 @@ from embedded.testing.flags import last_flags
 from embedded.testing.repeated import Ending, Repeated
 from embedded.testing.stream import Stream
 from embedded.testing.waiting import wait_until
+from tests.integration.broken_handshakes import broken_handshakes
 from tests.integration.certificates import write
 from tests.integration.producing import Ended, Topics
 from tests.integration.secure_kafka import SecureKafka, add_user, allow
@@ -134,6 +135,11 @@ def with_open_key(place: Place) -> Flags:
     return flags
 
 
+def unencrypted(place: Place) -> Flags:
+    flags = {**scram(place), "kafka-bootstrap": place.broker.unencrypted_bootstrap}
+    return {**flags, "kafka-security-protocol": "SASL_PLAINTEXT", "kafka-ca-file": ""}
+
+
 def ipv6(place: Place) -> Flags:
     return {"kafka-bootstrap": place.broker.ipv6_bootstrap}
 
@@ -159,13 +165,14 @@ LOGINS: list[Callable[[Place], Flags]] = [
     oauth,
     mutual_tls,
     with_open_key,
+    unencrypted,
     ipv6,
     two_brokers,
     with_options,
 ]
 
 
-@pytest.mark.parametrize("login", slow_except([oauth, mutual_tls], LOGINS))
+@pytest.mark.parametrize("login", slow_except([mutual_tls], LOGINS))
 def test_producer_and_app_log_in_with_the_same_flags(
     place: Place, search: Elasticsearch, app: Repeated, tmp_path: Path, login: Callable[[Place], Flags]
 ) -> None:
@@ -185,6 +192,23 @@ def test_producer_and_app_log_in_with_the_same_flags(
     assert not [secret for secret in SECRETS if secret in sent.err + sent.out + read.log]
     if login is oauth:
         assert set(place.tokens.requests["learner"][granted:]) == {"kafka read"}
+
+
+def test_a_login_that_breaks_off_is_tried_again(
+    place: Place, search: Elasticsearch, app: Repeated, tmp_path: Path
+) -> None:
+    """librdkafka reports it as a refused login."""
+    topics = Topics(place.broker, "broken", tmp_path)
+    topics.create()
+    for operation in (AclOperation.READ, AclOperation.WRITE):
+        allow(place.broker, "scrammer", [topics.train, topics.test], operation)
+    with broken_handshakes(place.broker.unencrypted_bootstrap) as bootstrap:
+        flags = {**unencrypted(place), "kafka-bootstrap": bootstrap, "server-timeout-s": "30"}
+        sent = topics.run(*words(flags), "--count", str(RECORDS), "--run", "r")
+        assert sent.code == 0, sent.err
+        read = start(app, Stream("broken", place.broker, search, tmp_path, ("x1", "x2", "x3"), "y"), flags)
+        assert read.code == 0, read.log
+    assert f"batch 0: {RECORDS} rows, 0 invalid" in read.log
 
 
 def words(flags: Flags) -> list[str]:

@@ -98,6 +98,7 @@ def test_rls_equals_least_squares_for_any_split_and_predictions_come_from_the_mo
     } <= stream.places()
 
 
+@pytest.mark.slow
 def test_features_of_any_magnitude_are_learned_and_undetermined_ones_are_named_once(stream: Stream) -> None:
     """Epoch nanoseconds, an id, a copy in another unit and a single 3.4e38 beside a temperature, with a restart."""
     stream.features, stream.label = ("ns", "temp", "site", "kelvin", "noise"), "y"

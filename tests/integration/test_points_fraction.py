@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
+import pytest
 from elasticsearch import Elasticsearch as Client
 
 from embedded.testing.reference import lstsq
@@ -49,6 +50,7 @@ def records(number: int) -> list[bytes]:
     ]
 
 
+@pytest.mark.slow
 def test_stored_points_are_those_of_the_hash_and_all_records_count_also_over_a_crash_and_a_change(
     stream: Stream,
 ) -> None:

@@ -190,6 +190,7 @@ def test_points_arrive_and_no_secret_shows_anywhere(
         assert found({place: text for place, text in material.items() if place.startswith(prefix)}, text), prefix
 
 
+@pytest.mark.slow
 def test_no_secret_shows_when_servers_refuse_it_though_debugging_shows_the_stack_trace(
     secured: Stream, secure_search: SecureSearch, tmp_path: Path
 ) -> None:

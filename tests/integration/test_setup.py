@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"a-light": 3_000, "heavy": 3_000_000}
 """Name and bytes. pip takes them in this order, and keeps the first while it downloads the second."""
@@ -85,6 +87,7 @@ def install(folder: Path, index: str, hashes: dict[str, str]) -> subprocess.Comp
     )
 
 
+@pytest.mark.slow
 def test_a_slow_index_looks_alive_without_a_terminal_and_a_failure_is_not_a_success(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     wheels = {name: wheel(name, size) for name, size in PACKAGES.items()}

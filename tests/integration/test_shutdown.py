@@ -83,6 +83,7 @@ def loaded(stream: Stream) -> Stream:
     return stream
 
 
+@pytest.mark.slow
 def test_java_takes_classes_from_the_archive_that_the_set_up_made(loaded: Stream) -> None:
     """Java uses the archive only with the same version and jars; otherwise it starts slowly, without a message."""
     with loaded.app() as app:

@@ -22,7 +22,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "your-own-topic.md").read_text()
 CASES = re.findall(
     r"^### ([^\n]+)\n(?:(?!^#).)*?```json\n([^\n]+)\n```\n```\n([^\n]+)\n```", PAGE, re.MULTILINE | re.DOTALL
 )
-QUICK = [case for case in CASES if case[0] in {"Kafka Connect with schemas", "Debezium", "Debezium with Avro"}]
+QUICK = [case for case in CASES if case[0] in {"Debezium with Avro"}]
 ROWS = 60
 
 

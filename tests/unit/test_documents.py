@@ -165,6 +165,16 @@ def test_indices_may_have_as_many_fields_as_there_are_features() -> None:
         assert len(properties) + sum(len(field.get("properties", {})) for field in properties.values()) <= limit
 
 
+def test_indices_are_stored_as_the_settings_say() -> None:
+    fields = Fields(("a",), "y")
+    for template in schema.templates("spark", fields).values():
+        assert template["template"]["settings"] == {"number_of_shards": 1, "auto_expand_replicas": "0-1"}
+    storage = schema.Storage(shards=3, replicas=2, refresh_interval_s=2.5)
+    for template in schema.templates("spark", fields, storage).values():
+        found = template["template"]["settings"]
+        assert found == {"number_of_shards": 3, "number_of_replicas": 2, "refresh_interval": "2500ms"}
+
+
 def test_every_field_of_a_document_is_in_its_mapping() -> None:
     """The mappings are strict: Elasticsearch refuses a document with a field that is not in its mapping."""
     fields = Fields(("a.b", "c"), "y")

@@ -13,7 +13,7 @@ from typing import Any
 import fastavro
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming_regression import formats, pauses
@@ -271,7 +271,6 @@ def framed(draw: st.DrawFn) -> bytes:
     return bytes(value)
 
 
-@settings(deadline=None)
 @given(
     values=st.lists(st.none() | st.binary(max_size=40) | framed()),
     label_needed=st.booleans(),

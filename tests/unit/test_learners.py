@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -69,7 +69,6 @@ def test_every_learner_takes_the_tests_that_all_learners_must_pass() -> None:
     assert {type(learner) for learner in LEARNERS} == set(learners.LEARNERS.values())
 
 
-@settings(deadline=None)
 @given(data=st.data(), regression=regressions())
 def test_rls_equals_least_squares_for_any_split_into_batches(
     data: st.DataObject, regression: tuple[Floats, Floats]
@@ -81,7 +80,6 @@ def test_rls_equals_least_squares_for_any_split_into_batches(
         np.testing.assert_allclose(model.weights, solved(x, y), rtol=1e-9, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(data=st.data(), regression=unscaled(), half_life=st.sampled_from([None, 20.0, 200.0]))
 def test_rls_predicts_as_exact_arithmetic_does_whatever_the_columns_magnitudes_and_offsets(
     data: st.DataObject, regression: tuple[Floats, Floats], half_life: float | None
@@ -139,7 +137,6 @@ def test_rls_learns_the_weights_beside_a_column_that_is_far_from_the_others(
     np.testing.assert_allclose(model.weights[1:], solved(x, y, counts)[1:], rtol=1e-7)
 
 
-@settings(deadline=None)
 @given(
     units=st.lists(st.integers(-90, 90), min_size=3, max_size=3),
     offsets=st.lists(st.integers(-(2**40), 2**40), min_size=3, max_size=3),
@@ -160,7 +157,6 @@ def test_rls_weights_do_not_depend_on_a_features_unit_or_offset(
     np.testing.assert_allclose(other.predict(moved), plain.predict(x), rtol=1e-9, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(data=st.data(), regression=regressions())
 def test_statistics_add_up_however_the_rows_are_cut_into_partitions(
     data: st.DataObject, regression: tuple[Floats, Floats]
@@ -574,7 +570,6 @@ def test_bayes_keeps_initial_weights_that_the_rows_do_not_contradict() -> None:
     np.testing.assert_allclose(near.predict(x).mean(), y.mean(), rtol=1e-12)
 
 
-@settings(deadline=None)
 @given(data=st.data(), regression=unscaled(), half_life=st.sampled_from([None, 200.0]))
 def test_bayes_gives_the_same_weights_however_the_rows_are_cut_into_partitions(
     data: st.DataObject, regression: tuple[Floats, Floats], half_life: float | None
@@ -602,7 +597,6 @@ def mllib(x: Floats, y: Floats, start: Floats, step: float, iterations: int, tol
     return weights
 
 
-@settings(deadline=None)
 @given(regression=regressions(max_features=3), step=st.sampled_from([0.01, 0.1]), tolerance=st.sampled_from([0, 0.01]))
 def test_sgd_equals_gradient_descent_row_by_row(
     regression: tuple[Floats, Floats], step: float, tolerance: float

@@ -97,7 +97,7 @@ def partitions(draw: st.DrawFn) -> Partition:
 
 
 @given(partitions(), st.sampled_from(["a", "b", "c", "new"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_search_finds_the_last_record_of_the_run_whatever_else_is_there(partition: Partition, run: str) -> None:
     marks = [read_mark(PLACE, offset, *record) for offset, record in sorted(partition.records.items()) if record]
     own = [mark for mark in marks if mark and mark.run == run]
@@ -217,7 +217,7 @@ class Topics:
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_killed_anywhere_a_run_ends_with_every_record_once(data: st.DataObject) -> None:
     """Another run may write between the crashes."""
     rows = [b"row %d" % number for number in range(data.draw(st.integers(0, 300)))]
@@ -286,7 +286,7 @@ def changed(draw: st.DrawFn, rows: list[bytes]) -> list[bytes]:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_change_in_any_skipped_record_is_found_before_anything_is_sent(data: st.DataObject) -> None:
     """For any content of the partitions after a crash and any --count, even if the last records are the same."""
     rows = [b"row %d" % number for number in range(data.draw(st.integers(2, 120)))]

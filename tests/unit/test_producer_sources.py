@@ -36,7 +36,7 @@ def flights() -> list[bytes]:
 
 
 @given(st.integers(0, 19_000), st.integers(1, 1000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_synthetic_row_is_the_same_however_it_is_reached(head: list[bytes], start: int, count: int) -> None:
     assert take(SYNTHETIC, start, count) == head[start : start + count]
 
@@ -92,7 +92,6 @@ def test_flights_can_be_entered_anywhere(flights: list[bytes]) -> None:
 
 
 @given(st.lists(st.binary(max_size=50).map(lambda line: line.replace(b"\n", b"")), max_size=20), st.booleans())
-@settings(deadline=None)
 def test_ndjson_lines_are_sent_byte_for_byte(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], ends: bool
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming_regression.learners import LIMIT
@@ -147,7 +147,6 @@ def point(value: bytes | None, fields: Fields, label_needed: bool) -> list[float
     return None if None in row else row  # type: ignore[return-value]
 
 
-@settings(deadline=None)
 @given(
     values=st.lists(values | damaged() | nested()),
     fields=st.sampled_from([FIELDS, NESTED, *WITH_CATEGORIES]),

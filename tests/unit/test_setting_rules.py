@@ -13,16 +13,22 @@ from typing import Any
 import pytest
 from pydantic_settings import BaseSettings
 
-import dashboards.rules
+import dashboards.addresses
+import dashboards.arguments
+import dashboards.names
 import dashboards.settings
 import demo.__main__
 import embedded.__main__
+import producer.addresses
+import producer.arguments
 import producer.login
-import producer.rules
+import producer.names
 import producer.secret
 import producer.settings
+import streaming_regression.addresses
+import streaming_regression.arguments
 import streaming_regression.kafka.login
-import streaming_regression.rules
+import streaming_regression.names
 import streaming_regression.secret
 import streaming_regression.settings
 from dashboards.errors import ConfigError as DashboardsConfigError
@@ -30,7 +36,10 @@ from producer.errors import ConfigError as ProducerConfigError
 from streaming_regression.errors import ConfigError as StreamConfigError
 
 CONFIG_ERRORS = (StreamConfigError, ProducerConfigError, DashboardsConfigError)
-RULES = (streaming_regression.rules, producer.rules, dashboards.rules)
+RULES = [
+    [getattr(program, name) for name in ("arguments", "names", "addresses")]
+    for program in (streaming_regression, producer, dashboards)
+]
 PROGRAMS: dict[str, tuple[type[BaseSettings], Callable[[Sequence[str]], Any]]] = {
     "app": (streaming_regression.settings.Complete, streaming_regression.settings.load),
     "producer": (producer.settings.Settings, producer.settings.load),
@@ -70,14 +79,19 @@ def fault(program: str, *argv: str) -> str:
     return str(error.value)
 
 
-def functions(module: ModuleType) -> dict[str, str]:
-    found = inspect.getmembers(module, inspect.isfunction)
-    return {name: inspect.getsource(function) for name, function in found if function.__module__ == module.__name__}
+def functions(*modules: ModuleType) -> dict[str, str]:
+    """The source text of each function of the modules."""
+    return {
+        name: inspect.getsource(function)
+        for module in modules
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__
+    }
 
 
 def test_the_programs_share_no_code_but_have_the_same_rules() -> None:
     """Functions of the same name in two programs have the same source text."""
-    first, second, third = map(functions, RULES)
+    first, second, third = (functions(*modules) for modules in RULES)
     for program, other in ((first, second), (first, third), (second, third)):
         shared = program.keys() & other.keys()
         assert {name: program[name] for name in shared} == {name: other[name] for name in shared}
@@ -98,7 +112,7 @@ def test_app_and_producer_log_in_to_kafka_alike() -> None:
     app, other = streaming_regression.kafka.login, producer.login
     assert functions(app) == functions(other)
     assert functions(streaming_regression.secret) == functions(producer.secret)
-    for name in ("OWN", "FIXED", "NO_TOKEN", "REFUSED", "WRONG_TLS"):
+    for name in ("OWN", "FIXED", "BROKEN", "NO_TOKEN", "REFUSED", "WRONG_TLS"):
         assert getattr(app, name) == getattr(other, name)
     assert inspect.getsource(app.Login) == inspect.getsource(other.Login)
     fields = [
@@ -264,7 +278,7 @@ WITH_CATEGORIES = [program for program in having("features") if program != "prod
 @pytest.mark.parametrize(("value", "parts"), GOOD_FEATURES.items())
 def test_categories_are_read_alike(program: str, value: str, parts: list[tuple[str, tuple[str, ...]]]) -> None:
     found = read(program, "--features", value).features.split(",")
-    assert [streaming_regression.rules.split_feature(feature) for feature in found] == parts
+    assert [streaming_regression.names.split_feature(feature) for feature in found] == parts
 
 
 @pytest.mark.parametrize("program", WITH_CATEGORIES)
@@ -616,6 +630,7 @@ ODD = [
 ODD += ["\udcff", "a\x00b", "a\nb", "%s", "{0}", "-", "@", ",", "~", "1/0", "1/3", "a b"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("value", ODD, ids=[json.dumps(value[:12]) for value in ODD])
 def test_an_odd_value_is_taken_or_refused_with_a_line_never_a_trace(program: str, value: str) -> None:

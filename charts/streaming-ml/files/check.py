@@ -1,6 +1,7 @@
 """`helm test` runs this: it waits until the release works, or reports what is wrong and what to do.
 
 It needs only the standard library. It asks the Kubernetes API (as the ServiceAccount of its pod) and Elasticsearch.
+The last line of its output is the reason that comes first: a server before the programs that need it.
 """
 
 from __future__ import annotations
@@ -11,117 +12,100 @@ import os
 import ssl
 import sys
 import time
-import urllib.error
-import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-Object = dict[str, Any]
+from kube import (
+    STEADY_S,
+    Cluster,
+    Missing,
+    Object,
+    conditions,
+    diagnosis,
+    errors,
+    fetch,
+    seconds_since,
+    states,
+    terminating,
+    wrong_with_pod,
+    wrong_with_pods,
+)
+
 LOGIN = Path("/etc/streaming-ml/elasticsearch")
-ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-CALL_S = 10
 PAUSE_S = 3
-LINES_OF_LOG = 8
-STEADY_S = 30
-"""Time that the driver must have been up. A driver that refuses its settings or its checkpoint ends earlier."""
-SEND = "kubectl apply -n {NAMESPACE} -f producer/job.yaml"
+SEND = (
+    "kubectl get configmap -n {NAMESPACE} {RELEASE}-producer -o go-template='{{{{index .data \"job.yaml\"}}}}' "
+    "| kubectl apply -n {NAMESPACE} -f -"
+)
 FRESH_S = 300
 """Maximum age of the newest micro-batch while records wait."""
 
 
-class Missing(Exception):
-    """The server answered that the object does not exist."""
-
-
-class Cluster:
-    """The Kubernetes API, in one namespace."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        host, port = environment["KUBERNETES_SERVICE_HOST"], environment["KUBERNETES_SERVICE_PORT"]
-        self._base = f"https://{f'[{host}]' if ':' in host else host}:{port}"
-        self._context = ssl.create_default_context(cafile=ACCOUNT / "ca.crt")
-        self.namespace = environment["NAMESPACE"]
-
-    def read(self, api: str, path: str, **query: str) -> str:
-        """Return the API's answer. Raises Missing if the object does not exist, OSError for any other failure."""
-        url = f"{self._base}/{api}/namespaces/{self.namespace}/{path}?{urllib.parse.urlencode(query)}"
-        token = (ACCOUNT / "token").read_text()
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
-        return fetch(request, self._context)
-
-    def get(self, api: str, path: str) -> Object:
-        """Return an object."""
-        found: Object = json.loads(self.read(api, path))
-        return found
-
-    def list(self, api: str, kind: str, **query: str) -> list[Object]:
-        """Return objects."""
-        found: list[Object] = json.loads(self.read(api, kind, **query))["items"]
-        return found
-
-
-def fetch(request: urllib.request.Request, context: ssl.SSLContext | None) -> str:
-    """Return the body of a successful answer. Raises Missing for 404, OSError for any other failure."""
-    try:
-        with urllib.request.urlopen(request, timeout=CALL_S, context=context) as answer:  # noqa: S310
-            return str(answer.read().decode())
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            raise Missing from error
-        raise OSError(f"HTTP {error.code}: {error.read().decode(errors='replace')[:200]}") from error
-
-
-def conditions(found: Object) -> dict[str, Object]:
-    """Return an object's conditions by type."""
-    return {condition["type"]: condition for condition in found.get("status", {}).get("conditions", [])}
-
-
 def kafka(cluster: Cluster, release: str) -> str:
-    """Return what is wrong with Kafka, its topics and users; an empty text if nothing is."""
-    api = "apis/kafka.strimzi.io/v1"
+    """Return what is wrong with Kafka, its pods, topics and users; an empty text if nothing is."""
+    api, own = "apis/kafka.strimzi.io/v1", f"strimzi.io/cluster={release}"
     try:
         servers = cluster.get(api, f"kafkas/{release}")
     except Missing:
         return gone("Kafka", release)
     if not servers.get("status"):
         return unwatched("Kafka", "Strimzi", cluster)
-    found = [servers]
+    nodes = sum(pool["spec"]["replicas"] for pool in cluster.list(api, "kafkanodepools", labelSelector=own))
+    pods = wrong_with_pods(cluster, "Kafka", f"{own},strimzi.io/name={release}-kafka", nodes)
+    if wrong := not_ready(servers):
+        return f"{wrong}; {pods}".removesuffix("; ")
+    operators = f"{own},strimzi.io/name={release}-entity-operator"
+    pods = pods or wrong_with_pods(cluster, "Strimzi's topic and user operator", operators, 1)
+    if pods:
+        return pods
     for kind in ("kafkatopics", "kafkausers"):
-        found += cluster.list(api, kind, labelSelector=f"strimzi.io/cluster={release}")
-    for resource in found:
-        known = conditions(resource)
-        name = f"{resource['kind']} {resource['metadata']['name']}"
-        if known.get("Ready", {}).get("status") == "True":
-            continue
-        trouble = known.get("NotReady") or known.get("Ready") or {}
-        return f"{name} is not ready: {trouble.get('reason', 'new')} {trouble.get('message', '')}".rstrip()
+        for resource in cluster.list(api, kind, labelSelector=own):
+            if wrong := not_ready(resource):
+                return wrong
     return ""
+
+
+def not_ready(resource: Object) -> str:
+    """Return why Strimzi says that an object is not ready; an empty text if it is."""
+    known = conditions(resource)
+    if known.get("Ready", {}).get("status") == "True":
+        return ""
+    trouble = known.get("NotReady") or known.get("Ready") or {}
+    name = f"{resource['kind']} {resource['metadata']['name']}"
+    return f"{name} is not ready: {trouble.get('reason', 'new')} {trouble.get('message', '')}".rstrip()
 
 
 def elasticsearch(cluster: Cluster, release: str) -> str:
     """Return what is wrong with Elasticsearch's nodes."""
-    return elastic(cluster, release, "Elasticsearch", "apis/elasticsearch.k8s.elastic.co/v1", {"green", "yellow"})
+    api, own = "apis/elasticsearch.k8s.elastic.co/v1", f"elasticsearch.k8s.elastic.co/cluster-name={release}"
+    return elastic(cluster, release, "Elasticsearch", f"{api}/elasticsearches", own, {"green", "yellow"})
 
 
 def kibana(cluster: Cluster, release: str) -> str:
     """Return what is wrong with Kibana."""
-    return elastic(cluster, release, "Kibana", "apis/kibana.k8s.elastic.co/v1", {"green"})
+    api, own = "apis/kibana.k8s.elastic.co/v1", f"kibana.k8s.elastic.co/name={release}"
+    return elastic(cluster, release, "Kibana", f"{api}/kibanas", own, {"green"})
 
 
-def elastic(cluster: Cluster, release: str, kind: str, api: str, good: set[str]) -> str:
-    """Return what is wrong with an object of ECK's."""
-    plural = {"Elasticsearch": "elasticsearches", "Kibana": "kibanas"}[kind]
+def elastic(cluster: Cluster, release: str, kind: str, path: str, own: str, good: set[str]) -> str:
+    """Return what is wrong with an object of ECK's and its pods, which have the labels `own`."""
+    api, _, plural = path.rpartition("/")
     try:
-        status = cluster.get(api, f"{plural}/{release}").get("status", {})
+        found = cluster.get(api, f"{plural}/{release}")
     except Missing:
         return gone(kind, release)
+    status = found.get("status", {})
     if not status:
         return unwatched(kind, "ECK", cluster)
+    spec = found["spec"]
+    wanted = spec.get("count", 0) + sum(nodes["count"] for nodes in spec.get("nodeSets", []))
+    pods = wrong_with_pods(cluster, kind, own, wanted)
     health = status.get("health", "unknown")
-    return "" if health in good else f"{kind} {release} is {health} (phase {status.get('phase', 'unknown')})"
+    if health in good:
+        return pods
+    return f"{kind} {release} is {health} (phase {status.get('phase', 'unknown')}); {pods}".removesuffix("; ")
 
 
 def gone(kind: str, name: str) -> str:
@@ -132,13 +116,17 @@ def gone(kind: str, name: str) -> str:
 def unwatched(kind: str, operator: str, cluster: Cluster) -> str:
     """Return the message for an object that no operator has handled."""
     return (
-        f"no operator looks after {kind}: is the {operator} operator running, and does it watch namespace "
-        f"{cluster.namespace}? (charts/operators/README.md)"
+        f"no operator looks after {kind}: is the {operator} operator running, does it watch namespace "
+        f"{cluster.namespace}, and does it have rights there? The rights are Roles in this namespace, so they are "
+        "deleted with it. `helm upgrade operators charts/operators -n operators --wait` creates them again"
     )
 
 
-def app(cluster: Cluster, release: str) -> str:
-    """Return what is wrong with the SparkApplication. A driver that ends again and again counts as wrong."""
+def app(cluster: Cluster, release: str, seen: dict[str, str]) -> str:
+    """Return what is wrong with the SparkApplication. A driver that ends again and again counts as wrong.
+
+    `seen` keeps the last ERROR line of an earlier driver, because the log ends with its pod.
+    """
     try:
         status = cluster.get("apis/sparkoperator.k8s.io/v1beta2", f"sparkapplications/{release}").get("status", {})
     except Missing:
@@ -149,34 +137,45 @@ def app(cluster: Cluster, release: str) -> str:
     driver = f"{release}-driver"
     pods = cluster.list("api/v1", "pods", fieldSelector=f"metadata.name={driver}")
     running = [state["running"] for pod in pods for state in states(pod) if "running" in state]
-    if running:
-        began = datetime.strptime(running[0]["startedAt"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-        up = (datetime.now(timezone.utc) - began).total_seconds()
-        if up >= STEADY_S and state["state"] == "RUNNING":
-            executors = status.get("executorState", {})
-            if "RUNNING" in executors.values():
-                return ""
-            return f"no executor is running: {executors or 'there is none'}"
-    errors = [line for line in log_of(cluster, driver, 50) if "ERROR" in line]
-    if errors:
-        return f"the driver's log says: {errors[-1]}"
-    reason = state.get("errorMessage") or f"not up for {STEADY_S} s yet"
+    if running and seconds_since(running[0]["startedAt"]) >= STEADY_S and state["state"] == "RUNNING":
+        seen.pop("error", None)
+        return executors(cluster, release)
+    if found := errors(cluster, driver, 50):
+        seen["error"] = found[-1]
+    if "error" in seen:
+        return f"the driver's log says: {seen['error']}"
+    wrong = [words for pod in pods if (words := wrong_with_pod(cluster, pod))]
+    reason = state.get("errorMessage") or (wrong or [f"not up for {STEADY_S} s yet"])[0]
     return f"SparkApplication {release} is {state['state']}: {reason}"
 
 
-def dashboards(cluster: Cluster, job: str) -> str:
-    """Return what is wrong with the dashboards' Job."""
-    try:
-        known = conditions(cluster.get("apis/batch/v1", f"jobs/{job}"))
-    except Missing:
-        return f"there is no Job {job}: `helm upgrade` creates it again"
+def executors(cluster: Cluster, release: str) -> str:
+    """Return why no executor runs; an empty text if one does."""
+    own = f"sparkoperator.k8s.io/app-name={release},spark-role=executor"
+    pods = [pod for pod in cluster.list("api/v1", "pods", labelSelector=own) if not terminating(pod)]
+    if any(not wrong_with_pod(cluster, pod) for pod in pods):
+        return ""
+    left = [wrong_with_pod(cluster, pod) for pod in pods if pod["status"].get("phase") != "Succeeded"]
+    return f"no executor is running: {left[0] if left else 'there is none'}"
+
+
+def dashboards(cluster: Cluster, instance: str) -> str:
+    """Return why the dashboards were not loaded. Helm deletes the Job when it has loaded them, so no Job is fine."""
+    own = f"app.kubernetes.io/instance={instance},app.kubernetes.io/component=dashboards"
+    jobs = cluster.list("apis/batch/v1", "jobs", labelSelector=own)
+    if not jobs:
+        return ""
+    job = max(jobs, key=lambda job: str(job["metadata"].get("creationTimestamp", "")))
+    name, known = job["metadata"]["name"], conditions(job)
     if known.get("Complete", {}).get("status") == "True":
         return ""
     failed = known.get("Failed")
     if not failed:
-        return f"the dashboards were not loaded: Job {job} is not done"
-    remedy = f"kubectl delete job -n {cluster.namespace} {job}, then helm upgrade, which creates it again"
-    return f"the dashboards were not loaded: Job {job} failed: {failed['message']}. To try again: {remedy}"
+        return f"the dashboards are not loaded yet: Job {name} is not done"
+    pods = cluster.list("api/v1", "pods", labelSelector=f"job-name={name}")
+    found = [line for pod in pods for line in errors(cluster, pod["metadata"]["name"], 50)]
+    reason = found[-1] if found else failed.get("message", "")
+    return f"the dashboards were not loaded: Job {name} failed: {reason}. To try again: helm upgrade"
 
 
 def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
@@ -198,7 +197,7 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
     if not models["hits"]:
         return (
             f"the app has learned nothing yet: no document in {prefix}-models-*. If no program sends records yet: "
-            f"{SEND.format(**environment)}"
+            f"{how_to_send(environment)}"
         )
     model = models["hits"][0]["_source"]
     # When points are a sample, a micro-batch may add no point. It always adds metrics documents, so these are counted.
@@ -213,7 +212,7 @@ def points(environment: Mapping[str, str], seen: dict[str, int]) -> str:
         return f"no points flow: the newest micro-batch is {age_s:.0f} s old, though {lag} records waited after it"
     if age_s > FRESH_S and "quiet" not in seen:
         seen["quiet"] = 1
-        sends = f"either no program sends records ({SEND.format(**environment)})"
+        sends = f"either no program sends records ({how_to_send(environment)})"
         say(f"no records since {model['@timestamp']}: {sends}, or the driver waits for Kafka (its log says so)")
     before = seen.setdefault("points", count)
     return f"{count} {found} and no more yet, though {lag} records wait in Kafka" if lag and count <= before else ""
@@ -227,46 +226,9 @@ def authorization() -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
-def diagnosis(cluster: Cluster, release: str) -> Iterator[str]:
-    """Yield the state of claims and pods that are not ready, and the end of the pods' logs."""
-    for claim in cluster.list("api/v1", "persistentvolumeclaims"):
-        name, status = claim["metadata"]["name"], claim["status"].get("phase")
-        if release in name and status != "Bound":
-            yield f"PersistentVolumeClaim {name} is {status}: {last_event(cluster, name)}"
-    for pod in cluster.list("api/v1", "pods"):
-        name, status = pod["metadata"]["name"], pod["status"]
-        own = pod["metadata"].get("labels", {}).get("app.kubernetes.io/instance") == release
-        if not own or name == f"{release}-test" or status.get("phase") == "Succeeded":
-            continue
-        ready = all(container.get("ready") for container in status.get("containerStatuses", [{}]))
-        if status.get("phase") == "Running" and ready:
-            continue
-        details = [detail for state in states(pod) for detail in state.values() if "reason" in detail]
-        words = [f"{detail['reason']} {detail.get('message', '')}" for detail in details]
-        yield f"Pod {name} is {status.get('phase')}: {'; '.join(words) or 'not ready'}; {last_event(cluster, name)}"
-        yield from (f"  {name} | {line}" for line in log_of(cluster, name, LINES_OF_LOG))
-
-
-def states(pod: Object) -> list[Object]:
-    """Return the states of a pod's containers."""
-    return [container.get("state", {}) for container in pod["status"].get("containerStatuses", [])]
-
-
-def log_of(cluster: Cluster, pod: str, lines: int) -> list[str]:
-    """Return the last lines of a pod's log; an empty list if there is no log."""
-    try:
-        return cluster.read("api/v1", f"pods/{pod}/log", tailLines=str(lines)).splitlines()
-    except (OSError, Missing):
-        return []
-
-
-def last_event(cluster: Cluster, name: str) -> str:
-    """Return the newest warning about an object, else its newest event."""
-    events = cluster.list("api/v1", "events", fieldSelector=f"involvedObject.name={name}")
-    events.sort(
-        key=lambda event: (event.get("type") == "Warning", event.get("lastTimestamp") or event.get("eventTime") or "")
-    )
-    return f"{events[-1].get('reason')}: {events[-1].get('message')}" if events else "no event"
+def how_to_send(environment: Mapping[str, str]) -> str:
+    """Return the command that sends records; the release has no Job for a Kafka that it did not install."""
+    return SEND.format(**environment) if environment["KAFKA"] == "true" else "start the program that sends them"
 
 
 def say(text: str) -> None:
@@ -276,16 +238,17 @@ def say(text: str) -> None:
 
 def main(environment: Mapping[str, str]) -> int:
     """Return 0 when all checks have passed, 1 when the time has run out."""
-    cluster, release = Cluster(environment), environment["RELEASE"]
+    cluster, release, instance = Cluster(environment), environment["RELEASE"], environment["INSTANCE"]
     checks: dict[str, Callable[[], str]] = {
         "Kafka": lambda: kafka(cluster, release),
         "Elasticsearch": lambda: elasticsearch(cluster, release),
         "Kibana": lambda: kibana(cluster, release),
     }
     checks = {name: check for name, check in checks.items() if environment[name.upper()] == "true"}
-    checks["app"] = lambda: app(cluster, release)
-    if "DASHBOARDS_JOB" in environment:
-        checks["dashboards"] = lambda: dashboards(cluster, environment["DASHBOARDS_JOB"])
+    logged: dict[str, str] = {}
+    checks["app"] = lambda: app(cluster, release, logged)
+    if environment["DASHBOARDS"] == "true":
+        checks["dashboards"] = lambda: dashboards(cluster, instance)
     seen: dict[str, int] = {}
     checks["points"] = lambda: points(environment, seen)
     deadline = time.monotonic() + float(environment["TIMEOUT_S"])
@@ -304,9 +267,11 @@ def main(environment: Mapping[str, str]) -> int:
             say("all is well")
             return 0
         if time.monotonic() > deadline:
-            say(f"\nStill not ready after {environment['TIMEOUT_S']} s:")
-            for line in [f"{name}: {said[name]}" for name in wrong] + list(diagnosis(cluster, release)):
+            for line in diagnosis(cluster, release, instance):
                 say(line)
+            say(f"\nStill not ready after {environment['TIMEOUT_S']} s:")
+            for name in reversed(wrong):  # the first is the cause of the others, and the last line is what people read
+                say(f"{name}: {said[name]}")
             return 1
         time.sleep(PAUSE_S)
 

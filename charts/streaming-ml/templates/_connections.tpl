@@ -3,13 +3,13 @@
 {{- define "streaming-ml.kafka.env" -}}
 {{- $kafka := .Values.kafka }}
 {{- if $kafka.enabled }}
-- {name: KAFKA_BOOTSTRAP, value: "{{ .Release.Name }}-kafka-bootstrap:9093"}
+- {name: KAFKA_BOOTSTRAP, value: "{{ include "streaming-ml.fullname" . }}-kafka-bootstrap:9093"}
 {{- if eq $kafka.authentication "tls" }}
 - {name: KAFKA_SECURITY_PROTOCOL, value: SSL}
 {{- else }}
 - {name: KAFKA_SECURITY_PROTOCOL, value: SASL_SSL}
 - {name: KAFKA_SASL_MECHANISM, value: SCRAM-SHA-512}
-- {name: KAFKA_USER, value: {{ .Release.Name }}-app}
+- {name: KAFKA_USER, value: {{ include "streaming-ml.fullname" . }}-app}
 {{- end }}
 {{- else }}
 - {name: KAFKA_BOOTSTRAP, value: {{ include "streaming-ml.text" (include "streaming-ml.list" $kafka.bootstrap) }}}
@@ -145,11 +145,11 @@
 {{- end }}
 
 {{- define "streaming-ml.kafka.passwordSecret" -}}
-{{ if not .Values.kafka.enabled }}{{ .Values.kafka.passwordSecret }}{{ else if eq .Values.kafka.authentication "scram-sha-512" }}{{ .Release.Name }}-app{{ end }}
+{{ if not .Values.kafka.enabled }}{{ .Values.kafka.passwordSecret }}{{ else if eq .Values.kafka.authentication "scram-sha-512" }}{{ include "streaming-ml.fullname" . }}-app{{ end }}
 {{- end }}
 
 {{- define "streaming-ml.kafka.certificateSecret" -}}
-{{ if not .Values.kafka.enabled }}{{ .Values.kafka.certificateSecret }}{{ else if eq .Values.kafka.authentication "tls" }}{{ .Release.Name }}-app{{ end }}
+{{ if not .Values.kafka.enabled }}{{ .Values.kafka.certificateSecret }}{{ else if eq .Values.kafka.authentication "tls" }}{{ include "streaming-ml.fullname" . }}-app{{ end }}
 {{- end }}
 
 {{/* The name of the certificate and of the key in that Secret, without .crt and .key; Strimzi has names of its own. */}}
@@ -158,22 +158,22 @@
 {{- end }}
 
 {{- define "streaming-ml.kafka.caSecret" -}}
-{{ if .Values.kafka.enabled }}{{ .Release.Name }}-cluster-ca-cert{{ else }}{{ .Values.kafka.caSecret }}{{ end }}
+{{ if .Values.kafka.enabled }}{{ include "streaming-ml.fullname" . }}-cluster-ca-cert{{ else }}{{ .Values.kafka.caSecret }}{{ end }}
 {{- end }}
 
 {{- define "streaming-ml.elasticsearch.url" -}}
-{{ if .Values.elasticsearch.enabled }}https://{{ .Release.Name }}-es-http:9200{{ else }}{{ include "streaming-ml.list" .Values.elasticsearch.url }}{{ end }}
+{{ if .Values.elasticsearch.enabled }}https://{{ include "streaming-ml.fullname" . }}-es-http:9200{{ else }}{{ include "streaming-ml.list" .Values.elasticsearch.url }}{{ end }}
 {{- end }}
 
 {{- define "streaming-ml.elasticsearch.caSecret" -}}
-{{ if .Values.elasticsearch.enabled }}{{ .Release.Name }}-es-http-certs-public{{ else }}{{ .Values.elasticsearch.caSecret }}{{ end }}
+{{ if .Values.elasticsearch.enabled }}{{ include "streaming-ml.fullname" . }}-es-http-certs-public{{ else }}{{ .Values.elasticsearch.caSecret }}{{ end }}
 {{- end }}
 
 {{/* Name of a user's Secret. Arguments: `list . "app"`, "dashboards" or "viewer". */}}
 {{- define "streaming-ml.elasticsearch.secret" -}}
 {{- $root := index . 0 -}}
 {{- $made := dict "app" "app-elasticsearch" "dashboards" "dashboards-elasticsearch" "viewer" "viewer" -}}
-{{ index $root.Values.elasticsearch (printf "%sSecret" (index . 1)) | default (printf "%s-%s" $root.Release.Name (index $made (index . 1))) }}
+{{ index $root.Values.elasticsearch (printf "%sSecret" (index . 1)) | default (printf "%s-%s" (include "streaming-ml.fullname" $root) (index $made (index . 1))) }}
 {{- end }}
 
 {{/* The user with which `helm test` searches for points. */}}
@@ -186,9 +186,9 @@
 {{- end }}
 
 {{- define "streaming-ml.kibana.url" -}}
-{{ if .Values.kibana.enabled }}https://{{ .Release.Name }}-kb-http:5601{{ else }}{{ .Values.kibana.url }}{{ end }}
+{{ if .Values.kibana.enabled }}https://{{ include "streaming-ml.fullname" . }}-kb-http:5601{{ else }}{{ .Values.kibana.url }}{{ end }}
 {{- end }}
 
 {{- define "streaming-ml.kibana.caSecret" -}}
-{{ if .Values.kibana.enabled }}{{ .Release.Name }}-kb-http-certs-public{{ else }}{{ .Values.kibana.caSecret }}{{ end }}
+{{ if .Values.kibana.enabled }}{{ include "streaming-ml.fullname" . }}-kb-http-certs-public{{ else }}{{ .Values.kibana.caSecret }}{{ end }}
 {{- end }}

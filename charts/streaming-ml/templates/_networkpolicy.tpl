@@ -8,12 +8,12 @@ matchLabels:
   spark-role: {{ $name }}
 {{- else if has $name (list "kafka" "entity-operator") -}}
 matchLabels:
-  strimzi.io/cluster: {{ $root.Release.Name }}
-  strimzi.io/name: {{ $root.Release.Name }}-{{ $name }}
+  strimzi.io/cluster: {{ include "streaming-ml.fullname" $root }}
+  strimzi.io/name: {{ include "streaming-ml.fullname" $root }}-{{ $name }}
 {{- else if eq $name "elasticsearch" -}}
-matchLabels: {elasticsearch.k8s.elastic.co/cluster-name: {{ $root.Release.Name }}}
+matchLabels: {elasticsearch.k8s.elastic.co/cluster-name: {{ include "streaming-ml.fullname" $root }}}
 {{- else if eq $name "kibana" -}}
-matchLabels: {kibana.k8s.elastic.co/name: {{ $root.Release.Name }}}
+matchLabels: {kibana.k8s.elastic.co/name: {{ include "streaming-ml.fullname" $root }}}
 {{- else -}}
 matchLabels: {{- include "streaming-ml.selectorLabels" . | nindent 2 }}
 {{- end }}

@@ -28,6 +28,8 @@ class Indices:
 
     prefix: str
     fields: Fields
+    storage: schema.Storage = schema.DEFAULT_STORAGE
+    """How indices are stored that are created from now on."""
 
     def mapping(self, name: str) -> Mapping[str, Any]:
         """Return the mapping that the index `name` must have."""
@@ -43,7 +45,7 @@ class Indices:
         Refused
             When another index template takes precedence and has other mappings; the message names it.
         """
-        for name, template in schema.templates(self.prefix, self.fields).items():
+        for name, template in schema.templates(self.prefix, self.fields, self.storage).items():
             connection.retrying(client.indices.put_index_template, name=name, **template)
         for kind in schema.KINDS:
             name = schema.index_name(self.prefix, kind, day)

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError
 
 from streaming_regression.errors import ConfigError, KafkaUnavailable, Refused, StreamError, TopicMissing
 from streaming_regression.kafka.connection import Connection
-from streaming_regression.kafka.login import certificate_failure, token_failure
+from streaming_regression.kafka.login import BROKEN, certificate_failure, token_failure
 
 LOGIN = frozenset(
     [KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError.UNSUPPORTED_SASL_MECHANISM]
@@ -29,7 +29,7 @@ def permanent(errors: Iterable[KafkaError], connection: Connection, topic: str) 
             if passes:
                 continue
             return ConfigError(message)
-        if code in LOGIN:
+        if code in LOGIN and BROKEN not in text:
             return _refused_login(connection)
         if code == KafkaError._SSL and any(reason in text for reason in WRONG_TLS):
             ca, protocol = connection.login.ca_file or "not set", connection.login.security_protocol

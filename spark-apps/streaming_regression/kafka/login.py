@@ -74,6 +74,8 @@ FIXED = {
     "on_delivery": PROGRAM,
 }
 """Options of librdkafka that must not change, with the reason."""
+BROKEN = "handshake failed: Local: "
+"""librdkafka's words, after which follows why the connection broke during a login; it reports this as a refusal."""
 NO_TOKEN = "Failed to acquire SASL OAUTHBEARER token: "  # noqa: S105
 """librdkafka's words before the reason."""
 REFUSED = re.compile(

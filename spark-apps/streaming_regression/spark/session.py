@@ -110,9 +110,7 @@ def warm_up(spark: SparkSession, function: Callable[[Iterable[object]], Iterable
 
 
 def _options(settings: Settings) -> dict[str, str]:
-    # Java's second compiler (C2) costs more here than it saves, above all in the first minute.
-    java = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m "  # the default size with both compilers
-    java += f"-Dlog4j2.configurationFile={LOG4J} -Dform={settings.log_format}"
+    java = f"{settings.java_options} -Dlog4j2.configurationFile={LOG4J} -Dform={settings.log_format}"
     if CLASSES.exists():
         java += f" -XX:SharedArchiveFile={CLASSES} -Xlog:disable -Xlog:all=error:stderr"  # silent if it does not match
     if settings.log_level == "DEBUG":

@@ -13,3 +13,32 @@ seccompProfile: {type: RuntimeDefault}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
+
+{{/* Strimzi's template of a pod. Arguments: `list . $pod "kafka"`. */}}
+{{- define "streaming-ml.kafka.pod" -}}
+{{- $root := index . 0 }}
+{{- $pod := index . 1 -}}
+securityContext: {{- include "streaming-ml.kafka.podSecurity" $root | nindent 2 }}
+{{- with pick $pod "labels" "annotations" }}
+{{- if or .labels .annotations }}
+metadata: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with include "streaming-ml.pullSecrets" $root }}
+{{ . }}
+{{- end }}
+{{- include "streaming-ml.pod.scheduling" . }}
+{{- with $pod.extraVolumes }}
+volumes: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Strimzi's template of a container. */}}
+{{- define "streaming-ml.kafka.container" -}}
+{{- with .env }}
+env: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .extraVolumeMounts }}
+volumeMounts: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
