@@ -21,7 +21,8 @@ def templates(names: Names) -> dict[str, dict[str, Any]]:
     fields = len(weights) + 100  # Elasticsearch's limit is 1,000, unless an index has another one
     limit = {"mapping": {"total_fields": {"limit": fields}}} if fields > 1000 else {}
     mappings: dict[str, dict[str, Any]] = {
-        "points": {**PLACE, "x": _flat(x), "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG},
+        "points": {**PLACE, "x": _flat(x), "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG}
+        | {"standard_error": DOUBLE},
         "metrics": {
             "batch": LONG,
             "topic": KEYWORD,
@@ -38,6 +39,7 @@ def templates(names: Names) -> dict[str, dict[str, Any]]:
             "seconds": DOUBLE,
             "lag": LONG,
             "points_fraction": DOUBLE,
+            "drift": {"type": "object", "properties": {name: {"type": "boolean"} for name in ("train", "test")}},
         },
         "invalid": {
             **PLACE,

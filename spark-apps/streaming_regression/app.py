@@ -23,6 +23,7 @@ from streaming_regression.kafka.login import login
 from streaming_regression.kafka.ranges import KafkaRanges, Options
 from streaming_regression.learners import Learner
 from streaming_regression.micro_batch import TASKS_PER_CORE, MicroBatches
+from streaming_regression.prometheus import serving
 from streaming_regression.settings import Settings, split
 from streaming_regression.spark.query import Query
 from streaming_regression.spark.session import BATCHES_KEPT, BY_FILE_SYSTEM, FILE_MANAGER, session, warm_up
@@ -48,7 +49,7 @@ def run(settings: Settings, stop: Stop) -> None:
     os.environ[OPTION] = settings.kafka_option or ""
     consumer.check_settings(kafka)
     gaps = settings.on_data_loss == "continue"
-    with connection.open() as client:
+    with serving(settings.metrics_port) as metrics, connection.open() as client:
         elasticsearch.wait(connection, client)
         topics = Topics(kafka)
         topics.check(settings.server_timeout_s)
@@ -78,9 +79,12 @@ def run(settings: Settings, stop: Stop) -> None:
             if newest is None:
                 log.info("a new run: 0 rows learned so far")
             else:
-                log.info("continuing run %s: %d rows learned so far", run, newest.rows_seen)
+                log.info("continuing run %s: %d rows learned so far", run, newest.model.rows_seen)
             micro_batches = MicroBatches(settings, learner, connection, client, store, topics, options=options)
-            query = Query(ranges.result(), settings, micro_batches.process)
+            if newest is not None:
+                micro_batches.metrics.restore(newest.model, newest.health)
+            metrics.register(micro_batches.metrics)
+            query = Query(ranges.result(), settings, micro_batches.process, micro_batches.metrics.succeeded)
             with warm_up(spark, partial(scoring.warm_up, kafka=kafka)):
                 while True:
                     with stop.deferred(query.stopping):

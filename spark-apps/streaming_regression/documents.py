@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -70,6 +70,20 @@ class PartitionMetrics:
         return replace(self, last_offset=behind.last_offset, **sums)
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a micro-batch went: the numbers of a model document that are not those of the model.
+
+    `seconds` is its duration, `lag` the number of records left in Kafka (None: unknown), `points_fraction` the share of
+    the points that was stored, and `drift` whether drift was found, by the role of the topic; empty for no drift.
+    """
+
+    seconds: float
+    lag: int | None
+    points_fraction: float
+    drift: Mapping[str, bool]
+
+
 class Gap(NamedTuple):
     """The offsets first <= offset <= last of one partition whose records were deleted before they were read."""
 
@@ -94,7 +108,8 @@ class Records:
 class Points:
     """The m points among n records: `positions` in the records, `x` (m, d), `y` (m,) (NaN: no label), `pred` (m,).
 
-    `texts` (m, k) are the values of the k fields with categories; None if k is 0.
+    `texts` (m, k) are the values of the k fields with categories; None if k is 0. `standard_errors` (m,) are those of
+    the predictions (NaN: unknown); None if they are not stored.
     """
 
     positions: NDArray[np.int64]
@@ -102,6 +117,7 @@ class Points:
     y: Floats
     pred: Floats
     texts: Texts | None = None
+    standard_errors: Floats | None = None
 
     def without(self, refused: Sequence[int]) -> Points:
         """Return these points, except the points of the records at the positions `refused`."""
@@ -110,15 +126,16 @@ class Points:
     def only(self, kept: NDArray[np.bool_]) -> Points:
         """Return the points for which `kept`, shape (m,), is true."""
         texts = None if self.texts is None else self.texts[kept]
-        return Points(self.positions[kept], self.x[kept], self.y[kept], self.pred[kept], texts)
+        errors = None if self.standard_errors is None else self.standard_errors[kept]
+        return Points(self.positions[kept], self.x[kept], self.y[kept], self.pred[kept], texts, errors)
 
 
 def points(origin: Origin, fields: Fields, records: Records, found: Points) -> list[str]:
     """Return the bulk lines (action and document) of the points `found` among `records`.
 
-    A point without a label has no `y` and no `squared_error`. A field with categories is stored once, as the text that
-    the record holds, instead of its columns. All numbers are converted to text at once and then put
-    into a template, which is several times faster than serialising a dict per point.
+    A point without a label has no `y` and no `squared_error`; one whose standard error is unknown has none. A field
+    with categories is stored once, as the text that the record holds, instead of its columns. All numbers are converted
+    to text at once and then put into a template, which is several times faster than serialising a dict per point.
     """
     if not found.y.size:
         return []
@@ -129,11 +146,14 @@ def points(origin: Origin, fields: Fields, records: Records, found: Points) -> l
         f'{{"index":{{"_id":"{records.topic}-{records.partition}-%s"}}}}\n'
         f'{_escape(head[:-1])},"offset":%s,"@timestamp":"%s","x":{{{slots}}},"pred":%s'
     )
-    labelled = f'{start},"y":%s,"squared_error":%s}}\n'
-    unlabelled = f"{start}%.0s%.0s}}\n"  # %.0s consumes a value and prints nothing
+    # %.0s consumes a value and prints nothing
+    label = (',"y":%s,"squared_error":%s}\n', "%.0s%.0s}\n")
+    error = ("",) if found.standard_errors is None else (',"standard_error":%s', "%.0s")
+    forms = [f"{start}{shown}{ending}" for shown in error for ending in label]
 
     x = found.x[:, layout.number_columns] if layout.categories else found.x
-    numbers = np.column_stack([x, found.pred, found.y, np.square(found.y - found.pred)])
+    errors = [] if found.standard_errors is None else [found.standard_errors]
+    numbers = np.column_stack([x, found.pred, *errors, found.y, np.square(found.y - found.pred)])
     texts = orjson.dumps(numbers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
     columns = [texts[column :: numbers.shape[1]] for column in range(numbers.shape[1])]
     if found.texts is not None:
@@ -142,10 +162,12 @@ def points(origin: Origin, fields: Fields, records: Records, found: Points) -> l
         columns = [by_field[field] for field in layout.fields] + columns[len(layout.numbers) :]
     offsets = list(map(str, records.offsets[found.positions].tolist()))
     rows = zip(offsets, offsets, _times(records.times[found.positions], origin), *columns, strict=True)
-    missing = np.isnan(found.y)
+    missing = np.isnan(found.y).astype(np.int64)
+    if found.standard_errors is not None:
+        missing += 2 * np.isnan(found.standard_errors)
     if not missing.any():
-        return list(map(labelled.__mod__, rows))
-    return [(unlabelled if no_label else labelled) % row for no_label, row in zip(missing.tolist(), rows, strict=True)]
+        return list(map(forms[0].__mod__, rows))
+    return [forms[form] % row for form, row in zip(missing.tolist(), rows, strict=True)]
 
 
 def invalid(origin: Origin, records: Records, faults: Sequence[Invalid], *, whole: bool = True) -> list[str]:
@@ -224,19 +246,10 @@ def metrics(origin: Origin, partitions: Iterable[PartitionMetrics]) -> list[str]
     ]
 
 
-def model(
-    origin: Origin,
-    fields: Fields,
-    learner: str,
-    after: Model,
-    *,
-    seconds: float,
-    lag: int | None,
-    points_fraction: float,
-) -> list[str]:
+def model(origin: Origin, fields: Fields, learner: str, after: Model, course: Course) -> list[str]:
     """Return the bulk lines of the document of the model `after` the micro-batch."""
     intercept, *weights = after.weights.tolist()
-    document = {
+    document: dict[str, Any] = {
         "run": origin.run,
         "@timestamp": _iso(origin.time),
         "batch": origin.batch,
@@ -244,10 +257,12 @@ def model(
         "intercept": intercept,
         "weights": dict(zip(fields.layout.columns, weights, strict=True)),
         "rows_seen": after.rows_seen,
-        "seconds": seconds,
-        "lag": lag,
-        "points_fraction": points_fraction,
+        "seconds": course.seconds,
+        "lag": course.lag,
+        "points_fraction": course.points_fraction,
     }
+    if course.drift:
+        document["drift"] = course.drift
     return [_lines({"_index": origin.index("models"), "_id": str(origin.batch)}, document)]
 
 

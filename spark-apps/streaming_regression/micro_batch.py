@@ -15,19 +15,21 @@ from elasticsearch import Elasticsearch
 from pyspark.sql import DataFrame
 
 from streaming_regression import documents, scoring
-from streaming_regression.documents import Origin
+from streaming_regression.documents import Course, Origin
 from streaming_regression.elasticsearch import bulk, indices
 from streaming_regression.elasticsearch import connection as elasticsearch
 from streaming_regression.elasticsearch.indices import Indices
 from streaming_regression.errors import Refused
 from streaming_regression.files import REMEDY
+from streaming_regression.health import Health
 from streaming_regression.kafka.admin import Topics
 from streaming_regression.kafka.connection import Range
 from streaming_regression.kafka.ranges import Options, planned
 from streaming_regression.learners import DivergedError, Learner, Model, Statistics
+from streaming_regression.prometheus import Metrics
 from streaming_regression.scoring import Found
 from streaming_regression.settings import Settings
-from streaming_regression.state import StateStore
+from streaming_regression.state import State, StateStore
 from streaming_regression.streaks import IN_A_ROW, Streaks
 
 log = logging.getLogger(__name__)
@@ -62,10 +64,11 @@ class MicroBatches:
         self._store = store
         self._topics = topics
         self._options = options
-        self._latest: tuple[int, Model] = (-1, Model(np.array(settings.initial)))
+        self._latest: tuple[int, State] = (-1, State(Model(np.array(settings.initial)), Health()))
         # With --available-now a run may have fewer micro-batches than IN_A_ROW.
         self._streaks = Streaks(settings.index_prefix, 1 if settings.available_now else IN_A_ROW)
         self._indices = Indices(settings.index_prefix, settings.fields)
+        self.metrics = Metrics(settings.topics, learner.name, settings.fields.layout.columns)
         self._prepared: set[date] = set()
         self._expired_on: date | None = None
         self._refreshing: threading.Thread | None = None
@@ -77,27 +80,31 @@ class MicroBatches:
         if done is not None:
             log.info("batch %d: was finished before", batch)
             self._latest = (batch, done)
+            self.metrics.restore(done.model, done.health)
             return
         before = self._before(batch)
         self._prepare(batch)
         origin, found = self._score(frame, batch, before)
-        after = self._learn(before, found.statistics)
+        health, drifted = before.health.after(batch, found.partitions, found.scores, self._settings.drift_growth)
+        after = State(self._learn(before.model, found.statistics), health)
+        course = None
         if found.partitions or found.gaps:  # otherwise the offsets hold only transaction markers
-            self._publish(origin, found, after, start)
+            course = self._publish(origin, found, after.model, start, drifted)
         self._store.save(batch, after)
         self._latest = (batch, after)
+        self.metrics.note(after.model, after.health, found.partitions, course)
 
-    def _before(self, batch: int) -> Model:
-        """Return the model after micro-batch `batch` - 1, from memory or, after a restart, from the checkpoint."""
+    def _before(self, batch: int) -> State:
+        """Return the state after micro-batch `batch` - 1, from memory or, after a restart, from the checkpoint."""
         if self._latest[0] == batch - 1:
             return self._latest[1]
-        model = self._store.load(batch - 1)
-        if model is None:
+        state = self._store.load(batch - 1)
+        if state is None:
             raise Refused(
                 f"checkpoint {self._settings.checkpoint}: model/{batch - 1}.json is missing, so batch {batch} has "
                 f"no model to start from: {REMEDY}"
             )
-        return model
+        return state
 
     def _prepare(self, batch: int) -> None:
         """Create today's indices, once a day; for the first micro-batch also those of the day when it began."""
@@ -108,7 +115,7 @@ class MicroBatches:
             self._indices.prepare(self._connection, self._client, day)
             self._prepared.add(day)
 
-    def _score(self, frame: DataFrame, batch: int, model: Model) -> tuple[Origin, Found]:
+    def _score(self, frame: DataFrame, batch: int, before: State) -> tuple[Origin, Found]:
         """Predict and write all records in one Spark job; return its results, bounded in size by partitions and d²."""
         settings = self._settings
         run = self._store.run()
@@ -119,11 +126,14 @@ class MicroBatches:
             fields=settings.fields,
             format=settings.format,
             train_topic=settings.kafka_train_topic,
-            model=replace(model, memory=None),
+            model=replace(before.model, memory=None),
             connection=self._connection,
             kafka=self._topics.connection,
             gaps=settings.on_data_loss == "continue",
             points_fraction=settings.points_fraction,
+            scales=before.health.scales,
+            drift_growth=settings.drift_growth,
+            uncertainty=self._learner.uncertainty(before.model) if settings.prediction_intervals else None,
         )
         # The same ranges as in `frame`, at half the cost: Spark plans no query and needs one Python worker per task
         # instead of two.
@@ -151,7 +161,7 @@ class MicroBatches:
             log.warning("%s", text)
         return replace(after, warned=before.warned | doubts.keys())
 
-    def _publish(self, origin: Origin, found: Found, after: Model, start: float) -> None:
+    def _publish(self, origin: Origin, found: Found, after: Model, start: float, drifted: set[str]) -> Course:
         """Write the gaps, metrics and model of the micro-batch, log it, and delete old indices once a day."""
         seconds = time.monotonic() - start
         lag = self._topics.lag(self._store.end_offsets(origin.batch))
@@ -163,8 +173,9 @@ class MicroBatches:
                 *gap,
             )
         lines = documents.gaps(origin, found.gaps) + documents.metrics(origin, found.partitions)
-        fraction = self._settings.points_fraction
-        lines += documents.model(origin, fields, name, after, seconds=seconds, lag=lag, points_fraction=fraction)
+        drift = {role: topic in drifted for role, topic in self._settings.topics.items()} if drifted else {}
+        course = Course(seconds, lag, self._settings.points_fraction, drift)
+        lines += documents.model(origin, fields, name, after, course)
         bulk.write_all(self._connection, self._client, lines, self._indices)
         if self._settings.index_refresh_interval_s is None:
             self._refreshing = indices.refresh(self._client, origin, self._refreshing)
@@ -174,6 +185,7 @@ class MicroBatches:
         if self._settings.retention_days and today != self._expired_on:
             indices.expire(self._connection, self._client, origin.prefix, today, self._settings.retention_days)
             self._expired_on = today
+        return course
 
 
 def _log(batch: int, found: Found, settings: Settings, seconds: float, lag: int | None) -> None:
@@ -184,7 +196,7 @@ def _log(batch: int, found: Found, settings: Settings, seconds: float, lag: int 
         "rows": rows,
         "invalid": sum(partition.invalid for partition in partitions),
     }
-    for role, topic in (("train", settings.kafka_train_topic), ("test", settings.kafka_test_topic)):
+    for role, topic in settings.topics.items():
         mine = [partition for partition in partitions if partition.topic == topic]
         labelled = sum(partition.labelled for partition in mine)
         values[f"mse_{role}"] = sum(partition.sum_squared_error for partition in mine) / labelled if labelled else None

@@ -15,6 +15,7 @@ PRIORITY = 500  # of the index templates; Elastic's own have 100 and 200
 DEFAULT_FIELD_LIMIT = 1000
 OTHER_FIELDS = 100  # room for the fields of documents besides the features; they are fewer than 20
 KEYWORD, LONG, DOUBLE = {"type": "keyword"}, {"type": "long"}, {"type": "double"}
+BOOLEAN = {"type": "boolean"}
 COMMON = {"run": KEYWORD, "@timestamp": {"type": "date"}}
 PLACE = {"topic": KEYWORD, "partition": {"type": "integer"}, "offset": LONG}
 CATEGORY = {"type": "keyword", "ignore_above": LONGEST}
@@ -78,7 +79,8 @@ def mappings(fields: Fields) -> dict[str, dict[str, Any]]:
     layout = fields.layout
     x = {field: CATEGORY if field in layout.categories else DOUBLE for field in layout.fields}
     properties: dict[str, dict[str, Any]] = {
-        "points": {**PLACE, "x": _flat(x), "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG},
+        "points": {**PLACE, "x": _flat(x), "y": DOUBLE, "pred": DOUBLE, "squared_error": DOUBLE, "batch": LONG}
+        | {"standard_error": DOUBLE},
         "metrics": {
             "batch": LONG,
             "topic": KEYWORD,
@@ -95,6 +97,7 @@ def mappings(fields: Fields) -> dict[str, dict[str, Any]]:
             "seconds": DOUBLE,
             "lag": LONG,
             "points_fraction": DOUBLE,
+            "drift": {"type": "object", "properties": {"train": BOOLEAN, "test": BOOLEAN}},
         },
         "invalid": {
             **PLACE,

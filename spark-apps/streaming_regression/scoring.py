@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -15,6 +15,7 @@ from elasticsearch import Elasticsearch
 
 from streaming_regression import documents, formats, sampling, streaks
 from streaming_regression.documents import Gap, Origin, PartitionMetrics, Points, Records
+from streaming_regression.drift import Scores, scores
 from streaming_regression.elasticsearch import bulk
 from streaming_regression.elasticsearch import connection as elasticsearch
 from streaming_regression.elasticsearch.bulk import Refusal
@@ -23,7 +24,7 @@ from streaming_regression.errors import StreamError
 from streaming_regression.formats import Format
 from streaming_regression.kafka import consumer
 from streaming_regression.kafka.connection import Connection, Range
-from streaming_regression.learners import Model, Statistics
+from streaming_regression.learners import Model, Statistics, Uncertainty
 from streaming_regression.records import Fields, Invalid, decode
 
 STAGES = ("read", "decode", "predict", "encode", "write", "statistics")
@@ -44,6 +45,9 @@ class Task:
     kafka: Connection
     gaps: bool
     points_fraction: float
+    scales: Mapping[str, float]  # by topic; a topic without one gets no scores
+    drift_growth: float
+    uncertainty: Uncertainty | None  # None: no standard errors
 
 
 @dataclass(slots=True)
@@ -64,9 +68,10 @@ class Part:
     sum_y_squared: float = 0.0
     gaps: list[Gap] = field(default_factory=list)
     reasons: Counter[streaks.Reason] = field(default_factory=Counter)
+    scores: Scores = field(default_factory=Scores)
 
-    def add(self, records: Records, points: Points, learn: bool) -> None:
-        """Count records and, if `learn`, add the points with a label to the statistics."""
+    def add(self, records: Records, points: Points, task: Task) -> None:
+        """Count records; in the train topic, add the points with a label to the statistics."""
         known = ~np.isnan(points.y)
         x, y, pred = points.x[known], points.y[known], points.pred[known]
         error = y - pred
@@ -80,7 +85,9 @@ class Part:
         self.sum_absolute_error += float(np.abs(error).sum())
         self.sum_y += float(y.sum())
         self.sum_y_squared += float(y @ y)
-        if learn and len(y):
+        if self.topic in task.scales:
+            self.scores += scores(error, task.scales[self.topic], task.drift_growth)
+        if self.topic == task.train_topic and len(y):
             self.statistics = (self.statistics or Statistics.empty(x.shape[1])).with_rows(x, y)
 
 
@@ -193,7 +200,10 @@ class _Scorer:
         self._part(wanted).reasons += streaks.count(decoded.invalid)
         self._clock.charge("decode")
         pred = self._task.model.predict(decoded.x)
-        points = Points(np.array(decoded.positions, np.int64), decoded.x, decoded.y, pred, decoded.texts)
+        uncertainty = self._task.uncertainty
+        errors = None if uncertainty is None else uncertainty.standard_errors(decoded.x)
+        positions = np.array(decoded.positions, np.int64)
+        points = Points(positions, decoded.x, decoded.y, pred, decoded.texts, errors)
         self._clock.charge("predict")
         faulty = documents.invalid(self._origin, records, decoded.invalid)
         stored = self._sample(records, points)
@@ -234,7 +244,7 @@ class _Scorer:
             points = points.without([fault.position for fault in faults])
             self._part(wanted).reasons += streaks.count(faults)
         self._clock.charge("write")
-        self._part(wanted).add(records, points, learn=records.topic == self._task.train_topic)
+        self._part(wanted).add(records, points, self._task)
         self._clock.charge("statistics")
 
 
@@ -245,6 +255,7 @@ class Found:
     Attributes
     ----------
     reasons : why records are invalid, by topic.
+    scores : sums over the scores of the errors, by topic; for the test for drift.
     seconds : wall time by the name of the stage, the sum over all tasks.
     """
 
@@ -252,6 +263,7 @@ class Found:
     statistics: list[Statistics] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     reasons: dict[str, Counter[streaks.Reason]] = field(default_factory=dict)
+    scores: dict[str, Scores] = field(default_factory=dict)
     seconds: Counter[str] = field(default_factory=Counter)
 
 
@@ -277,6 +289,7 @@ def found(outcomes: Iterable[Outcome]) -> Found:
         if part.statistics is not None:
             result.statistics.append(part.statistics)
         result.reasons.setdefault(part.topic, Counter()).update(part.reasons)
+        result.scores[part.topic] = result.scores.get(part.topic, Scores()) + part.scores
         partition = PartitionMetrics(**{field.name: getattr(part, field.name) for field in fields(PartitionMetrics)})
         last = result.partitions[-1] if result.partitions else None
         if last and (last.topic, last.partition) == (partition.topic, partition.partition):

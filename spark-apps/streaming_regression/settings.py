@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 from streaming_regression import addresses, arguments, formats, names, registry
+from streaming_regression.drift import LEAST_GROWTH
 from streaming_regression.errors import ConfigError
 from streaming_regression.kafka.login import check_login, login, options, token_url
 from streaming_regression.learners import LEARNERS, LIMIT
@@ -190,6 +191,18 @@ class Settings(BaseSettings):
         description="fraction of the points that is stored in Elasticsearch, chosen by topic, partition and offset; "
         "errors, metrics and model include every record, and all invalid records are stored",
     )
+    drift_growth: float = Field(
+        1.5,
+        ge=0,
+        le=1000,
+        description="log a WARNING when the errors of a topic have grown by about this factor, at least 1.05; a "
+        "smaller factor finds smaller changes; 0: no test",
+    )
+    prediction_intervals: bool = Field(
+        False,
+        description="store the standard error of each prediction (learners rls and bayes); if errors are normal, about "
+        "95 % of the labels are within 2 standard errors of the prediction",
+    )
     available_now: bool = Field(False, description="process the records that exist at the start, then end")
     checkpoint: str = Field(
         "checkpoint",
@@ -224,6 +237,12 @@ class Settings(BaseSettings):
         "exit code 3",
     )
 
+    metrics_port: NonNegativeInt = Field(
+        0,
+        le=65_535,
+        description="port at which the driver serves the figures of model and stream in Prometheus' format, at "
+        "http://HOST:PORT/metrics; 0: none",
+    )
     java_options: str = Field(
         "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
         description="options of Spark's JVMs, separated by blanks, without -Xmx (the default: only Java's first "
@@ -231,6 +250,11 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="format of the log lines, on standard error")
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """The topics by their role."""
+        return {"train": self.kafka_train_topic, "test": self.kafka_test_topic}
 
     @property
     def fields(self) -> Fields:
@@ -318,6 +342,13 @@ class Settings(BaseSettings):
     @classmethod
     def _name(cls, value: str) -> str:
         return names.field_name(value)
+
+    @field_validator("drift_growth")
+    @classmethod
+    def _growth(cls, value: float) -> float:
+        if 0 < value < LEAST_GROWTH:
+            raise ValueError(f"should be 0, for no test, or at least {LEAST_GROWTH:g} (found {value:g})")
+        return value
 
     @field_validator("checkpoint")
     @classmethod

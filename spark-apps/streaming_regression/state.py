@@ -1,4 +1,4 @@
-"""The model's state after each micro-batch, in the checkpoint."""
+"""The state of the model and of its health after each micro-batch, in the checkpoint."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from streaming_regression.errors import Refused
 from streaming_regression.files import JAVA_ERRORS, REMEDY, Files, java_message
+from streaming_regression.health import Health
 from streaming_regression.kafka.errors import recreated
 from streaming_regression.learners import Learner, Model
 from streaming_regression.records import Fields
@@ -26,6 +27,14 @@ LONGEST = 300  # characters of a list in a message
 PROBE = f"{FOLDER}/.probe.tmp"
 Offsets = dict[str, dict[str, int]]
 """Topic → partition → offset of the next record, as in Spark's offset log."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The content of the checkpoint after a micro-batch."""
+
+    model: Model
+    health: Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +143,10 @@ class StateStore:
                 f"offsets/{batches[-1]} of the same micro-batch does not: {REMEDY}"
             )
 
-    def load(self, batch: int) -> Model | None:
-        """Return the model after micro-batch `batch`, None where there is none.
+    def load(self, batch: int) -> State | None:
+        """Return the state after micro-batch `batch`, None where there is none.
+
+        States of older versions have no health: it begins anew.
 
         Raises
         ------
@@ -154,10 +165,12 @@ class StateStore:
             if centre is not None:
                 centre = np.array(centre, np.float64).reshape(size - 1)
             warned = frozenset(map(int, state["warned"]))
-            return Model(weights, int(state["rows_seen"]), memory, centre, float(state["level"]), warned)
+            model = Model(weights, int(state["rows_seen"]), memory, centre, float(state["level"]), warned)
+            return State(model, Health.from_json(state["health"]) if "health" in state else Health())
 
-    def save(self, batch: int, model: Model) -> None:
-        """Write the model after micro-batch `batch`: a reader sees all of it or none."""
+    def save(self, batch: int, after: State) -> None:
+        """Write the state after micro-batch `batch`: a reader sees all of it or none."""
+        model = after.model
         state = {
             **self._identity_fields(),
             "batch": batch,
@@ -167,6 +180,7 @@ class StateStore:
             "level": model.level,
             "warned": sorted(model.warned),
             "memory": self._identity.learner.memory_to_json(model.memory),
+            "health": after.health.to_json(),
         }
         try:
             written = self.files.write(_state(batch), json.dumps(state))
@@ -176,8 +190,8 @@ class StateStore:
         if not written:
             raise Refused(in_use(self.files.checkpoint))
 
-    def prune(self) -> Model | None:
-        """Delete all but the newest `keep` states, and temporary files left by a crash; return the newest model."""
+    def prune(self) -> State | None:
+        """Delete all but the newest `keep` states, and temporary files left by a crash; return the newest state."""
         batches = self._batches()
         newest = self.load(batches[-1]) if batches else None
         stale = [f"{batch}.json" for batch in batches[: -self._keep]]

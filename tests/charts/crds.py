@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ STRIMZI_CLASSES = {"Kafka": "kafka.Kafka", "KafkaNodePool": "nodepool.KafkaNodeP
 STRIMZI_CLASSES |= {"KafkaTopic": "topic.KafkaTopic", "KafkaUser": "user.KafkaUser"}
 ECK = "github.com/elastic/cloud-on-k8s/v3"
 ECK_VERSION = "v3.5.0"  # Elastic's licence: its schemas must not be committed
+PROMETHEUS = "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring"
+PROMETHEUS_VERSION = "v0.95.2"
 KUBERNETES = {
     "v1": ["ConfigMap", "PersistentVolumeClaim", "Pod", "Secret", "ServiceAccount"],
     "batch/v1": ["Job"],
@@ -73,20 +76,15 @@ def strimzi() -> dict[Kind, Schema]:
 
 def eck() -> dict[Kind, Schema]:
     """Return the schemas of ECK's objects, from its Go module; needs Go."""
+    packages = [f"{ECK}/pkg/apis/{kind}/v1" for kind in ("elasticsearch", "kibana")]
+    options = "crd:generateEmbeddedObjectMeta=true"
+    return _from_crds(_cached(f"eck-{ECK_VERSION}", partial(_from_go, ECK, ECK_VERSION, packages, options)))
 
-    def make(folder: Path) -> None:
-        with tempfile.TemporaryDirectory() as temporary:
-            module = Path(temporary)
-            go = {**os.environ, "GOFLAGS": "-mod=mod", "GOBIN": str(module / "bin")}
-            kinds = [f"{ECK}/pkg/apis/{kind}/v1" for kind in ("elasticsearch", "kibana")]
-            (module / "use.go").write_text("package use\n" + "".join(f'import _ "{kind}"\n' for kind in kinds))
-            (module / "go.mod").write_text(f"module use\ngo 1.26\nrequire {ECK} {ECK_VERSION}\n")
-            _run(["go", "install", CONTROLLER_GEN], go)
-            _run(["go", "mod", "tidy"], go, module)
-            options = ["crd:generateEmbeddedObjectMeta=true", *(f"paths={kind}" for kind in kinds)]
-            _run([str(module / "bin" / "controller-gen"), *options, f"output:crd:dir={folder}"], go, module)
 
-    return _from_crds(_cached(f"eck-{ECK_VERSION}", make))
+def prometheus() -> dict[Kind, Schema]:
+    """Return the schemas of the Prometheus operator's objects, from its Go module; needs Go."""
+    make = partial(_from_go, PROMETHEUS, PROMETHEUS_VERSION, [f"{PROMETHEUS}/v1"], "crd")
+    return _from_crds(_cached(f"prometheus-operator-{PROMETHEUS_VERSION}", make))
 
 
 def spark() -> dict[Kind, Schema]:
@@ -125,6 +123,19 @@ def _cached(name: str, make: Callable[[Path], None]) -> Iterable[Path]:
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return sorted(target.glob("*.yaml"))
+
+
+def _from_go(module: str, version: str, packages: list[str], options: str, folder: Path) -> None:
+    """Write the CRDs of the types in packages of a Go module, made by Kubernetes' own generator."""
+    with tempfile.TemporaryDirectory() as temporary:
+        here = Path(temporary)
+        go = {**os.environ, "GOFLAGS": "-mod=mod", "GOBIN": str(here / "bin")}
+        (here / "use.go").write_text("package use\n" + "".join(f'import _ "{package}"\n' for package in packages))
+        (here / "go.mod").write_text(f"module use\ngo 1.26\nrequire {module} {version}\n")
+        _run(["go", "install", CONTROLLER_GEN], go)
+        _run(["go", "mod", "tidy"], go, here)
+        paths = [f"paths={package}" for package in packages]
+        _run([str(here / "bin" / "controller-gen"), options, *paths, f"output:crd:dir={folder}"], go, here)
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None, folder: Path | None = None) -> None:
@@ -169,3 +180,4 @@ def _closed(schema: Schema) -> Schema:
 if __name__ == "__main__":  # fill the cache
     strimzi()
     eck()
+    prometheus()

@@ -12,7 +12,7 @@ import pytest
 from kubernetes import client
 
 from tests.charts import crds
-from tests.charts.rendering import Object, pods, render
+from tests.charts.rendering import CHART, Object, pods, render
 
 pytestmark = pytest.mark.helm
 
@@ -21,16 +21,16 @@ pytestmark = pytest.mark.helm
 def schemas() -> dict[crds.Kind, Any]:
     """The validator of each kind of objects."""
     found = crds.kubernetes() | crds.strimzi() | crds.spark()
-    if shutil.which("go") or os.environ.get("CI"):  # ECK's schemas need Go
-        found |= crds.eck()
+    if shutil.which("go") or os.environ.get("CI"):  # these schemas need Go
+        found |= crds.eck() | crds.prometheus()
     return {kind: jsonschema.Draft202012Validator(schema) for kind, schema in found.items()}
 
 
 def wrong(manifest: Object, schemas: dict[crds.Kind, Any]) -> list[str]:
     """Return the faults of an object."""
     kind = manifest["apiVersion"], manifest["kind"]
-    if kind not in schemas and manifest["apiVersion"].endswith("k8s.elastic.co/v1"):
-        pytest.skip("NOT RUN: ECK's objects, because Go is missing")
+    if kind not in schemas and manifest["apiVersion"].endswith(("k8s.elastic.co/v1", "monitoring.coreos.com/v1")):
+        pytest.skip("NOT RUN: objects of ECK and of the Prometheus operator, because Go is missing")
     return [f"{error.json_path}: {error.message}" for error in schemas[kind].iter_errors(manifest)]
 
 
@@ -66,6 +66,9 @@ def test_objects_have_names_of_their_own(objects: list[Object]) -> None:
         ("Kibana", ["spec", "podTemplate", "spec", "securityContext", "runAsUser"], "1000"),
         ("SparkApplication", ["spec", "driver", "lifecyle"], {}),
         ("SparkApplication", ["spec", "driver", "cores"], "one"),
+        ("SparkApplication", ["spec", "driver", "ports", 0, "port"], 1),
+        ("PodMonitor", ["spec", "podMetricsEndpoints", 0, "pth"], "/metrics"),
+        ("PrometheusRule", ["spec", "groups", 0, "rules", 0, "fro"], "5m"),
         ("Job", ["spec", "template", "spec", "container"], []),
         ("Job", ["spec", "activeDeadlineSeconds"], "1800"),
         ("Pod", ["spec", "containers"], None),
@@ -73,7 +76,8 @@ def test_objects_have_names_of_their_own(objects: list[Object]) -> None:
     ],
 )
 def test_a_wrong_field_would_be_found(kind: str, path: list[Any], value: object, schemas: dict[crds.Kind, Any]) -> None:
-    spoilt = deepcopy(next(found for found in render() if found["kind"] == kind))
+    objects = [*render(), *render(CHART / "ci" / "monitoring-values.yaml")]
+    spoilt = deepcopy(next(found for found in objects if found["kind"] == kind))
     *parents, last = path
     part = spoilt
     for name in parents:

@@ -15,7 +15,7 @@ from tests.charts.rendering import CHART, NAMESPACE, RELEASE, Object, find, rend
 
 pytestmark = pytest.mark.helm
 
-PORTS = (22, 80, 443, 4040, 5601, 6443, 7078, 7079, 8080, 8081, 8443, 9090, 9091, 9092, 9093, 9200, 9300, 9999)
+PORTS = (22, 80, 443, 4040, 5601, 6443, 7078, 7079, 8080, 8081, 8443, 9090, 9091, 9092, 9093, 9200, 9300, 9404, 9999)
 Arrow = tuple[str, str, int]
 
 
@@ -248,6 +248,7 @@ def test_values_allow_additional_connections() -> None:
         ("report", "elasticsearch", 9200),
         ("ingress", "kibana", 5601),
         ("prometheus", "driver", 4040),
+        ("prometheus", "driver", 9404),
         ("eck", "elasticsearch", 9200),
         *(("eck", "kafka", port) for port in (9090, 9091, 8443)),
     }

@@ -59,6 +59,8 @@ NOT_OFFERED = {
     "DRY_RUN",
     "REQUEST_TIMEOUT_S",
 }
+IN_THE_CHART = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "METRICS_PORT": 9404}
+"""Defaults that differ in the chart: there, a pod has all ports for itself, and NetworkPolicies close them."""
 VARIABLES_OF_VALUES = {"HTTPS_PROXY", "TZ", "ES_JAVA_OPTS"}
 """Variables of pods in ci/pods-values.yaml, which are no settings."""
 VOLUMES_OF_VALUES = {"certificates", "token"}
@@ -114,7 +116,7 @@ def test_a_value_that_is_a_setting_says_so_and_has_its_default() -> None:
         if field is None or variable in BY_SECRET:
             continue
         assert f"({variable})" in TEXT, variable
-        expected = "SASL_SSL" if variable == "KAFKA_SECURITY_PROTOCOL" else field.default
+        expected = IN_THE_CHART.get(variable, field.default)
         if variable in {"KAFKA_BOOTSTRAP", "ELASTICSEARCH_URL"}:  # the release's own
             assert default == ""
         elif variable == "FEATURES":
@@ -141,7 +143,8 @@ def test_values_reach_the_programs_as_they_are_meant(monkeypatch: pytest.MonkeyP
     assert (settings.learner, settings.rls_half_life, settings.rls_ridge) == ("sgd", 1e6, 0.1)
     assert (settings.sgd_iterations, settings.sgd_convergence_tolerance, settings.sgd_intercept) == (20, 0.0, True)
     assert (settings.max_offsets_per_trigger, settings.trigger_interval_s) == (2_000_000, 0.5)
-    assert settings.points_fraction == 0.00001
+    assert (settings.points_fraction, settings.drift_growth) == (0.00001, 1.25)
+    assert settings.prediction_intervals
     assert (settings.index_prefix, settings.checkpoint, settings.replace_run) == ("wear", "/checkpoint/wear", True)
     assert (settings.kafka_train_topic, settings.kafka_test_topic) == ("machines_train", "machines.Test")
     assert (settings.retention_days, settings.log_format) == (0, "json")
@@ -254,6 +257,8 @@ SAME: list[tuple[str, list[Any], list[Any], Object]] = [
     ("indexReplicas", [0, 100], [-1, 101, 0.5], {}),
     ("indexRefreshIntervalS", [0.001, 86_400], [0, -1, 86_401], {}),
     ("javaOptions", ["-Xint", " -XX:+UseG1GC  -Xss1m -Da=b ", "-ea"], ["-Xmx1g", "-ea -Xmx1g", "Xint", "-ea a"], {}),
+    ("driftGrowth", [0, 1.05, 1.5, 1000], [-1, 0.5, 1, 1.04, 1001], {}),
+    ("metricsPort", [0, 1, 9404, 65_535], [-1, 0.5, 65_536], {}),
     ("retentionDays", [0, 36_500], [-1, 36_501], {}),
     ("serverTimeoutS", [0, 0.5, 31_536_000, "0.5"], [-1, 31_536_001, "-0.5"], {}),
 ]

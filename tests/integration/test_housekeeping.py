@@ -17,12 +17,14 @@ from pyspark.java_gateway import launch_gateway
 from embedded.testing.records import synthetic
 from embedded.testing.reference import lstsq
 from embedded.testing.stream import Stream
+from streaming_regression.drift import Baseline, Scores
 from streaming_regression.errors import ConfigError
 from streaming_regression.files import Files
+from streaming_regression.health import Health, Totals
 from streaming_regression.learners import Model, Statistics
 from streaming_regression.learners.rls import RecursiveLeastSquares
 from streaming_regression.records import Fields
-from streaming_regression.state import Identity, StateStore
+from streaming_regression.state import Identity, State, StateStore
 
 IDENTITY = Identity(Fields(("a", "b"), "y"), RecursiveLeastSquares(np.zeros(3)), ("train", "test"), ("id-1", "id-2"))
 
@@ -50,12 +52,21 @@ def model(rows: int) -> Model:
     return replace(around, warned=frozenset([1]))
 
 
+def state(rows: int) -> State:
+    return State(model(rows), Health())
+
+
 @pytest.mark.slow
 def test_a_state_comes_back_to_the_last_bit(gateway: JavaGateway, tmp_path: Path) -> None:
     saved = model(7)
-    store(gateway, tmp_path).save(0, saved)
-    loaded = store(gateway, tmp_path).load(0)
-    assert loaded is not None
+    seen = Scores(3, 0.1 + 0.2, 1 / 3, 0.7)
+    baseline = Baseline(1 / 3, 1.5, seen, seen, seen, 2, 0.3, calibrated=True, rise=0.4)
+    health = Health({"train": Totals(3, 2, 1, 0.1, 0.2, 4)}, {"train": baseline})
+    store(gateway, tmp_path).save(0, State(saved, health))
+    state = store(gateway, tmp_path).load(0)
+    assert state is not None
+    assert state.health == health
+    loaded = state.model
     assert loaded.memory is not None
     assert saved.memory is not None
     np.testing.assert_array_equal(loaded.weights, saved.weights)
@@ -74,18 +85,20 @@ def test_a_state_of_format_1_is_taken_over(gateway: JavaGateway, tmp_path: Path,
     x, y = rng.normal(size=(9, 2)) + np.array([1e3, 5]), rng.normal(size=9)
     factor = np.asarray(np.linalg.qr(np.column_stack([np.ones(9), x, y]), mode="r"))
     states = store(gateway, tmp_path)
-    states.save(0, model(0))
+    states.save(0, state(0))
     file = tmp_path / "model" / "0.json"
-    state = json.loads(file.read_text())
-    for key in ("centre", "level", "warned"):
-        del state[key]
-    state |= {"format": 1, "weights": [3.0, 1.0, 2.0], "rows_seen": 9, "memory": None}
+    content = json.loads(file.read_text())
+    for key in ("centre", "level", "warned", "health"):
+        del content[key]
+    content |= {"format": 1, "weights": [3.0, 1.0, 2.0], "rows_seen": 9, "memory": None}
     if remembers:
-        state["memory"] = {"rows": 9, "factor": factor.tolist()}
-    file.write_text(json.dumps(state))
+        content["memory"] = {"rows": 9, "factor": factor.tolist()}
+    file.write_text(json.dumps(content))
 
-    loaded = states.load(0)
-    assert loaded is not None
+    found = states.load(0)
+    assert found is not None
+    assert found.health == Health()
+    loaded = found.model
     assert (loaded.rows_seen, loaded.warned) == (9, frozenset())
     np.testing.assert_allclose(loaded.predict(np.array([[1.0, 1.0]])), [6.0])
     if remembers:
@@ -93,7 +106,7 @@ def test_a_state_of_format_1_is_taken_over(gateway: JavaGateway, tmp_path: Path,
         after = RecursiveLeastSquares(np.zeros(3)).update(loaded, more)
         want = lstsq(np.column_stack([np.concatenate([x, -x]), np.concatenate([y, y])]))
         np.testing.assert_allclose(after.weights, want, rtol=1e-9, atol=1e-9)
-        states.save(1, after)
+        states.save(1, State(after, Health()))
         assert json.loads((tmp_path / "model" / "1.json").read_text())["format"] == 2
 
 
@@ -101,7 +114,7 @@ def test_a_state_of_format_1_is_taken_over(gateway: JavaGateway, tmp_path: Path,
 def test_after_50_000_batches_the_model_folder_is_small(gateway: JavaGateway, tmp_path: Path) -> None:
     """The states are those of a program that never deleted any: a start deletes the old ones, and so does each save."""
     states = store(gateway, tmp_path)
-    states.save(0, model(0))
+    states.save(0, state(0))
     folder = tmp_path / "model"
     text = (folder / "0.json").read_text()
     for batch in range(50_000):
@@ -111,7 +124,7 @@ def test_after_50_000_batches_the_model_folder_is_small(gateway: JavaGateway, tm
     assert newest is not None
     assert sorted(int(path.stem) for path in folder.iterdir()) == list(range(49_900, 50_000))
     for batch in range(50_000, 50_250):
-        states.save(batch, model(batch))
+        states.save(batch, state(batch))
     assert sorted(int(path.stem) for path in folder.iterdir()) == list(range(50_150, 50_250))
     assert sum(path.stat().st_size for path in folder.iterdir()) < 200_000
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming_regression import documents, schema
-from streaming_regression.documents import Origin, PartitionMetrics, Points, Records
+from streaming_regression.documents import Course, Origin, PartitionMetrics, Points, Records
 from streaming_regression.elasticsearch.bulk import requests
 from streaming_regression.learners import LIMIT, Model
 from streaming_regression.records import Fields, Invalid, decode
@@ -55,6 +55,18 @@ def test_points_hold_the_numbers_exactly(features: list[str], rows: list[Any]) -
             "x": dict(zip(features, table[number], strict=False)),
             **labelled,
         }
+
+
+def test_a_point_has_a_standard_error_where_it_is_known() -> None:
+    records = Records("t", 0, np.arange(4), np.arange(4), [b""] * 4)
+    y, errors = np.array([1.0, np.nan, 2.0, np.nan]), np.array([0.5, 0.25, np.nan, np.nan])
+    found = Points(np.arange(4), np.ones((4, 1)), y, np.zeros(4), None, errors)
+    documents_ = [document for _, document in parsed(documents.points(ORIGIN, Fields(("a",), "y"), records, found))]
+    assert [document.get("standard_error", "-") for document in documents_] == [0.5, 0.25, "-", "-"]
+    assert [document.get("y", "-") for document in documents_] == [1, "-", 2, "-"]
+    assert [document.get("squared_error", "-") for document in documents_] == [1, "-", 4, "-"]
+    (kept,) = parsed(documents.points(ORIGIN, Fields(("a",), "y"), records, found.without([0, 2, 3])))
+    assert kept[1]["standard_error"] == 0.25
 
 
 def test_an_invalid_record_keeps_its_value_as_text_or_else_as_base64() -> None:
@@ -105,11 +117,12 @@ def test_ids_and_indices_follow_from_the_batch_alone() -> None:
     assert document["@timestamp"] == "2026-02-28T23:30:00.000Z"
     fields = Fields(("a", "b"), "y")
     model = Model(np.array([0.5, 1.0, 2.0]), 90)
-    lines = documents.model(ORIGIN, fields, "rls", model, seconds=1.5, lag=None, points_fraction=0.25)
+    lines = documents.model(ORIGIN, fields, "rls", model, Course(1.5, None, 0.25, {}))
     ((action, document),) = parsed(lines)
     assert action == {"_index": "spark-models-2026.02.28", "_id": "7"}
     assert (document["intercept"], document["weights"], document["rows_seen"]) == (0.5, {"a": 1.0, "b": 2.0}, 90)
     assert document["points_fraction"] == 0.25
+    assert "drift" not in document
 
 
 def test_a_point_holds_the_text_of_a_category_once_and_a_model_a_weight_for_each() -> None:
@@ -129,9 +142,7 @@ def test_a_point_holds_the_text_of_a_category_once_and_a_model_a_weight_for_each
     assert document["x"] == expected[1]
 
     model = Model(np.array([0.0, 1, 2, 3, 4, 5, 6]), 90)
-    ((_, document),) = parsed(
-        documents.model(ORIGIN, fields, "rls", model, seconds=1.5, lag=None, points_fraction=0.25)
-    )
+    ((_, document),) = parsed(documents.model(ORIGIN, fields, "rls", model, Course(1.5, None, 0.25, {})))
     names = ["a", "c d=p", "c d=q%", "b", "e=1", "e=2"]
     assert document["weights"] == dict(zip(names, range(1, 7), strict=True))
     mappings = schema.mappings(fields)
@@ -168,8 +179,9 @@ def test_every_field_of_a_document_is_in_its_mapping() -> None:
     """The mappings are strict: Elasticsearch refuses a document with a field that is not in its mapping."""
     fields = Fields(("a.b", "c"), "y")
     records = Records("train", 0, np.array([1]), np.array([0]), [b"\xff"])
-    found = Points(np.array([0]), np.ones((1, 2)), np.ones(1), np.ones(1))
+    found = Points(np.array([0]), np.ones((1, 2)), np.ones(1), np.ones(1), None, np.ones(1))
     numbers = PartitionMetrics("train", 0, 1, 1, 1, 1, 0, 0.0, 0.0, 1.0, 1.0)
+    drift = {"train": True, "test": False}
     invalid = documents.invalid(ORIGIN, records, [Invalid(0, None, "x")])
     invalid += documents.invalid(
         ORIGIN, Records("t", 0, records.offsets, records.times, [b"x"]), [Invalid(0, "c", "x")]
@@ -180,7 +192,7 @@ def test_every_field_of_a_document_is_in_its_mapping() -> None:
     lines = {
         "points": documents.points(ORIGIN, fields, records, found),
         "metrics": documents.metrics(ORIGIN, [numbers]),
-        "models": documents.model(ORIGIN, fields, "rls", Model(np.ones(3)), seconds=1.0, lag=1, points_fraction=1.0),
+        "models": documents.model(ORIGIN, fields, "rls", Model(np.ones(3)), Course(1.0, 1, 1.0, drift)),
         "invalid": invalid,
     }
     for kind, template in schema.templates("spark", fields).items():

@@ -9,6 +9,9 @@ sgd.stepSize: {"exclusiveMinimum": 0}
 sgd.convergenceTolerance: {"minimum": 0, "maximum": 1}
 triggerIntervalS: {"minimum": 0, "maximum": 86400}
 pointsFraction: {"exclusiveMinimum": 0, "maximum": 1}
+driftGrowth: {"minimum": 0, "maximum": 1000}
 indexRefreshIntervalS: {"minimum": 0.001, "maximum": 86400}
 serverTimeoutS: {"minimum": 0, "maximum": 31536000}
+monitoring.prometheusRule.meanSquaredError: {"minimum": 0}
+monitoring.prometheusRule.invalidShare: {"minimum": 0, "maximum": 1}
 {{- end }}

@@ -16,8 +16,10 @@ import numpy as np
 
 from streaming_regression.learners.model import LIMIT, DivergedError, Learner, Model
 from streaming_regression.learners.statistics import Floats, Statistics
+from streaming_regression.learners.uncertainty import Uncertainty
 
-__all__ = ["LEARNERS", "LIMIT", "DivergedError", "Floats", "Learner", "Model", "Statistics", "create", "options"]
+__all__ = ["LEARNERS", "LIMIT", "DivergedError", "Floats", "Learner", "Model", "Statistics", "Uncertainty"]
+__all__ += ["create", "options"]
 
 
 def _learners() -> dict[str, type[Learner]]:

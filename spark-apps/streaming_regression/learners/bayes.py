@@ -46,13 +46,24 @@ class BayesianRegression(LeastSquares):
     def fit(self, a: Floats, b: Floats, start: Floats, rows: float) -> Floats:
         """See `LeastSquares.fit`: the mean of the weights' distribution. The cost is O(k³) once, then O(k) a step."""
         left, singular, right, free = decomposed(a)
-        # Squares of numbers up to LIMIT, or as small as 1e-200, do not fit a float64: divide by the largest number.
-        size = max(float(np.abs(b).max(initial=0.0)), float(np.abs(start).max(initial=0.0))) or 1.0
+        ratio = self.pull(a, b, start, rows)
+        size = _size(b, start)
         seen, expected = left.T @ (b / size), right @ (start / size)
-        unseen = max(float((b / size) @ (b / size) - seen @ seen), 0.0)
-        ratio = _variance_ratio(singular**2, (seen - singular * expected) ** 2, unseen, rows - 1)
         known = expected if np.isinf(ratio) else (singular * seen + ratio * expected) / (singular**2 + ratio)
         return np.asarray(right.T @ known * size + free @ start, dtype=np.float64)
+
+    def pull(self, a: Floats, b: Floats, start: Floats, rows: float) -> float:
+        """See `LeastSquares.pull`: the ratio σ²/τ² of the two variances; infinity keeps the initial weights."""
+        left, singular, right, _ = decomposed(a)
+        size = _size(b, start)
+        seen, expected = left.T @ (b / size), right @ (start / size)
+        unseen = max(float((b / size) @ (b / size) - seen @ seen), 0.0)
+        return _variance_ratio(singular**2, (seen - singular * expected) ** 2, unseen, rows - 1)
+
+
+def _size(b: Floats, start: Floats) -> float:
+    """Return the largest number: squares of numbers up to LIMIT, or as small as 1e-200, do not fit a float64."""
+    return max(float(np.abs(b).max(initial=0.0)), float(np.abs(start).max(initial=0.0))) or 1.0
 
 
 def _variance_ratio(eigenvalues: Floats, power: Floats, unseen: float, rows: float) -> float:

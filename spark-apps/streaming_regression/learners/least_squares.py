@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streaming_regression.learners.model import LABEL, LIMIT, DivergedError, Learner, Model, names_at, option, usable
 from streaming_regression.learners.statistics import Floats, Statistics, lengths
+from streaming_regression.learners.uncertainty import Uncertainty
 
 RANK_LIMIT = 1e-10
 """Singular values of the scaled columns count as 0 up to this share of the largest one. The rounding errors of a
@@ -139,6 +140,41 @@ class LeastSquares(Learner):
         """
         left, singular, right, free = decomposed(a)
         return np.asarray(right.T @ (left.T @ b / singular) + free @ start, dtype=np.float64)
+
+    def pull(self, a: Floats, b: Floats, start: Floats, rows: float) -> float:  # noqa: ARG002 - for `bayes`
+        """Return λ >= 0: `fit` minimises ‖a·z - b‖² + λ·‖z - start‖². The arguments are those of `fit`."""
+        return 0.0
+
+    def uncertainty(self, model: Model) -> Uncertainty | None:
+        """See `Learner.uncertainty`; the cost is O(d³). With a half-life, the rows count by their weights.
+
+        A pull counts as knowledge of the weights, as in Bayesian regression: it makes the standard errors smaller.
+        """
+        memory: Statistics | None = model.memory
+        if memory is None or not memory.rows:
+            return None
+        a, b = self.system(memory)
+        varies, scaled, scale = scaled_columns(a, b)
+        pull = self.pull(scaled, b, self.initial[1:][varies] * scale, memory.weight)
+        _, singular, right, free = decomposed(scaled)
+        eigenvalues = singular**2 + pull
+        freedom = memory.weight - 1 - float((singular**2 / eigenvalues).sum())
+        residuals = memory.centred[:, -1] - memory.centred[:, :-1] @ model.weights[1:]
+        if freedom < 1 or np.isinf(pull):
+            return None
+        sigma = float(lengths(residuals[:, None])[0]) / np.sqrt(freedom)
+        within = right.T / np.sqrt(eigenvalues)
+        if pull:  # the rows say nothing of these directions, but the pull does
+            within = np.column_stack([within, free / np.sqrt(pull)])
+        unknown = None if pull or not (free.any() or not varies.all()) else np.zeros((len(varies), len(varies)))
+        if unknown is not None:
+            unknown[np.ix_(varies, varies)] = free
+        factor, lengths_ = np.zeros((len(varies), within.shape[1])), np.zeros(len(varies))
+        lengths_[varies] = scale
+        with np.errstate(over="ignore", under="ignore"):
+            factor[varies] = sigma * within / scale[:, None]
+            variance = sigma * sigma * (1 + 1 / memory.weight)
+        return Uncertainty(memory.shift[:-1] + memory.mean[:-1], factor, float(variance), lengths_, unknown)
 
     def _solve(self, memory: Statistics) -> Floats:
         """Return the weights, shape (d,).

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from streaming_regression.learners.statistics import Floats, Statistics, lengths
+from streaming_regression.learners.uncertainty import Uncertainty
 
 LIMIT = 1e70
 """Largest magnitude of a feature, a label or a weight: a sum of (1e70 · 1e70)² over 1e26 rows still fits a float64."""
@@ -112,6 +113,10 @@ class Learner(ABC):
         `model` is what `update` returned for the micro-batch with statistics `batch`.
         """
         return {}
+
+    def uncertainty(self, model: Model) -> Uncertainty | None:  # noqa: ARG002 - for those that override it
+        """Return how uncertain the predictions of a model are; None if the learner does not know it, or not yet."""
+        return None
 
     def memory_to_json(self, memory: Any) -> Any:  # noqa: ANN401, ARG002 - each learner has its own
         """Return `Model.memory` in a form that JSON can hold, for the checkpoint."""

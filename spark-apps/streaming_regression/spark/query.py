@@ -32,14 +32,22 @@ class Stopping(Exception):
 class Query:
     """Runs micro-batches until all records are processed or `stopping` is set.
 
-    Spark calls `process` in a thread of its own. Call the methods in the main thread.
+    Spark calls `process` in a thread of its own. Call the methods in the main thread. `succeeded` is called while no
+    record waits; `process` notes its own success.
     """
 
-    def __init__(self, ranges: DataFrame, settings: Settings, process: Callable[[DataFrame, int], None]) -> None:
+    def __init__(
+        self,
+        ranges: DataFrame,
+        settings: Settings,
+        process: Callable[[DataFrame, int], None],
+        succeeded: Callable[[], None],
+    ) -> None:
         self.stopping = threading.Event()
         self._ranges = ranges
         self._settings = settings
         self._process = process
+        self._succeeded = succeeded
         self._busy = threading.Lock()
         self._error: StreamError | None = None
         self._last_success = time.monotonic()
@@ -57,6 +65,7 @@ class Query:
             while not query.awaitTermination(1):
                 if query.status["message"].startswith("Waiting"):  # Kafka has answered, with or without records
                     self._last_success = time.monotonic()
+                    self._succeeded()
                 if self.stopping.is_set():
                     self._finish(query)
                     return True

@@ -27,6 +27,8 @@
 - {name: ELASTICSEARCH_MAX_REQUEST_BYTES, value: {{ int64 .Values.elasticsearch.maxRequestBytes | quote }}}
 - {name: MAX_OFFSETS_PER_TRIGGER, value: {{ int64 .Values.maxOffsetsPerTrigger | quote }}}
 - {name: POINTS_FRACTION, value: {{ .Values.pointsFraction | quote }}}
+- {name: PREDICTION_INTERVALS, value: {{ .Values.predictionIntervals | quote }}}
+- {name: DRIFT_GROWTH, value: {{ .Values.driftGrowth | quote }}}
 - {name: ON_DATA_LOSS, value: {{ .Values.onDataLoss }}}
 - {name: CHECKPOINT, value: /checkpoint/{{ trim .Values.indexPrefix }}}
 - {name: INDEX_PREFIX, value: {{ include "streaming-ml.text" .Values.indexPrefix }}}
@@ -40,6 +42,7 @@
 - {name: REPLACE_RUN, value: {{ .Values.replaceRun | quote }}}
 - {name: RETENTION_DAYS, value: {{ int64 .Values.retentionDays | quote }}}
 - {name: SERVER_TIMEOUT_S, value: {{ .Values.serverTimeoutS | quote }}}
+- {name: METRICS_PORT, value: {{ int64 .Values.metricsPort | quote }}}
 {{- with trim .Values.javaOptions }}
 - {name: JAVA_OPTIONS, value: {{ include "streaming-ml.text" . }}}
 {{- end }}
