@@ -6,7 +6,9 @@ from typing import Any
 
 from dashboards.panels import Names
 
-KEYWORD, INTEGER, LONG, DOUBLE = ({"type": name} for name in ("keyword", "integer", "long", "double"))
+KEYWORD, INTEGER, LONG, DOUBLE, BOOLEAN = (
+    {"type": name} for name in ("keyword", "integer", "long", "double", "boolean")
+)
 CATEGORY = {"type": "keyword", "ignore_above": 1024}
 COMMON = {"run": KEYWORD, "@timestamp": {"type": "date"}}
 PLACE = {"topic": KEYWORD, "partition": INTEGER, "offset": LONG}
@@ -39,7 +41,8 @@ def templates(names: Names) -> dict[str, dict[str, Any]]:
             "seconds": DOUBLE,
             "lag": LONG,
             "points_fraction": DOUBLE,
-            "drift": {"type": "object", "properties": {name: {"type": "boolean"} for name in ("train", "test")}},
+            "drift": {"type": "object", "properties": dict.fromkeys(("train", "test"), BOOLEAN)},
+            "restarted": BOOLEAN,
         },
         "invalid": {
             **PLACE,

@@ -75,13 +75,15 @@ class Course:
     """How a micro-batch went: the numbers of a model document that are not those of the model.
 
     `seconds` is its duration, `lag` the number of records left in Kafka (None: unknown), `points_fraction` the share of
-    the points that was stored, and `drift` whether drift was found, by the role of the topic; empty for no drift.
+    the points that was stored, `drift` whether drift was found, by the role of the topic (empty: no drift), and
+    `restarted` whether the program was started again before this micro-batch.
     """
 
     seconds: float
     lag: int | None
     points_fraction: float
     drift: Mapping[str, bool]
+    restarted: bool
 
 
 class Gap(NamedTuple):
@@ -263,6 +265,8 @@ def model(origin: Origin, fields: Fields, learner: str, after: Model, course: Co
     }
     if course.drift:
         document["drift"] = course.drift
+    if course.restarted:
+        document["restarted"] = True
     return [_lines({"_index": origin.index("models"), "_id": str(origin.batch)}, document)]
 
 

@@ -69,6 +69,7 @@ class MicroBatches:
         self._streaks = Streaks(settings.index_prefix, 1 if settings.available_now else IN_A_ROW)
         self._indices = Indices(settings.index_prefix, settings.fields)
         self.metrics = Metrics(settings.topics, learner.name, settings.fields.layout.columns)
+        self._published = False
         self._prepared: set[date] = set()
         self._expired_on: date | None = None
         self._refreshing: threading.Thread | None = None
@@ -174,9 +175,11 @@ class MicroBatches:
             )
         lines = documents.gaps(origin, found.gaps) + documents.metrics(origin, found.partitions)
         drift = {role: topic in drifted for role, topic in self._settings.topics.items()} if drifted else {}
-        course = Course(seconds, lag, self._settings.points_fraction, drift)
+        restarted = origin.batch > 0 and not self._published
+        course = Course(seconds, lag, self._settings.points_fraction, drift, restarted)
         lines += documents.model(origin, fields, name, after, course)
         bulk.write_all(self._connection, self._client, lines, self._indices)
+        self._published = True
         if self._settings.index_refresh_interval_s is None:
             self._refreshing = indices.refresh(self._client, origin, self._refreshing)
         _log(origin.batch, found, self._settings, seconds, lag)

@@ -98,6 +98,7 @@ def mappings(fields: Fields) -> dict[str, dict[str, Any]]:
             "lag": LONG,
             "points_fraction": DOUBLE,
             "drift": {"type": "object", "properties": {"train": BOOLEAN, "test": BOOLEAN}},
+            "restarted": BOOLEAN,
         },
         "invalid": {
             **PLACE,

@@ -30,7 +30,7 @@ def exported() -> dict[str, set[str]]:
     """The labels of each metric that the driver serves, by the metric's name."""
     metrics = Metrics({"train": "a", "test": "b"}, "rls", ["x"])
     partition = PartitionMetrics("a", 0, 0, 1, 2, 2, 0, 1.0, 1.0, 1.0, 1.0)
-    metrics.note(Model(np.zeros(2)), Health(), [partition], Course(1.0, 1, 1.0, {}))
+    metrics.note(Model(np.zeros(2)), Health(), [partition], Course(1.0, 1, 1.0, {}, restarted=False))
     return {sample.name: {*sample.labels} for family in metrics.collect() for sample in family.samples}
 
 

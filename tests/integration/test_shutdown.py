@@ -99,6 +99,7 @@ def test_app_stopped_under_load_finishes_the_batch_and_the_next_start_continues(
         (terminate, {}),
         (interrupt, {"LOG_FORMAT": "json", "LOG_LEVEL": "DEBUG"}),
     ]
+    restarts = []
     for life, (send, environment) in enumerate(lives):
         with loaded.app(*LOAD, **environment) as app:
             app.wait_for("batch ")
@@ -117,9 +118,13 @@ def test_app_stopped_under_load_finishes_the_batch_and_the_next_start_continues(
         points = loaded.count("points")
         assert points == sum(document["rows"] for document in loaded.documents("metrics"))
         assert 0 < points < 24_000, "it was told too late to stop anything"
+        newest = max(document["batch"] for document in loaded.documents("models"))
+        restarts.append(newest + 1)
     done = loaded.run(*LOAD)
     assert done.returncode == 0, done.stderr
     check_exactly_once(loaded)
+    marked = {document["batch"] for document in loaded.documents("models") if document.get("restarted")}
+    assert marked == {*restarts}
 
     whole = loaded.again("whole")
     done = whole.run(*LOAD)

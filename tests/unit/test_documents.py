@@ -117,12 +117,12 @@ def test_ids_and_indices_follow_from_the_batch_alone() -> None:
     assert document["@timestamp"] == "2026-02-28T23:30:00.000Z"
     fields = Fields(("a", "b"), "y")
     model = Model(np.array([0.5, 1.0, 2.0]), 90)
-    lines = documents.model(ORIGIN, fields, "rls", model, Course(1.5, None, 0.25, {}))
+    lines = documents.model(ORIGIN, fields, "rls", model, Course(1.5, None, 0.25, {}, restarted=False))
     ((action, document),) = parsed(lines)
     assert action == {"_index": "spark-models-2026.02.28", "_id": "7"}
     assert (document["intercept"], document["weights"], document["rows_seen"]) == (0.5, {"a": 1.0, "b": 2.0}, 90)
     assert document["points_fraction"] == 0.25
-    assert "drift" not in document
+    assert not {"drift", "restarted"} & document.keys()
 
 
 def test_a_point_holds_the_text_of_a_category_once_and_a_model_a_weight_for_each() -> None:
@@ -142,7 +142,9 @@ def test_a_point_holds_the_text_of_a_category_once_and_a_model_a_weight_for_each
     assert document["x"] == expected[1]
 
     model = Model(np.array([0.0, 1, 2, 3, 4, 5, 6]), 90)
-    ((_, document),) = parsed(documents.model(ORIGIN, fields, "rls", model, Course(1.5, None, 0.25, {})))
+    ((_, document),) = parsed(
+        documents.model(ORIGIN, fields, "rls", model, Course(1.5, None, 0.25, {}, restarted=False))
+    )
     names = ["a", "c d=p", "c d=q%", "b", "e=1", "e=2"]
     assert document["weights"] == dict(zip(names, range(1, 7), strict=True))
     mappings = schema.mappings(fields)
@@ -192,7 +194,7 @@ def test_every_field_of_a_document_is_in_its_mapping() -> None:
     lines = {
         "points": documents.points(ORIGIN, fields, records, found),
         "metrics": documents.metrics(ORIGIN, [numbers]),
-        "models": documents.model(ORIGIN, fields, "rls", Model(np.ones(3)), Course(1.0, 1, 1.0, drift)),
+        "models": documents.model(ORIGIN, fields, "rls", Model(np.ones(3)), Course(1.0, 1, 1.0, drift, restarted=True)),
         "invalid": invalid,
     }
     for kind, template in schema.templates("spark", fields).items():

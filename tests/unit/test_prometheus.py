@@ -19,7 +19,7 @@ from streaming_regression.learners import Model
 from streaming_regression.prometheus import Metrics, serving
 
 TOPICS = {"train": "flights-train", "test": 'te"st\n'}
-COURSE = Course(0.7, 12, 1.0, {})
+COURSE = Course(0.7, 12, 1.0, {}, restarted=False)
 PARTITIONS = [
     PartitionMetrics("flights-train", 0, 0, 9, 10, 4, 6, 8.0, 4.0, 10.0, 30.0),
     PartitionMetrics("flights-train", 1, 0, 9, 10, 6, 4, 12.0, 6.0, 20.0, 90.0),
