@@ -16,8 +16,10 @@ from pydantic_settings import BaseSettings
 import dashboards.settings
 import producer.settings
 import streaming_regression.settings
+from dashboards.dashboard import dashboard_id
+from dashboards.panels import Names
 from streaming_regression.schema import Storage
-from tests.charts.rendering import CHART, Object, find, helm, refusal, render, spark_pod
+from tests.charts.rendering import CHART, RELEASE, Object, find, helm, refusal, render, spark_pod
 from tests.strategies import AWKWARD_NAMES
 
 pytestmark = pytest.mark.helm
@@ -376,3 +378,14 @@ def test_java_logs_in_the_form_of_the_app() -> None:
     for role in ("driver", "executor"):
         assert spec[role]["javaOptions"].endswith("/log4j2.properties -Dform=json")
         assert spec[role]["javaOptions"].startswith("-XX:+UseG1GC -Dlog4j2")
+
+
+@pytest.mark.parametrize("space", ["", "default", "team_a"])
+def test_the_notes_name_the_dashboard_that_the_loader_makes(space: str) -> None:
+    values = ("--set", f"kibana.space={space}", "--set", "indexPrefix=ab")
+    done = helm("install", RELEASE, CHART, "--dry-run=client", *values)
+        "install", RELEASE, CHART, "--dry-run=client", "--set", f"kibana.space={space}", "--set", "indexPrefix=ab"
+    )
+    expected = dashboard_id(Names(prefix="ab"), space or None)
+    base = f"/s/{space}" if space == "team_a" else ""
+    assert f"https://localhost:5601{base}/app/dashboards#/view/{expected} " in done.stdout, done.stderr
