@@ -384,8 +384,6 @@ def test_java_logs_in_the_form_of_the_app() -> None:
 def test_the_notes_name_the_dashboard_that_the_loader_makes(space: str) -> None:
     values = ("--set", f"kibana.space={space}", "--set", "indexPrefix=ab")
     done = helm("install", RELEASE, CHART, "--dry-run=client", *values)
-        "install", RELEASE, CHART, "--dry-run=client", "--set", f"kibana.space={space}", "--set", "indexPrefix=ab"
-    )
     expected = dashboard_id(Names(prefix="ab"), space or None)
     base = f"/s/{space}" if space == "team_a" else ""
     assert f"https://localhost:5601{base}/app/dashboards#/view/{expected} " in done.stdout, done.stderr

@@ -12,7 +12,8 @@ import pytest
 
 from streaming_regression import secret
 from streaming_regression.errors import ConfigError
-from streaming_regression.settings import SECRETS, Complete, load
+from streaming_regression.server_settings import SECRETS
+from streaming_regression.settings import Complete, load
 
 FILES = {name for name in Complete.model_fields if name.endswith("_file")}
 GIVEN: dict[str, Any] = {
