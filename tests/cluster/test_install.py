@@ -113,6 +113,20 @@ def test_the_driver_serves_metrics_to_prometheus(system: System) -> None:
         assert re.search(f"^{metric}", text, re.MULTILINE), f"no {metric} at {path}: {text[:1000]}"
 
 
+def test_the_driver_serves_the_models_metrics_at_a_port_that_a_podmonitor_finds(system: System) -> None:
+    """The chart's PodMonitor is not tried, because the cluster has no Prometheus operator."""
+    driver = system.cluster.pods(system.namespace, "spark-role=driver")[0]
+    ports = {port.name: port.container_port for container in driver.spec.containers for port in container.ports or []}
+    assert {"metrics": 9404, "spark-ui": 4040}.items() <= ports.items()
+    ask = "import urllib.request as r; print(r.urlopen('http://localhost:9404/metrics', timeout=30).read().decode())"
+    text = system.cluster.kubectl(
+        "exec", "--namespace", system.namespace, driver.metadata.name, "--", "python3", "-c", ask
+    )
+    assert re.search(r'^streaming_regression_records_total\{role="train",topic="train"\} [1-9]', text, re.MULTILINE), (
+        text
+    )
+
+
 def test_all_fits_two_cores_and_8_gib(system: System) -> None:
     """By requests and limits, and by the kubelet's measurements."""
     running = [pod for pod in system.cluster.pods(system.namespace) if pod.status.phase == "Running"]

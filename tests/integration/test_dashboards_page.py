@@ -515,7 +515,7 @@ def test_elasticsearch_away_is_said_and_the_page_recovers(
 def test_fits_the_width_and_axe_finds_nothing_serious(
     open_page: OpenPage, written: Written, width: int, dark: bool
 ) -> None:
-    written.write(300, hours_ago(0.02), noise=5, faults=[("a rather long reason " * 5, "field_with_a_long_name" * 3)])
+    written.write(300, hours_ago(0.02), noise=5e4, faults=[("a rather long reason " * 5, "field_with_a_long_name" * 3)])
     written.write(300, noise=3)
     seen = open_page(width, dark=dark)
     seen.wait_for_charts()
@@ -523,6 +523,10 @@ def test_fits_the_width_and_axe_finds_nothing_serious(
     cut = """() => [...document.querySelectorAll('.panel')].filter(p => p.scrollHeight > p.clientHeight + 2)
                                                             .map(p => p.id)"""
     assert seen.page.evaluate(cut) == []
+    assert seen.number("train-mse") > 1e8
+    wide = """() => [...document.querySelectorAll('.number strong')]
+        .filter(e => e.getBoundingClientRect().right > e.parentElement.getBoundingClientRect().right).map(e => e.id)"""
+    assert seen.page.evaluate(wide) == []
     for panel in ("train-points", "model-weights", "train-mse"):
         seen.page.locator(f"#{panel} summary").click()
     found = Axe().run(seen.page).response["violations"]

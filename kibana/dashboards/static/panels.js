@@ -90,6 +90,7 @@ function metric(panel) {
     show(found) {
       current = found;
       value.textContent = number(found, panel.decimals);
+      value.style.setProperty("--characters", value.textContent.length);
     },
   };
 }
