@@ -29,6 +29,16 @@ def searches(spec: Any) -> list[Spec]:
     return own + [found for part in spec.values() for found in searches(part)]
 
 
+def named_searches(spec: Any) -> list[str | None]:
+    """The name of each data set that is searched for; None for a data set without a name."""
+    if isinstance(spec, list):
+        return [found for part in spec for found in named_searches(part)]
+    if not isinstance(spec, dict):
+        return []
+    own = [spec.get("name")] if isinstance(spec.get("url"), dict) else []
+    return own + [found for part in spec.values() for found in named_searches(part)]
+
+
 def answered(spec: Any, answer: Answer) -> Any:
     """The specification as Kibana gives it to Vega: with the responses in place of the searches."""
     if isinstance(spec, list):

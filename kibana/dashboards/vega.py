@@ -97,10 +97,14 @@ def trend(names: Names, panel: Line) -> Spec:
 
 
 def _events(names: Names, kind: Event) -> Spec:
-    """Return the data of the events, whatever the dashboard's query and filters: models have no topic."""
+    """Return the data of the events, whatever the dashboard's query and filters: models have no topic.
+
+    The data have a name, because Kibana 8.12 finds the data that a response is for by their name: the responses for
+    all data without a name go to the first of these, and the chart fails.
+    """
     body = queries.event(kind, None)
     body["query"]["bool"]["filter"] = [IN_RANGE]
-    return _data(names, kind.index, body, "hits.hits")
+    return {"name": kind.label, **_data(names, kind.index, body, "hits.hits")}
 
 
 def newest(names: Names, panel: Newest) -> Spec:
