@@ -133,13 +133,13 @@ def _model_numbers(names: Names) -> tuple[Metric, ...]:
             "model-points-stored",
             "Points stored",
             "Smallest fraction of the points that the stream stored in the time range (--points-fraction). Below "
-            "100 %, charts and lists of points show only this sample. All other numbers include every record.",
+            "1, charts and lists of points show only this sample. All other numbers include every record.",
             Place(12, 0, 12, 6),
             "models",
             None,
-            Measure("share", "100 * min(points_fraction)", colour),
-            "%",
-            2,
+            Measure("fraction", "min(points_fraction)", colour),
+            "of all points",
+            4,
         ),
         Metric(
             "model-invalid",
