@@ -39,6 +39,8 @@ STEP = 1e-6
 """Mean scores are kept this far from 0 and 1 when they correct a scale: a factor of 1,000 at once."""
 RELATIVE_ROUNDING, ROUNDING = 1e-9, 1e-12
 """Errors up to these shares of the labels' spread and of their size count as rounding."""
+SMALLEST = float(np.finfo(np.float64).tiny)
+"""Smallest scale: where labels and errors are exactly 0, corrections would make it 0, and scores would be 0 / 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +213,10 @@ class DriftDetector:
         if baseline is None or baseline.growth != self.growth or not found.rows:
             scale = max(labels.sum_absolute_error / labels.rows, labels.rounding)
             return (Baseline(scale, self.growth) if scale else None), False
+        rounding = max(labels.rounding, SMALLEST)
         if not baseline.calibrated:
-            return _calibrated(baseline.plus(found), labels.rounding), False
-        mean, shift, variance, rounding = baseline.mean, baseline.shift, baseline.variance, labels.rounding
+            return _calibrated(baseline.plus(found), rounding), False
+        mean, shift, variance = baseline.mean, baseline.shift, baseline.variance
         difference = found.total / found.rows - mean
         least = shift + UNCERTAINTY * np.sqrt(variance / baseline.seen.rows)
         rise = max(0.0, baseline.rise + found.rows * (difference - least))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -123,6 +123,21 @@ def test_noise_after_predictions_that_were_exact_is_drift() -> None:
 def test_predictions_that_stay_exact_give_no_alarm_whatever_their_rounding() -> None:
     rng = np.random.default_rng(7)
     assert alarms(rng.normal(size=500) * 10.0 ** rng.uniform(-17, -11) for _ in range(100)) == []
+
+
+def test_labels_and_errors_that_are_exactly_0_leave_a_test_that_works() -> None:
+    """An initial model is wrong at first. Then labels are 0 and predictions exact, and rounding has no size."""
+    rng, health, alarmed = np.random.default_rng(11), Health(), []
+    for number in range(400):
+        errors = np.zeros(300) if number else np.ones(300)
+        if number >= 300:
+            errors = rng.normal(size=300) * (1 if number < 350 else 5)
+        y = 0.0 if number < 300 else 1.0
+        numbers = [replace(part, sum_y=300 * y, sum_y_squared=300 * y) for part in partitions(errors, "t")]
+        scored = {"t": scores(errors, health.scales["t"], DEFAULT)} if health.scales else {}
+        health, drifted = health.after(number, numbers, scored, DEFAULT)
+        alarmed += [number] * len(drifted)
+    assert alarmed == [300, 350]
 
 
 def prequential_flights() -> tuple[Floats, Floats, Floats]:
