@@ -179,8 +179,9 @@ class DriftDetector:
 
     After a micro-batch with n scores of mean m, the sum is max(0, sum + n·(m - mean - shift)), where mean is that of
     the scores before. For `shift` half the change that matters, this is the sequential test that needs the fewest rows.
-    A sum above EVIDENCE · variance / (2 · shift) is drift. Without drift, a sum of independent scores reaches this
-    limit about once in exp(EVIDENCE) rows. If errors have shrunk, because the model has learned, the baseline is
+    A sum above EVIDENCE · (variance / (2 · shift) + (1 - mean) / 3) is drift. Without drift, a sum of independent scores
+    reaches this limit about once in exp(EVIDENCE) rows, also if few scores are far above the others: 1 - mean is the
+    largest distance of a score from the mean. If errors have shrunk, because the model has learned, the baseline is
     reset without an alarm: errors are compared with those of the better model.
 
     Attributes
@@ -191,7 +192,8 @@ class DriftDetector:
     ----------
     Page, Continuous Inspection Schemes, Biometrika 41 (1954). Hinkley, Inference about the Change-Point from Cumulative
     Sum Tests, Biometrika 58 (1971). For prequential errors: Gama, Sebastião, Rodrigues, On Evaluating Stream Learning
-    Algorithms, Machine Learning 90 (2013). Limit: Siegmund, Sequential Analysis (1985), 2.6.
+    Algorithms, Machine Learning 90 (2013). Limit: Siegmund, Sequential Analysis (1985), 2.6,
+    with the exponent of Bernstein's inequality: Boucheron, Lugosi, Massart, Concentration Inequalities (2013), 2.8.
     """
 
     growth: float
@@ -221,8 +223,8 @@ class DriftDetector:
         least = shift + UNCERTAINTY * np.sqrt(variance / baseline.seen.rows)
         rise = max(0.0, baseline.rise + found.rows * (difference - least))
         fall = max(0.0, baseline.fall + found.rows * (-difference - least))
-        limit = EVIDENCE * variance / (2 * shift)
-        if rise > limit or fall > limit:
+        limit = EVIDENCE * (variance / (2 * shift) + (1 - mean) / 3)
+        if rise > limit or fall > EVIDENCE * (variance / (2 * shift) + mean / 3):
             return _rescaled(baseline, found, rounding), bool(rise > limit)
         after = replace(baseline.plus(found), rise=float(rise), fall=float(fall))
         if after.last != baseline.last and after.last.total < LOST * after.last.rows and after.scale > 2 * rounding:

@@ -61,6 +61,15 @@ def test_ten_million_rows_without_drift_give_no_false_alarm(name: str, most: int
     assert alarms(ERRORS[name](rng, size) for size in sizes(625_000, most)) == []
 
 
+@pytest.mark.parametrize("share", [0.1, 0.02, 0.001])
+def test_rare_labels_in_the_smallest_micro_batches_give_no_false_alarm(share: float) -> None:
+    """The label is 1 in few records, else 0. Three of them close together are chance, although scores vary little."""
+    rng, batches = np.random.default_rng(7), []
+    while len(batches) < 20_000:
+        batches.append((rng.random(int(rng.integers(1, 6))) < share) - share)
+    assert alarms(batches) == []
+
+
 def test_false_alarms_are_as_rare_as_the_evidence_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """With less evidence there are some, and fewer than the bound: a test without any could have a broken statistic."""
     monkeypatch.setattr(drift, "EVIDENCE", 4.0)
