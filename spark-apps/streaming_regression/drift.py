@@ -179,9 +179,9 @@ class DriftDetector:
 
     After a micro-batch with n scores of mean m, the sum is max(0, sum + n·(m - mean - shift)), where mean is that of
     the scores before. For `shift` half the change that matters, this is the sequential test that needs the fewest rows.
-    A sum above EVIDENCE · (variance / (2 · shift) + (1 - mean) / 3) is drift. Without drift, a sum of independent scores
-    reaches this limit about once in exp(EVIDENCE) rows, also if few scores are far above the others: 1 - mean is the
-    largest distance of a score from the mean. If errors have shrunk, because the model has learned, the baseline is
+    A sum above EVIDENCE · (variance / (2 · shift) + (1 - mean) / 3) is drift. Without drift, a sum of independent
+    scores reaches this limit about once in exp(EVIDENCE) rows, also if few scores are far above the others: 1 - mean is
+    the largest distance of a score from the mean. If errors have shrunk, because the model has learned, the baseline is
     reset without an alarm: errors are compared with those of the better model.
 
     Attributes

@@ -43,7 +43,7 @@ COUNTERS: tuple[tuple[str, str, Callable[[Totals], float]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """The errors of a topic in one micro-batch; `r_squared` is None if the labels are equal, or equal up to rounding."""
+    """The errors of a topic in one micro-batch; `r_squared` is None if all labels are equal up to rounding."""
 
     mean_squared_error: float
     mean_absolute_error: float
