@@ -64,9 +64,8 @@ def test_ten_million_rows_without_drift_give_no_false_alarm(name: str, most: int
 @pytest.mark.parametrize("share", [0.1, 0.02, 0.001])
 def test_rare_labels_in_the_smallest_micro_batches_give_no_false_alarm(share: float) -> None:
     """The label is 1 in few records, else 0. Three of them close together are chance, although scores vary little."""
-    rng, batches = np.random.default_rng(7), []
-    while len(batches) < 20_000:
-        batches.append((rng.random(int(rng.integers(1, 6))) < share) - share)
+    rng = np.random.default_rng(7)
+    batches: list[Floats] = [(rng.random(size) < share) - share for size in rng.integers(1, 6, 20_000)]
     assert alarms(batches) == []
 
 
@@ -136,9 +135,10 @@ def test_predictions_that_stay_exact_give_no_alarm_whatever_their_rounding() -> 
 
 def test_labels_and_errors_that_are_exactly_0_leave_a_test_that_works() -> None:
     """An initial model is wrong at first. Then labels are 0 and predictions exact, and rounding has no size."""
-    rng, health, alarmed = np.random.default_rng(11), Health(), []
+    rng, health = np.random.default_rng(11), Health()
+    alarmed: list[int] = []
     for number in range(400):
-        errors = np.zeros(300) if number else np.ones(300)
+        errors: Floats = np.zeros(300) if number else np.ones(300)
         if number >= 300:
             errors = rng.normal(size=300) * (1 if number < 350 else 5)
         y = 0.0 if number < 300 else 1.0
