@@ -39,6 +39,8 @@ STEP = 1e-6
 """Mean scores are kept this far from 0 and 1 when they correct a scale: a factor of 1,000 at once."""
 RELATIVE_ROUNDING, ROUNDING = 1e-9, 1e-12
 """Errors up to these shares of the labels' spread and of their size count as rounding."""
+SMALLEST = float(np.finfo(np.float64).tiny)
+"""Smallest scale: where labels and errors are exactly 0, corrections would make it 0, and scores would be 0 / 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +179,9 @@ class DriftDetector:
 
     After a micro-batch with n scores of mean m, the sum is max(0, sum + n·(m - mean - shift)), where mean is that of
     the scores before. For `shift` half the change that matters, this is the sequential test that needs the fewest rows.
-    A sum above EVIDENCE · variance / (2 · shift) is drift. Without drift, a sum of independent scores reaches this
-    limit about once in exp(EVIDENCE) rows. If errors have shrunk, because the model has learned, the baseline is
+    A sum above EVIDENCE · (variance / (2 · shift) + (1 - mean) / 3) is drift. Without drift, a sum of independent
+    scores reaches this limit about once in exp(EVIDENCE) rows, also if few scores are far above the others: 1 - mean is
+    the largest distance of a score from the mean. If errors have shrunk, because the model has learned, the baseline is
     reset without an alarm: errors are compared with those of the better model.
 
     Attributes
@@ -189,7 +192,8 @@ class DriftDetector:
     ----------
     Page, Continuous Inspection Schemes, Biometrika 41 (1954). Hinkley, Inference about the Change-Point from Cumulative
     Sum Tests, Biometrika 58 (1971). For prequential errors: Gama, Sebastião, Rodrigues, On Evaluating Stream Learning
-    Algorithms, Machine Learning 90 (2013). Limit: Siegmund, Sequential Analysis (1985), 2.6.
+    Algorithms, Machine Learning 90 (2013). Limit: Siegmund, Sequential Analysis (1985), 2.6,
+    with the exponent of Bernstein's inequality: Boucheron, Lugosi, Massart, Concentration Inequalities (2013), 2.8.
     """
 
     growth: float
@@ -211,15 +215,16 @@ class DriftDetector:
         if baseline is None or baseline.growth != self.growth or not found.rows:
             scale = max(labels.sum_absolute_error / labels.rows, labels.rounding)
             return (Baseline(scale, self.growth) if scale else None), False
+        rounding = max(labels.rounding, SMALLEST)
         if not baseline.calibrated:
-            return _calibrated(baseline.plus(found), labels.rounding), False
-        mean, shift, variance, rounding = baseline.mean, baseline.shift, baseline.variance, labels.rounding
+            return _calibrated(baseline.plus(found), rounding), False
+        mean, shift, variance = baseline.mean, baseline.shift, baseline.variance
         difference = found.total / found.rows - mean
         least = shift + UNCERTAINTY * np.sqrt(variance / baseline.seen.rows)
         rise = max(0.0, baseline.rise + found.rows * (difference - least))
         fall = max(0.0, baseline.fall + found.rows * (-difference - least))
-        limit = EVIDENCE * variance / (2 * shift)
-        if rise > limit or fall > limit:
+        limit = EVIDENCE * (variance / (2 * shift) + (1 - mean) / 3)
+        if rise > limit or fall > EVIDENCE * (variance / (2 * shift) + mean / 3):
             return _rescaled(baseline, found, rounding), bool(rise > limit)
         after = replace(baseline.plus(found), rise=float(rise), fall=float(fall))
         if after.last != baseline.last and after.last.total < LOST * after.last.rows and after.scale > 2 * rounding:

@@ -20,6 +20,8 @@ from streaming_regression.learners import Model
 PREFIX = "streaming_regression"
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Upper limits of the histogram of micro-batch durations, in seconds."""
+CANCELLED = 1e-12
+"""Share of Σy² up to which the labels' variance, a difference of two sums, may be only rounding: it has no digit."""
 COUNTERS: tuple[tuple[str, str, Callable[[Totals], float]], ...] = (
     ("records", "Records read, including invalid ones.", lambda totals: totals.rows),
     ("labelled_records", "Valid records with a label.", lambda totals: totals.labelled),
@@ -41,7 +43,7 @@ COUNTERS: tuple[tuple[str, str, Callable[[Totals], float]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """The errors of a topic in one micro-batch; `r_squared` is None if all labels are equal."""
+    """The errors of a topic in one micro-batch; `r_squared` is None if all labels are equal up to rounding."""
 
     mean_squared_error: float
     mean_absolute_error: float
@@ -56,8 +58,9 @@ class Errors:
         squared = sum(numbers.sum_squared_error for numbers in partitions)
         absolute = sum(numbers.sum_absolute_error for numbers in partitions)
         mean = sum(numbers.sum_y for numbers in partitions) / rows
-        varies = sum(numbers.sum_y_squared for numbers in partitions) - rows * mean * mean
-        return cls(squared / rows, absolute / rows, 1 - squared / varies if varies > 0 else None)
+        squares = sum(numbers.sum_y_squared for numbers in partitions)
+        varies = squares - rows * mean * mean
+        return cls(squared / rows, absolute / rows, 1 - squared / varies if varies > CANCELLED * squares else None)
 
 
 GAUGES: tuple[tuple[str, str, Callable[[Errors], float | None]], ...] = (

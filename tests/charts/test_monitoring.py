@@ -76,6 +76,7 @@ def test_thresholds_come_from_the_values_and_an_alert_on_the_mse_needs_one() -> 
     alerts = {rule["alert"]: rule["expr"] for rule in rules()}
     assert alerts["StreamingRegressionMeanSquaredError"].endswith("> 400.5")
     assert alerts["StreamingRegressionInvalidRecords"].endswith("> 0.05")
+    assert alerts["StreamingRegressionLagGrows"].endswith("> 200000")  # a stream that keeps up has a lag below it
     enabled = {"monitoring.prometheusRule.enabled": True}
     assert refusal(enabled) == ""
     assert "metricsPort, to 9404" in refusal({**enabled, "metricsPort": 0})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -59,6 +59,14 @@ def test_ten_million_rows_without_drift_give_no_false_alarm(name: str, most: int
     """Each case has 625,000 rows, 10 million together; the limit allows about one false alarm in exp(25) rows."""
     rng = np.random.default_rng(len(name))
     assert alarms(ERRORS[name](rng, size) for size in sizes(625_000, most)) == []
+
+
+@pytest.mark.parametrize("share", [0.1, 0.02, 0.001])
+def test_rare_labels_in_the_smallest_micro_batches_give_no_false_alarm(share: float) -> None:
+    """The label is 1 in few records, else 0. Three of them close together are chance, although scores vary little."""
+    rng = np.random.default_rng(7)
+    batches: list[Floats] = [(rng.random(size) < share) - share for size in rng.integers(1, 6, 20_000)]
+    assert alarms(batches) == []
 
 
 def test_false_alarms_are_as_rare_as_the_evidence_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +131,22 @@ def test_noise_after_predictions_that_were_exact_is_drift() -> None:
 def test_predictions_that_stay_exact_give_no_alarm_whatever_their_rounding() -> None:
     rng = np.random.default_rng(7)
     assert alarms(rng.normal(size=500) * 10.0 ** rng.uniform(-17, -11) for _ in range(100)) == []
+
+
+def test_labels_and_errors_that_are_exactly_0_leave_a_test_that_works() -> None:
+    """An initial model is wrong at first. Then labels are 0 and predictions exact, and rounding has no size."""
+    rng, health = np.random.default_rng(11), Health()
+    alarmed: list[int] = []
+    for number in range(400):
+        errors: Floats = np.zeros(300) if number else np.ones(300)
+        if number >= 300:
+            errors = rng.normal(size=300) * (1 if number < 350 else 5)
+        y = 0.0 if number < 300 else 1.0
+        numbers = [replace(part, sum_y=300 * y, sum_y_squared=300 * y) for part in partitions(errors, "t")]
+        scored = {"t": scores(errors, health.scales["t"], DEFAULT)} if health.scales else {}
+        health, drifted = health.after(number, numbers, scored, DEFAULT)
+        alarmed += [number] * len(drifted)
+    assert alarmed == [300, 350]
 
 
 def prequential_flights() -> tuple[Floats, Floats, Floats]:

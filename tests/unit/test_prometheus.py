@@ -16,7 +16,7 @@ from streaming_regression.documents import Course, PartitionMetrics
 from streaming_regression.errors import ConfigError
 from streaming_regression.health import Health, Totals
 from streaming_regression.learners import Model
-from streaming_regression.prometheus import Metrics, serving
+from streaming_regression.prometheus import Errors, Metrics, serving
 
 TOPICS = {"train": "flights-train", "test": 'te"st\n'}
 COURSE = Course(0.7, 12, 1.0, {}, restarted=False)
@@ -123,6 +123,15 @@ def test_equal_labels_have_no_r_squared_and_a_topic_without_labels_keeps_its_las
     assert ("r_squared", train) not in values(found.collect())
     found.note(model, health, [PartitionMetrics("flights-train", 0, 2, 2, 1, 0, 1, 0.0, 0.0, 0.0, 0.0)], COURSE)
     assert values(found.collect())["mean_squared_error", train] == 4
+
+
+def test_equal_labels_have_no_r_squared_whatever_their_rounding() -> None:
+    """Σy² - (Σy)²/n is then not 0 but about 1e-16 of Σy², and R² would be about -1e15."""
+    for rows in range(1, 200):
+        y = np.full(rows, 0.1)
+        found = Errors.of([PartitionMetrics("t", 0, 0, 1, rows, rows, 0, 1.0, 1.0, float(y.sum()), float(y @ y))])
+        assert found is not None
+        assert found.r_squared is None, rows
 
 
 def test_the_server_ends_with_its_block_and_a_used_port_is_named() -> None:

@@ -134,6 +134,15 @@ def test_bayes_knows_something_of_every_direction() -> None:
     assert far > 3 * near
 
 
+def test_bayes_knows_nothing_of_a_feature_that_was_constant() -> None:
+    """Its column has no length, so in the feature's own unit the distribution of its weight has no limit."""
+    rng = np.random.default_rng(11)
+    x = np.column_stack([rng.normal(size=(60, 2)), np.full(60, 7.0)])
+    learner = BayesianRegression(np.zeros(4))
+    model = learned(learner, x, x[:, 0] + rng.normal(size=60))
+    assert np.isnan(standard_errors(learner, model, np.array([[1.0, 1, 7], [1, 1, 8]]))).tolist() == [False, True]
+
+
 def test_without_enough_rows_or_with_sgd_there_is_none() -> None:
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=(4, 3)), rng.normal(size=4)

@@ -166,9 +166,11 @@ class LeastSquares(Learner):
         within = right.T / np.sqrt(eigenvalues)
         if pull:  # the rows say nothing of these directions, but the pull does
             within = np.column_stack([within, free / np.sqrt(pull)])
-        unknown = None if pull or not (free.any() or not varies.all()) else np.zeros((len(varies), len(varies)))
-        if unknown is not None:
-            unknown[np.ix_(varies, varies)] = free
+        unknown = None
+        if not varies.all() or (free.any() and not pull):  # the pull says nothing of a column without a length
+            unknown = np.zeros((len(varies), len(varies)))
+            if not pull:
+                unknown[np.ix_(varies, varies)] = free
         factor, lengths_ = np.zeros((len(varies), within.shape[1])), np.zeros(len(varies))
         lengths_[varies] = scale
         with np.errstate(over="ignore", under="ignore"):
