@@ -20,6 +20,7 @@ from dashboards.templates import templates
 from streaming_regression import schema
 from streaming_regression.records import Fields
 from tests.kibana_specs import answered, named_searches, searches, vega_spec
+from tests.slow import slow_except
 from tests.strategies import AWKWARD_NAMES
 
 ALONE = ("Air temperature [K]", "__proto__", "constructor", "it's", "🌡️ °C", "series", "time", "a.b[0]")
@@ -411,7 +412,7 @@ def nothing(_: str, body: dict[str, Any]) -> dict[str, Any]:
     return {"hits": {"hits": []}, **({"aggregations": {"x": {"buckets": []}}} if "aggs" in body else {})}
 
 
-@pytest.mark.parametrize("version", ["5.8", "5.20", "6.4"])
+@pytest.mark.parametrize("version", slow_except(["5.8"], ["5.8", "5.20", "6.4"]))
 @pytest.mark.parametrize("names", NAMES)
 def test_kibanas_vega_panels_compile_draw_and_ask_for_fields_that_exist(names: Names, version: str) -> None:
     for saved in saved_objects(names):

@@ -34,7 +34,10 @@ def data(rng: np.random.Generator, rows: int, d: int) -> tuple[Floats, Floats]:
     return x, (x - 1e4) / np.geomspace(1e-3, 1e3, d) @ np.arange(1, d + 1) + 7 + rng.normal(size=rows) * 3
 
 
-@pytest.mark.parametrize(("rows", "d"), [(40, 3), (100, 3), (1_000, 3), (10_000, 3), (200, 50), (1_000, 200)])
+LARGE = pytest.param(1_000, 200, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("rows", "d"), [(40, 3), (100, 3), (1_000, 3), (10_000, 3), (200, 50), LARGE])
 @pytest.mark.parametrize("kind", [RecursiveLeastSquares, BayesianRegression])
 def test_95_percent_of_new_labels_are_in_the_band(kind: type[LeastSquares], rows: int, d: int) -> None:
     """Learned anew several times, because one model's noise is the same for all its predictions."""
