@@ -26,12 +26,13 @@ def specification(names: Names, panel: Sample | Line | Newest) -> Spec:
     # Vega warns of each layer without rows, such as that of drift, and Kibana would write the warnings over the chart.
     config = drawn.get("config", {})
     config = {**config, "kibana": {**config.get("kibana", {}), "hideWarnings": True}}
-    layers = [*drawn["layer"], _nothing(f"no data{where}")]
+    too_few = 1 if isinstance(panel, Line) and panel.per_second else 0  # the last bucket has no rate yet
+    layers = [*drawn["layer"], _nothing(f"no data{where}", too_few)]
     return {"$schema": VEGA_LITE, **drawn, "layer": layers, "config": config}
 
 
-def _nothing(words: str) -> Spec:
-    text = {"expr": f"length(data('{ROWS}')) ? '' : '{words}'"}
+def _nothing(words: str, too_few: int) -> Spec:
+    text = {"expr": f"length(data('{ROWS}')) > {too_few} ? '' : '{words}'"}
     middle = {"x": {"expr": "width / 2"}, "y": {"expr": "height / 2"}}
     return {"data": {"values": [{}]}, "mark": {"type": "text", "fontSize": 13, "text": text, **middle, **INK}}
 

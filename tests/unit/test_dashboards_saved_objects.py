@@ -453,6 +453,20 @@ def test_each_search_of_a_vega_panel_has_a_name_of_its_own() -> None:
         assert len({*panel}) == len(panel)
 
 
+def test_a_rate_that_is_not_known_yet_is_no_data() -> None:
+    def first(pattern: str, body: dict[str, Any]) -> dict[str, Any]:
+        found = response(names, pattern, body)
+        for result in found.get("aggregations", {}).values():
+            result["buckets"] = result["buckets"][1:2]
+        return found
+
+    names = Names()
+    rates = [saved for saved in saved_objects(names) if saved["id"].endswith("rows-per-second")]
+    assert len(rates) == 2
+    for saved in rates:
+        assert "no data" in vl_convert.vegalite_to_svg(answered(vega_spec(saved), first), vl_version="5.8")
+
+
 def test_vega_panels_name_the_feature_the_place_and_rounded_numbers() -> None:
     names = Names(("a", "b"), "y")
     (saved,) = [saved for saved in saved_objects(names) if saved["id"] == "spark-train-points"]
