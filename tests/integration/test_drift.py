@@ -18,6 +18,7 @@ INTERVALS = "--prediction-intervals"
 CRASHING = (str(Path(__file__).with_name("crashing.py")), "metrics-and-model-written:7")
 
 
+@pytest.mark.slow
 def test_drift_at_a_record_is_reported_once_and_a_crash_changes_nothing(stream: Stream) -> None:
     """From record 15,000 of 20,000 on, labels of the train topic have ten times the noise; the test topic is calm.
 
