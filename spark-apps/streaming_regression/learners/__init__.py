@@ -18,8 +18,18 @@ from streaming_regression.learners.model import LIMIT, DivergedError, Learner, M
 from streaming_regression.learners.statistics import Floats, Statistics
 from streaming_regression.learners.uncertainty import Uncertainty
 
-__all__ = ["LEARNERS", "LIMIT", "DivergedError", "Floats", "Learner", "Model", "Statistics", "Uncertainty"]
-__all__ += ["create", "options"]
+__all__ = [
+    "LEARNERS",
+    "LIMIT",
+    "DivergedError",
+    "Floats",
+    "Learner",
+    "Model",
+    "Statistics",
+    "Uncertainty",
+    "create",
+    "options",
+]
 
 
 def _learners() -> dict[str, type[Learner]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming_regression.learners.least_squares import LeastSquares, decomposed
+from streaming_regression.learners.least_squares import Decomposition, LeastSquares
 from streaming_regression.learners.statistics import Floats
 
 STEPS = 300
@@ -45,25 +45,28 @@ class BayesianRegression(LeastSquares):
 
     def fit(self, a: Floats, b: Floats, start: Floats, rows: float) -> Floats:
         """See `LeastSquares.fit`: the mean of the weights' distribution. The cost is O(k³) once, then O(k) a step."""
-        left, singular, right, free = decomposed(a)
-        ratio = self.pull(a, b, start, rows)
-        size = _size(b, start)
-        seen, expected = left.T @ (b / size), right @ (start / size)
+        parts = Decomposition.of(a)
+        ratio = self.pull(parts, b, start, rows)
+        size, seen, expected = _coordinates(parts, b, start)
+        _, singular, right, free = parts
         known = expected if np.isinf(ratio) else (singular * seen + ratio * expected) / (singular**2 + ratio)
         return np.asarray(right.T @ known * size + free @ start, dtype=np.float64)
 
-    def pull(self, a: Floats, b: Floats, start: Floats, rows: float) -> float:
+    def pull(self, parts: Decomposition, b: Floats, start: Floats, rows: float) -> float:
         """See `LeastSquares.pull`: the ratio σ²/τ² of the two variances; infinity keeps the initial weights."""
-        left, singular, right, _ = decomposed(a)
-        size = _size(b, start)
-        seen, expected = left.T @ (b / size), right @ (start / size)
+        size, seen, expected = _coordinates(parts, b, start)
         unseen = max(float((b / size) @ (b / size) - seen @ seen), 0.0)
-        return _variance_ratio(singular**2, (seen - singular * expected) ** 2, unseen, rows - 1)
+        power = (seen - parts.singular * expected) ** 2
+        return _variance_ratio(parts.singular**2, power, unseen, rows - 1)
 
 
-def _size(b: Floats, start: Floats) -> float:
-    """Return the largest number: squares of numbers up to LIMIT, or as small as 1e-200, do not fit a float64."""
-    return max(float(np.abs(b).max(initial=0.0)), float(np.abs(start).max(initial=0.0))) or 1.0
+def _coordinates(parts: Decomposition, b: Floats, start: Floats) -> tuple[float, Floats, Floats]:
+    """Return the largest number in `b` and `start`, and their coordinates along the singular vectors, divided by it.
+
+    Squares of numbers up to LIMIT, or as small as 1e-200, do not fit a float64.
+    """
+    size = max(float(np.abs(b).max(initial=0.0)), float(np.abs(start).max(initial=0.0))) or 1.0
+    return size, parts.left.T @ (b / size), parts.right @ (start / size)
 
 
 def _variance_ratio(eigenvalues: Floats, power: Floats, unseen: float, rows: float) -> float:

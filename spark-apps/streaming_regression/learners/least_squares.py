@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,32 @@ UNLINKED = 1e-8
 HOPELESS = 1e6
 """Errors larger than the spread of the labels by this factor are logged: a model that fits badly stays far below it."""
 ROWS_PER_WEIGHT = 2  # needed for a WARNING: in fewer rows every feature is a linear function of others
+
+
+class Decomposition(NamedTuple):
+    """The singular value decomposition of a matrix of shape (m, k) and rank r: left · diag(singular) · right.
+
+    Attributes
+    ----------
+    left, singular, right : float64, shapes (m, r), (r,) and (r, k), without the singular values that count as 0.
+    free : float64, shape (k, k)
+        The projection on the directions in which a weight can change without an effect on a·z. Entry i, j is not 0
+        where a change of weight j can compensate for a change of weight i.
+    """
+
+    left: Floats
+    singular: Floats
+    right: Floats
+    free: Floats
+
+    @classmethod
+    def of(cls, a: Floats) -> Decomposition:
+        """Decompose `a`, shape (m, k); the cost is O(m·k²)."""
+        left, singular, right = np.linalg.svd(a, full_matrices=False)
+        known = singular > RANK_LIMIT * singular.max(initial=0.0)
+        free = right[~known].T @ right[~known]
+        free[np.abs(free) <= UNLINKED] = 0.0
+        return cls(left[:, known], singular[known], right[known], free)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +127,7 @@ class LeastSquares(Learner):
             f"its weight stays {self.initial[1 + i]:g}"
             for i in np.flatnonzero(~varies)
         }
-        linked = decomposed(scaled)[3] != 0
+        linked = Decomposition.of(scaled).free != 0
         positions = np.flatnonzero(varies)
         for i in np.flatnonzero(linked.diagonal()):
             group = positions[linked[i]].tolist()
@@ -138,11 +164,11 @@ class LeastSquares(Learner):
         rows
             The number of rows that a and b stand for; with a half-life the sum of their weights.
         """
-        left, singular, right, free = decomposed(a)
+        left, singular, right, free = Decomposition.of(a)
         return np.asarray(right.T @ (left.T @ b / singular) + free @ start, dtype=np.float64)
 
-    def pull(self, a: Floats, b: Floats, start: Floats, rows: float) -> float:  # noqa: ARG002 - for `bayes`
-        """Return λ >= 0: `fit` minimises ‖a·z - b‖² + λ·‖z - start‖². The arguments are those of `fit`."""
+    def pull(self, parts: Decomposition, b: Floats, start: Floats, rows: float) -> float:  # noqa: ARG002 - for `bayes`
+        """Return λ >= 0: `fit` minimises ‖a·z - b‖² + λ·‖z - start‖². `parts` are those of a; the rest as in `fit`."""
         return 0.0
 
     def uncertainty(self, model: Model) -> Uncertainty | None:
@@ -155,8 +181,9 @@ class LeastSquares(Learner):
             return None
         a, b = self.system(memory)
         varies, scaled, scale = scaled_columns(a, b)
-        pull = self.pull(scaled, b, self.initial[1:][varies] * scale, memory.weight)
-        _, singular, right, free = decomposed(scaled)
+        parts = Decomposition.of(scaled)
+        pull = self.pull(parts, b, self.initial[1:][varies] * scale, memory.weight)
+        _, singular, right, free = parts
         eigenvalues = singular**2 + pull
         freedom = memory.weight - 1 - float((singular**2 / eigenvalues).sum())
         residuals = memory.centred[:, -1] - memory.centred[:, :-1] @ model.weights[1:]
@@ -205,24 +232,6 @@ class LeastSquares(Learner):
     def memory_from_json(self, content: dict[str, Any] | None) -> Statistics | None:
         """See `Learner.memory_from_json`."""
         return Statistics.from_json(content, len(self.initial) - 1) if content else None
-
-
-def decomposed(a: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return the singular value decomposition of `a`, shape (m, k), of rank r, and the projection on its null space.
-
-    Returns
-    -------
-    left, singular, right : float64, shapes (m, r), (r,) and (r, k)
-        a = left · diag(singular) · right, without the singular values that count as 0.
-    free : float64, shape (k, k)
-        The projection on the directions in which a weight can change without an effect on a·z. Entry i, j is not 0
-        where a change of weight j can compensate for a change of weight i.
-    """
-    left, singular, right = np.linalg.svd(a, full_matrices=False)
-    known = singular > RANK_LIMIT * singular.max(initial=0.0)
-    free = right[~known].T @ right[~known]
-    free[np.abs(free) <= UNLINKED] = 0.0
-    return left[:, known], singular[known], right[known], free
 
 
 def scaled_columns(a: Floats, b: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
