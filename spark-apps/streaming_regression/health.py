@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,15 @@ from streaming_regression.documents import PartitionMetrics
 from streaming_regression.drift import Baseline, DriftDetector, Labels, Scores
 
 log = logging.getLogger(__name__)
+
+
+def by_topic(partitions: Iterable[PartitionMetrics]) -> dict[str, PartitionMetrics]:
+    """Return the metrics of each topic: the sums over its partitions. Ignore the partition and the offsets in them."""
+    topics: dict[str, PartitionMetrics] = {}
+    for numbers in partitions:
+        before = topics.get(numbers.topic)
+        topics[numbers.topic] = before.joined(numbers) if before else numbers
+    return topics
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,7 @@ class Totals:
     drifts: int = 0
 
     def plus(self, numbers: PartitionMetrics) -> Totals:
-        """Return the totals with those of a partition in one micro-batch."""
+        """Return the totals with those of the same topic in one micro-batch."""
         return replace(
             self,
             rows=self.rows + numbers.rows,
@@ -53,7 +62,7 @@ class Health:
         return {topic: baseline.scale for topic, baseline in self.baselines.items()}
 
     def after(
-        self, batch: int, partitions: Sequence[PartitionMetrics], scores: Mapping[str, Scores], growth: float
+        self, batch: int, partitions: Iterable[PartitionMetrics], scores: Mapping[str, Scores], growth: float
     ) -> tuple[Health, set[str]]:
         """Return the health after a micro-batch and the topics with drift; log a WARNING for each of them.
 
@@ -69,14 +78,13 @@ class Health:
             The sensitivity, see `DriftDetector`; 0 for no test.
         """
         totals, baselines, drifted = dict(self.totals), dict(self.baselines) if growth else {}, set()
-        for topic in dict.fromkeys(numbers.topic for numbers in partitions):
-            mine = [numbers for numbers in partitions if numbers.topic == topic]
-            for numbers in mine:
-                totals[topic] = totals.get(topic, Totals()).plus(numbers)
+        for topic, numbers in by_topic(partitions).items():
+            totals[topic] = totals.get(topic, Totals()).plus(numbers)
             if not growth:
                 continue
             before = baselines.get(topic)
-            baseline, drift = DriftDetector(growth).after(before, scores.get(topic, Scores()), _labels(mine))
+            labels = Labels(numbers.labelled, numbers.sum_absolute_error, numbers.sum_y, numbers.sum_y_squared)
+            baseline, drift = DriftDetector(growth).after(before, scores.get(topic, Scores()), labels)
             if baseline:
                 baselines[topic] = baseline
             if drift and before and baseline:
@@ -106,12 +114,3 @@ class Health:
                 for topic, numbers in content["baselines"].items()
             },
         )
-
-
-def _labels(partitions: Sequence[PartitionMetrics]) -> Labels:
-    return Labels(
-        sum(numbers.labelled for numbers in partitions),
-        sum(numbers.sum_absolute_error for numbers in partitions),
-        sum(numbers.sum_y for numbers in partitions),
-        sum(numbers.sum_y_squared for numbers in partitions),
-    )

@@ -21,12 +21,12 @@ from streaming_regression.elasticsearch import connection as elasticsearch
 from streaming_regression.elasticsearch.indices import Indices
 from streaming_regression.errors import Refused
 from streaming_regression.files import REMEDY
-from streaming_regression.health import Health
+from streaming_regression.health import Health, by_topic
 from streaming_regression.kafka.admin import Topics
 from streaming_regression.kafka.connection import Range
 from streaming_regression.kafka.ranges import Options, planned
 from streaming_regression.learners import DivergedError, Learner, Model, Statistics
-from streaming_regression.prometheus import Metrics
+from streaming_regression.prometheus import Errors, Metrics
 from streaming_regression.scoring import Found
 from streaming_regression.settings import Settings
 from streaming_regression.state import State, StateStore
@@ -192,17 +192,16 @@ class MicroBatches:
 
 
 def _log(batch: int, found: Found, settings: Settings, seconds: float, lag: int | None) -> None:
-    partitions = found.partitions
-    rows = sum(partition.rows for partition in partitions)
+    topics = by_topic(found.partitions)
+    rows = sum(numbers.rows for numbers in topics.values())
     values: dict[str, Any] = {
         "batch": batch,
         "rows": rows,
-        "invalid": sum(partition.invalid for partition in partitions),
+        "invalid": sum(numbers.invalid for numbers in topics.values()),
     }
     for role, topic in settings.topics.items():
-        mine = [partition for partition in partitions if partition.topic == topic]
-        labelled = sum(partition.labelled for partition in mine)
-        values[f"mse_{role}"] = sum(partition.sum_squared_error for partition in mine) / labelled if labelled else None
+        errors = Errors.of(topics[topic]) if topic in topics else None
+        values[f"mse_{role}"] = errors.mean_squared_error if errors else None
     values |= {"rows_per_second": round(rows / seconds), "seconds": round(seconds, 3), "lag": lag}
     text = "batch %d: %d rows, %d invalid, MSE train %s, test %s, %d rows/s, %.2f s, lag %s"
     shown = [value if value is not None else "-" for value in values.values()]

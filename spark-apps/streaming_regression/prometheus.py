@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from streaming_regression.documents import Course, PartitionMetrics
 from streaming_regression.errors import ConfigError
-from streaming_regression.health import Health, Totals
+from streaming_regression.health import Health, Totals, by_topic
 from streaming_regression.learners import Model
 
 PREFIX = "streaming_regression"
@@ -50,17 +50,15 @@ class Errors:
     r_squared: float | None
 
     @classmethod
-    def of(cls, partitions: Sequence[PartitionMetrics]) -> Errors | None:
-        """Return the errors in these partitions together; None without a label."""
-        rows = sum(numbers.labelled for numbers in partitions)
+    def of(cls, numbers: PartitionMetrics) -> Errors | None:
+        """Return the errors from the sums over a topic's points; None without a label."""
+        rows, squares = numbers.labelled, numbers.sum_y_squared
         if not rows:
             return None
-        squared = sum(numbers.sum_squared_error for numbers in partitions)
-        absolute = sum(numbers.sum_absolute_error for numbers in partitions)
-        mean = sum(numbers.sum_y for numbers in partitions) / rows
-        squares = sum(numbers.sum_y_squared for numbers in partitions)
+        mean = numbers.sum_y / rows
         varies = squares - rows * mean * mean
-        return cls(squared / rows, absolute / rows, 1 - squared / varies if varies > CANCELLED * squares else None)
+        explained = 1 - numbers.sum_squared_error / varies if varies > CANCELLED * squares else None
+        return cls(numbers.sum_squared_error / rows, numbers.sum_absolute_error / rows, explained)
 
 
 GAUGES: tuple[tuple[str, str, Callable[[Errors], float | None]], ...] = (
@@ -118,7 +116,7 @@ class Metrics(Collector):
 
     def note(self, model: Model, health: Health, partitions: Sequence[PartitionMetrics], course: Course | None) -> None:
         """Take over the results of a finished micro-batch; `course` is None if it had no records."""
-        found = {topic: Errors.of([p for p in partitions if p.topic == topic]) for topic in self._topics.values()}
+        found = {topic: Errors.of(numbers) for topic, numbers in by_topic(partitions).items()}
         self._errors = self._errors | {topic: errors for topic, errors in found.items() if errors}
         if course:
             self._lag = course.lag

@@ -129,7 +129,7 @@ def test_equal_labels_have_no_r_squared_whatever_their_rounding() -> None:
     """Σy² - (Σy)²/n is then not 0 but about 1e-16 of Σy², and R² would be about -1e15."""
     for rows in range(1, 200):
         y = np.full(rows, 0.1)
-        found = Errors.of([PartitionMetrics("t", 0, 0, 1, rows, rows, 0, 1.0, 1.0, float(y.sum()), float(y @ y))])
+        found = Errors.of(PartitionMetrics("t", 0, 0, 1, rows, rows, 0, 1.0, 1.0, float(y.sum()), float(y @ y)))
         assert found is not None
         assert found.r_squared is None, rows
 
